@@ -1,0 +1,679 @@
+"""What services need of the host: one Protocol per driver. Implemented in ``sharedrt.drivers``.
+
+A driver does one mechanism, knows no other driver and no policy, and raises faults. Every step that
+changes the world is idempotent: doing it twice is harmless, undoing what is not there is success.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sharedrt.model.ids import ContainerId, Digest, Namespace
+from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
+from sharedrt.model.spec import ContainerSpec, Resources, User
+from sharedrt.model.stdio import StdioSession
+
+# ---------------------------------------------------------------- content
+
+
+class Ingest(Protocol):
+    """A blob being written. Resumable under its ``reference`` after a crash or a broken connection."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes already there."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Append; hashes as it goes. Raises ResourceExhausted when the disk is full."""
+        ...
+
+    async def truncate(self) -> None:
+        """Begin again from nothing."""
+        ...
+
+    async def commit(self, expected: Digest | None, size: int | None) -> tuple[Digest, int]:
+        """Verify, fsync and move into place (a no-op when the blob is there already).
+
+        Raises:
+            DataLoss: digest or size differ; the ingest is gone then.
+        """
+        ...
+
+
+class ContentStore(Protocol):
+    """Blobs by digest, one file each, shared by all namespaces. Access is the store's business."""
+
+    def path(self, digest: Digest) -> Path: ...
+
+    def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:
+        """Open, or resume, the ingest of that name. Two at once of one name: the second waits."""
+        ...
+
+    async def read(self, digest: Digest, *, limit: int = 8 << 20) -> bytes:
+        """A small blob whole. Raises NotFound, ResourceExhausted beyond ``limit`` bytes."""
+        ...
+
+    def stream(
+        self, digest: Digest, *, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Chunks of at most 1 MiB, read on threads. Raises NotFound."""
+        ...
+
+    async def size(self, digest: Digest) -> int | None:
+        """Size in bytes, or ``None`` when there is no such blob."""
+        ...
+
+    async def delete(self, digest: Digest) -> bool: ...
+
+
+# ---------------------------------------------------------------- layers and snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """An applied layer: digest of the uncompressed tar, and what it takes on disk."""
+
+    diff_id: Digest
+    size_bytes: int
+    inodes: int
+
+
+class LayerUnpacker(Protocol):
+    """Unpacks layer tars in chrooted worker processes, in parallel."""
+
+    async def apply(
+        self,
+        blob: Path,
+        media_type: str,
+        target: Path,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> LayerResult:
+        """Unpack ``blob`` (tar, tar+gzip, tar+zstd) into the folder ``target``, overlayfs style
+        (whiteouts as 0:0 character devices, opaque folders by ``trusted.overlay.opaque``).
+
+        Args:
+            progress: called now and then with the compressed bytes consumed so far.
+
+        Raises:
+            DataLoss: truncated or corrupt. InvalidArgument: a hostile path or entry; nothing outside
+            ``target`` was touched. ResourceExhausted: disk full or beyond the configured bounds.
+        """
+        ...
+
+    async def diff(self, upper: Path, sink: Callable[[bytes], Awaitable[None]]) -> None:
+        """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    size_bytes: int
+    inodes: int
+
+
+class Snapshotter(Protocol):
+    """overlayfs folders on disk. Rows are the store's; folders are named by the caller's ``directory``.
+
+    A committed layer's folder is ``layers/<directory>/fs``; an active one's are
+    ``active/<directory>/{fs,work,rootfs}``. ``rootfs`` is the mount point.
+    """
+
+    def layer_path(self, directory: str) -> Path:
+        """Where a committed layer's files are (exists only once committed)."""
+        ...
+
+    def prepare_layer(
+        self, directory: str
+    ) -> AbstractAsyncContextManager[tuple[Path, Callable[[], Awaitable[None]]]]:
+        """A fresh folder to unpack into, and the function that commits it: syncs and renames it into
+        place. Leaving without committing removes it. Two at once of one name: the second waits, and
+        finds it committed (check :meth:`has_layer` inside)."""
+        ...
+
+    async def has_layer(self, directory: str) -> bool: ...
+
+    async def mount(
+        self,
+        directory: str,
+        layers: Sequence[str],
+        *,
+        readonly: bool = False,
+        uid_mappings: Sequence[tuple[int, int, int]] = (),
+        gid_mappings: Sequence[tuple[int, int, int]] = (),
+        selinux_label: str = "",
+    ) -> Path:
+        """Mount an active snapshot over ``layers`` (topmost first); the root file system's path. Idempotent.
+
+        With mappings the lower layers are idmapped.
+        """
+        ...
+
+    async def unmount(self, directory: str) -> None:
+        """Idempotent; keeps the upper folder."""
+        ...
+
+    async def remove_active(self, directory: str) -> None:
+        """Unmount and remove. Idempotent."""
+        ...
+
+    async def remove_layer(self, directory: str) -> None: ...
+
+    def upper_path(self, directory: str) -> Path: ...
+
+    async def usage(self, directory: str) -> Usage:
+        """What the writable layer of an active snapshot takes (walked on a thread)."""
+        ...
+
+    async def layers_on_disk(self) -> Sequence[str]: ...
+
+    async def actives_on_disk(self) -> Sequence[str]: ...
+
+
+# ---------------------------------------------------------------- registry
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """``identity_token`` is an OAuth2 refresh token, ``registry_token`` a bearer token used as it is."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+    server_address: str = ""
+
+
+class Repository(Protocol):
+    """One repository at its registry, through the hosts that ``certs.d`` names for it (mirrors first)."""
+
+    async def resolve(self, reference: str) -> Descriptor:
+        """The descriptor of a tag or digest (HEAD, or GET where HEAD gives no digest).
+
+        Raises:
+            NotFound: every host that answered says unknown. Unauthenticated, PermissionDenied,
+            Unavailable: with the host named and the registry's own words.
+        """
+        ...
+
+    async def manifest(self, descriptor: Descriptor) -> bytes:
+        """The manifest's or index's bytes, digest verified, at most 4 MiB."""
+        ...
+
+    async def fetch_blob(
+        self, descriptor: Descriptor, into: Ingest, *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Stream a blob into an ingest, resuming by Range after a broken connection; verified by the
+        ingest's commit, which the caller does. ``progress`` gets the bytes had so far.
+
+        Raises:
+            DeadlineExceeded: no byte arrived for ``registry.stall_timeout_s``.
+        """
+        ...
+
+    async def has_blob(self, digest: Digest) -> bool:
+        """Whether these credentials may read the blob there (HEAD): the proof for sharing a blob."""
+        ...
+
+    async def push_blob(
+        self,
+        descriptor: Descriptor,
+        content: Callable[[], AsyncIterator[bytes]],
+        *,
+        mount_from: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> bool:
+        """Upload unless it is there; False when it was (or was mounted from ``mount_from``)."""
+        ...
+
+    async def push_manifest(self, tag_or_digest: str, media_type: str, data: bytes) -> Digest: ...
+
+    async def tags(self) -> Sequence[str]: ...
+
+
+class Registry(Protocol):
+    """Registries, as configured by ``certs.d``."""
+
+    def repository(
+        self, host: str, path: str, credentials: Credentials | None, *, push: bool = False
+    ) -> Repository: ...
+
+    async def login(self, credentials: Credentials) -> str:
+        """Check credentials against ``server_address``; an identity token where the registry gives one.
+
+        Raises:
+            Unauthenticated, Unavailable.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- OCI runtimes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDefaults:
+    """Of an image's configuration, what a process takes from it."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedMount:
+    """A mount whose source is settled: a host path, or a tmpfs-like file system type."""
+
+    source: str
+    target: str
+    type: str = "bind"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRequest:
+    """All that is needed to make a bundle: nothing in it has to be looked up any more.
+
+    ``namespace_paths`` maps OCI namespace types (``network``, ``pid``, ``ipc``, ``uts``, ``user``, ``cgroup``) to a path
+    to join; a missing type is the host's when listed in ``host_namespaces``, a new one otherwise.
+    """
+
+    namespace: Namespace
+    id: ContainerId
+    handler: str
+    rootfs: Path
+    spec: ContainerSpec
+    image: ImageDefaults
+    hostname: str
+    cgroup_parent: str
+    namespace_paths: Mapping[str, str] = field(default_factory=dict)
+    host_namespaces: frozenset[str] = frozenset()
+    mounts: tuple[ResolvedMount, ...] = ()
+    """Settled client mounts, with /etc/hosts, /etc/hostname, /etc/resolv.conf and /dev/shm."""
+    log_path: str = ""
+    log_max_bytes: int = 0
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A pid that cannot be confused with a later process of the same number."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a container's process ended."""
+
+    exit_code: int
+    finished_ns: int
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CpuStats:
+    total_ns: int = 0
+    user_ns: int = 0
+    system_ns: int = 0
+    per_cpu_ns: tuple[int, ...] = ()
+    periods: int = 0
+    throttled_periods: int = 0
+    throttled_ns: int = 0
+    online_cpus: int = 0
+    system_total_ns: int = 0
+    """The host's whole CPU time (user+nice+system+idle+...), for Docker's percentage."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    usage_bytes: int = 0
+    working_set_bytes: int = 0
+    available_bytes: int = 0
+    rss_bytes: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+    limit_bytes: int = 0
+    max_usage_bytes: int = 0
+    fail_count: int = 0
+    swap_usage_bytes: int = 0
+    swap_limit_bytes: int = 0
+    raw: Mapping[str, int] = field(default_factory=dict)
+    """memory.stat as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlkioEntry:
+    major: int
+    minor: int
+    op: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class PressureStats:
+    """PSI: of some and of full, the averages in percent and the total in microseconds."""
+
+    some_avg10: float = 0
+    some_avg60: float = 0
+    some_avg300: float = 0
+    some_total_us: int = 0
+    full_avg10: float = 0
+    full_avg60: float = 0
+    full_avg300: float = 0
+    full_total_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStats:
+    interface: str
+    rx_bytes: int = 0
+    rx_packets: int = 0
+    rx_errors: int = 0
+    rx_dropped: int = 0
+    tx_bytes: int = 0
+    tx_packets: int = 0
+    tx_errors: int = 0
+    tx_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupStats:
+    """What a cgroup's files say, at ``time_ns``."""
+
+    time_ns: int
+    cpu: CpuStats = CpuStats()
+    memory: MemoryStats = MemoryStats()
+    blkio_bytes: tuple[BlkioEntry, ...] = ()
+    blkio_ops: tuple[BlkioEntry, ...] = ()
+    pids_current: int = 0
+    pids_limit: int = 0
+    cpu_pressure: PressureStats | None = None
+    memory_pressure: PressureStats | None = None
+    io_pressure: PressureStats | None = None
+
+
+class OciRuntime(Protocol):
+    """Containers through conmon and an OCI runtime (crun, runc or another handler).
+
+    A container's folder is a function of (namespace, id) below the run and state folders of the
+    configuration. conmon lives on when the daemon dies; its exit file keeps the code.
+    """
+
+    async def create(self, request: BundleRequest) -> ProcessIdentity:
+        """Write the bundle, start conmon and wait until the runtime has created the container (its
+        process waits for start). Idempotent under the same id after a crash: leftovers are removed first.
+
+        Raises:
+            StartFailed: the runtime refused (a missing command: exit code 127 ...).
+            FailedPrecondition: a binary is missing; names it and its package.
+        """
+        ...
+
+    async def start(self, namespace: Namespace, id: ContainerId) -> None:
+        """Let the created process run. Raises StartFailed."""
+        ...
+
+    async def kill(
+        self, namespace: Namespace, id: ContainerId, signal: int, *, all: bool = False
+    ) -> None:
+        """Send a signal to the first process, or to all. Raises NotFound when it has ended."""
+        ...
+
+    async def delete(self, namespace: Namespace, id: ContainerId) -> None:
+        """Kill what is left, remove the runtime's state, the cgroup and the bundle. Idempotent."""
+        ...
+
+    async def pause(self, namespace: Namespace, id: ContainerId) -> None: ...
+
+    async def resume(self, namespace: Namespace, id: ContainerId) -> None: ...
+
+    async def update(self, namespace: Namespace, id: ContainerId, resources: Resources) -> None: ...
+
+    def alive(self, identity: ProcessIdentity) -> bool: ...
+
+    async def wait(
+        self, namespace: Namespace, id: ContainerId, identity: ProcessIdentity
+    ) -> ExitStatus:
+        """Wait for the process's end (pidfd) and conmon's exit file; also for one that ended before.
+
+        A killed conmon leaves no file: exit code 137 then if its process is gone too (the process
+        of a killed conmon is killed by us, since nobody could learn its code).
+        """
+        ...
+
+    async def pids(self, namespace: Namespace, id: ContainerId) -> Sequence[int]:
+        """All processes in the container's cgroup, as host pids."""
+        ...
+
+    async def stats(self, namespace: Namespace, id: ContainerId) -> CgroupStats: ...
+
+    async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
+        """Interfaces as seen in that process's network namespace, without ``lo``."""
+        ...
+
+    async def reopen_log(self, namespace: Namespace, id: ContainerId) -> None: ...
+
+    async def attach(self, namespace: Namespace, id: ContainerId, *, tty: bool) -> StdioSession:
+        """Join the live streams through conmon's attach socket. Output from before is in the log only."""
+        ...
+
+    async def resize(
+        self, namespace: Namespace, id: ContainerId, width: int, height: int
+    ) -> None: ...
+
+    async def exec(
+        self,
+        namespace: Namespace,
+        exec: ExecRecord,
+        *,
+        kill_on_close: bool,
+        on_pid: Callable[[int], None] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> StdioSession:
+        """Start a process in the container. Raises StartFailed (126, 127), FailedPrecondition when not running."""
+        ...
+
+    async def exec_sync(
+        self,
+        namespace: Namespace,
+        id: ContainerId,
+        args: Sequence[str],
+        *,
+        timeout_s: float,
+        limit_bytes: int = 16 << 20,
+    ) -> ExecResult:
+        """Run to the end; output beyond the limit is cut. Raises DeadlineExceeded after killing the
+        whole process group; ``timeout_s`` 0: no bound."""
+        ...
+
+    def handlers(self) -> Mapping[str, str]:
+        """Usable handlers: name to the binary's path."""
+        ...
+
+
+# ---------------------------------------------------------------- logs
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One write of a container, without CRI's framing; ``partial``: no newline ended it."""
+
+    time_ns: int
+    stream: int
+    """1 stdout, 2 stderr."""
+    data: bytes
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines; times in nanoseconds, 0: no bound; ``tail`` -1: all."""
+
+    follow: bool = False
+    since_ns: int = 0
+    until_ns: int = 0
+    tail: int = -1
+    stdout: bool = True
+    stderr: bool = True
+
+
+class LogReader(Protocol):
+    """Reads CRI-format log files, also across rotation (``path.TIMESTAMP``, ``path.1``)."""
+
+    def read(
+        self, path: Path, query: LogQuery, *, ended: Callable[[], bool]
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        """Batches of lines. Following ends when ``ended()`` is true and the file is read to its end."""
+        ...
+
+
+# ---------------------------------------------------------------- namespaces and networks
+
+
+class SandboxNamespaces(Protocol):
+    """Pins network, IPC and UTS namespaces as bind mounts; made in a short-lived thread or process."""
+
+    async def create(
+        self,
+        directory: Path,
+        kinds: frozenset[str],
+        *,
+        hostname: str,
+        sysctls: Mapping[str, str],
+        user_mappings: Sequence[tuple[int, int, int]] = (),
+        group_mappings: Sequence[tuple[int, int, int]] = (),
+    ) -> Mapping[str, Path]:
+        """Make the namespaces ``kinds`` (out of ``net ipc uts user``), set hostname and sysctls there, bring up
+        ``lo``, and pin each at ``directory/KIND``. Idempotent: existing pins are replaced.
+
+        Raises:
+            InvalidArgument: an unknown or forbidden sysctl, by name.
+        """
+        ...
+
+    async def remove(self, directory: Path) -> None:
+        """Unpin and remove. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CniResult:
+    """What ADD gave: addresses (CIDR), DNS, and the raw result, needed for DEL."""
+
+    addresses: tuple[str, ...]
+    raw: Json
+    dns: DnsConfig = DnsConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class CniRequest:
+    """One pod's attachment."""
+
+    container_id: str
+    netns: Path
+    args: Mapping[str, str]
+    """CNI_ARGS: K8S_POD_NAME, K8S_POD_NAMESPACE, K8S_POD_UID, K8S_POD_INFRA_CONTAINER_ID, IgnoreUnknown."""
+    port_mappings: tuple[PortMapping, ...] = ()
+    ingress_bps: int = 0
+    egress_bps: int = 0
+    cgroup_path: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+class CniNetwork(Protocol):
+    """The default network of the CNI configuration folder, re-read when it changes."""
+
+    def configured(self) -> str:
+        """Name of the network; empty when the folder has no usable configuration."""
+        ...
+
+    def problem(self) -> str:
+        """Why the newest configuration cannot be used; empty when all is well or nothing is there."""
+        ...
+
+    async def add(self, request: CniRequest) -> CniResult:
+        """Raises Unavailable with the plugin's own words; what earlier plugins did has been undone."""
+        ...
+
+    async def delete(self, request: CniRequest, previous: Json) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """A bridge as it shall be; addresses in CIDR form, the bridge's own."""
+
+    name: str
+    addresses: tuple[str, ...]
+    mtu: int = 1500
+    masquerade: bool = True
+    internal: bool = False
+    inter_container: bool = True
+    isolation_group: str = ""
+    """Bridges of different groups never reach each other (a namespace's name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """One interface in a network namespace, plugged into a bridge, with its published ports."""
+
+    id: str
+    bridge: str
+    netns: Path
+    interface: str
+    mac: str
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...]
+    ports: tuple[PortMapping, ...] = ()
+    mtu: int = 1500
+
+
+class BridgeNetwork(Protocol):
+    """Bridges, veths and one nftables table (netlink; no process per container)."""
+
+    async def ensure_bridge(self, config: BridgeConfig) -> None:
+        """Make or mend the bridge, its addresses and its rules. Idempotent."""
+        ...
+
+    async def remove_bridge(self, name: str) -> None: ...
+
+    async def connect(self, config: EndpointConfig) -> None:
+        """Plug in and publish, or nothing at all. Idempotent under the same id."""
+        ...
+
+    async def disconnect(self, config: EndpointConfig) -> None:
+        """Idempotent, also when the network namespace is gone."""
+        ...
+
+    async def endpoints_on_host(self) -> Sequence[str]:
+        """Ids of endpoints that have a veth or nft elements, for removing what no row owns."""
+        ...
+
+    async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
+        """Whether nothing on the host listens there (checked by binding)."""
+        ...
+
+    async def flush(self) -> None:
+        """Remove the table and all bridges of ours: the purge."""
+        ...
+
+
+class UserResolver(Protocol):
+    """Looks up users in a container's own files, inside its root (no escape by symlinks)."""
+
+    async def resolve(self, rootfs: Path, user: User) -> tuple[int, int, tuple[int, ...]]:
+        """(uid, gid, additional gids). Raises NotFound for an unknown user or group name."""
+        ...

@@ -1,0 +1,359 @@
+"""What the store keeps: immutable records, replaced whole with ``dataclasses.replace``.
+
+No record names its namespace: the store that holds it is bound to one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from sharedrt.model.ids import (
+    ContainerId,
+    Digest,
+    EndpointId,
+    ExecId,
+    LeaseId,
+    Namespace,
+    NetworkId,
+    OperationId,
+    SandboxId,
+    SnapshotKey,
+)
+from sharedrt.model.spec import ContainerSpec, Resources, Security
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+
+class ContainerState(StrEnum):
+    """Where a container is in its life. Paused is a running container's freezer state, kept apart."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    UNKNOWN = "unknown"
+    """It was running, and neither its process nor its exit status can be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """A container as the database keeps it.
+
+    ``extensions`` holds what only the edge that made it understands (Docker's HostConfig, CRI's
+    metadata ...), by the edge's name; services carry it and never look inside.
+    """
+
+    id: ContainerId
+    name: str
+    image_reference: str
+    """As the client gave it."""
+    image_id: Digest
+    """Digest of the image's configuration, which names the image everywhere in Docker and CRI."""
+    spec: ContainerSpec
+    sandbox_id: SandboxId | None = None
+    runtime_handler: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+    snapshot_key: SnapshotKey | None = None
+    log_path: str = ""
+    """Host path of the CRI-format log; empty: no log is kept."""
+    log_max_bytes: int = 0
+    """conmon truncates and starts anew beyond this many bytes; 0: no bound."""
+    auto_remove: bool = False
+    restart_policy: str = "no"
+    """``no``, ``always``, ``unless-stopped`` or ``on-failure``."""
+    restart_max_retries: int = 0
+    restart_count: int = 0
+    stopped_by_client: bool = False
+    """A client stopped it, so that ``unless-stopped`` and ``always`` hold off until the next start."""
+    state: ContainerState = ContainerState.CREATED
+    paused: bool = False
+    pid: int = 0
+    pid_start_ticks: int = 0
+    """``starttime`` of /proc/PID/stat, so that a reused pid is not taken for the container."""
+    created_ns: int = 0
+    started_ns: int = 0
+    finished_ns: int = 0
+    exit_code: int = 0
+    reason: str = ""
+    """CRI's word: Completed, Error, OOMKilled, StartError, ContainerCannotRun."""
+    message: str = ""
+    oom_killed: bool = False
+
+
+class SandboxState(StrEnum):
+    """A pod's sandbox is ready until it is stopped, or the host has rebooted under it."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of a sandbox or container published on the host. ``protocol``: ``tcp``, ``udp`` or ``sctp``."""
+
+    protocol: str
+    container_port: int
+    host_port: int
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsConfig:
+    """What resolv.conf is to hold; all empty: the host's own."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A pod sandbox as asked for, in neutral words. Namespace modes: ``sandbox`` means the pod's own."""
+
+    hostname: str = ""
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_pid: bool = False
+    """All containers of the pod share one PID namespace, with catatonit as its first process."""
+    dns: DnsConfig = DnsConfig()
+    port_mappings: tuple[PortMapping, ...] = ()
+    cgroup_parent: str = ""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    log_directory: str = ""
+    overhead: Resources = Resources()
+    resources: Resources = Resources()
+    security: Security = Security()
+    user_mappings: tuple[tuple[int, int, int], ...] = ()
+    """(container id, host id, size); empty: no user namespace."""
+    group_mappings: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRecord:
+    """A pod's sandbox as the database keeps it. (name, uid, pod_namespace, attempt) is unique."""
+
+    id: SandboxId
+    name: str
+    uid: str
+    pod_namespace: str
+    attempt: int
+    spec: SandboxSpec
+    runtime_handler: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+    state: SandboxState = SandboxState.NOT_READY
+    netns_path: str = ""
+    ipcns_path: str = ""
+    utsns_path: str = ""
+    userns_path: str = ""
+    pause_pid: int = 0
+    """catatonit's pid where the pod shares its PID namespace; else 0."""
+    pause_start_ticks: int = 0
+    addresses: tuple[str, ...] = ()
+    """IP addresses without prefix length, the primary one first."""
+    cni_result: Json = None
+    """The last CNI result, needed again for DEL; null when the built-in bridge served."""
+    network_torn_down: bool = False
+    created_ns: int = 0
+    boot_id: str = ""
+    """/proc/sys/kernel/random/boot_id of the boot that made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """OCI image spec, "Content Descriptors"."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
+    """``os/architecture[/variant]`` or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """A name for an image: reference to the target (index or manifest) it stands for."""
+
+    reference: str
+    """Normalized and full: ``docker.io/library/busybox:latest`` or ``...@sha256:...``."""
+    target: Descriptor
+    image_id: Digest
+    """Digest of the platform's image configuration."""
+    manifest: Digest
+    """Digest of the platform's manifest; equals target.digest unless the target is an index."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_ns: int = 0
+    updated_ns: int = 0
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRecord:
+    """A blob in the content store, global by digest; ``labels`` are those of the asking namespace."""
+
+    digest: Digest
+    size: int
+    media_type: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_ns: int = 0
+    updated_ns: int = 0
+
+
+class SnapshotKind(StrEnum):
+    """containerd's kinds: committed layers are parents, active ones are writable, views read-only."""
+
+    COMMITTED = "committed"
+    ACTIVE = "active"
+    VIEW = "view"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """One overlayfs layer. ``directory`` is the folder's name, a function of (namespace, key) or, for a
+    committed layer, of its chain id alone, since layers are shared on disk between namespaces."""
+
+    key: SnapshotKey
+    kind: SnapshotKind
+    parent: SnapshotKey | None
+    directory: str
+    size_bytes: int = 0
+    inodes: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """Holds content and snapshots against garbage collection until it ends."""
+
+    id: LeaseId
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: tuple[tuple[str, str], ...] = ()
+    """(type, id) as containerd names them: ("content", "sha256:..."), ("snapshots/overlayfs", key)."""
+    created_ns: int = 0
+    expires_ns: int = 0
+    """0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRecord:
+    """A process started, or to be started, inside a running container."""
+
+    id: ExecId
+    container_id: ContainerId
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    tty: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = True
+    attach_stderr: bool = True
+    privileged: bool = False
+    detach_keys: str = ""
+    pid: int = 0
+    running: bool = False
+    exit_code: int | None = None
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRecord:
+    """A network of a namespace. ``driver``: ``bridge``, ``host``, ``none`` (more with the networks issue)."""
+
+    id: NetworkId
+    name: str
+    driver: str
+    bridge: str = ""
+    """The host's interface name."""
+    subnets: tuple[str, ...] = ()
+    """CIDR, the IPv4 one first."""
+    gateways: tuple[str, ...] = ()
+    """One address per subnet, the bridge's own."""
+    internal: bool = False
+    attachable: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRecord:
+    """A container's or sandbox's place on a network: its lease of addresses, and its published ports.
+
+    (network, address) is unique in the database, so that two can never hold one address; (protocol,
+    host address, host port) of live published ports is unique over all namespaces.
+    """
+
+    id: EndpointId
+    network_id: NetworkId
+    owner: str
+    """The container's or sandbox's id."""
+    interface: str = "eth0"
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    """CIDR, the prefix being the subnet's; the IPv4 one first."""
+    ports: tuple[PortMapping, ...] = ()
+    aliases: tuple[str, ...] = ()
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """A named volume of the local driver."""
+
+    name: str
+    driver: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    anonymous: bool = False
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """Something that happened, after it was committed.
+
+    ``kind`` and ``action`` are Docker's words where Docker has them (``container``/``start``), and containerd's
+    topics are derived from them at that edge.
+    """
+
+    sequence: int
+    time_ns: int
+    kind: str
+    action: str
+    actor: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRecord:
+    """An intent, written before the first step and removed with the last one's commit.
+
+    ``kind`` says what recovery has to do (``sandbox.run``, ``container.create`` ...); ``subject`` is the id it
+    is about, from which every name it makes in the world is derived.
+    """
+
+    id: OperationId
+    kind: str
+    subject: str
+    detail: Json = None
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRecord:
+    """A namespace itself (global table). ``policy`` and ``quota`` are read by services/tenancy."""
+
+    name: Namespace
+    labels: Mapping[str, str] = field(default_factory=dict)
+    policy: Mapping[str, Json] = field(default_factory=dict)
+    quota: Mapping[str, Json] = field(default_factory=dict)
+    created_ns: int = 0

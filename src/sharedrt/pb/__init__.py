@@ -1,0 +1,1 @@
+"""Code generated from proto/; imported by edges alone."""

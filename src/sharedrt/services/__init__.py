@@ -1,0 +1,1 @@
+"""What the runtime does: state machines and decisions, over stores and drivers."""

@@ -1,0 +1,1 @@
+"""SQL and nothing else: the database of all namespaces, seen one namespace at a time."""

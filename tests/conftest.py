@@ -1,0 +1,22 @@
+"""Options shared by all tests: ``--real`` lets the tests run that need root and real tools."""
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real", action="store_true", help="run tests that need root, crun, conmon, docker CLI ..."
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--real"):
+        if os.geteuid() != 0:
+            raise pytest.UsageError("--real needs root")
+        return
+    skip = pytest.mark.skip(reason="needs --real (root and real tools)")
+    for item in items:
+        if "real" in item.keywords:
+            item.add_marker(skip)
