@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sharedrt.model.ids import ContainerId, Digest, Namespace
+from sharedrt.model.ids import ContainerKey, Digest
 from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
 from sharedrt.model.spec import ContainerSpec, Resources, User
 from sharedrt.model.stdio import StdioSession
@@ -279,12 +279,11 @@ class ResolvedMount:
 class BundleRequest:
     """All that is needed to make a bundle: nothing in it has to be looked up any more.
 
-    ``namespace_paths`` maps OCI namespace types (``network``, ``pid``, ``ipc``, ``uts``, ``user``, ``cgroup``) to a path
+    ``namespace_paths`` maps OCI namespace types (``network pid ipc uts user cgroup``) to a path
     to join; a missing type is the host's when listed in ``host_namespaces``, a new one otherwise.
     """
 
-    namespace: Namespace
-    id: ContainerId
+    key: ContainerKey
     handler: str
     rootfs: Path
     spec: ContainerSpec
@@ -409,7 +408,7 @@ class CgroupStats:
 class OciRuntime(Protocol):
     """Containers through conmon and an OCI runtime (crun, runc or another handler).
 
-    A container's folder is a function of (namespace, id) below the run and state folders of the
+    A container's folder and cgroup are functions of its key, below the run and state folders of the
     configuration. conmon lives on when the daemon dies; its exit file keeps the code.
     """
 
@@ -423,31 +422,27 @@ class OciRuntime(Protocol):
         """
         ...
 
-    async def start(self, namespace: Namespace, id: ContainerId) -> None:
+    async def start(self, key: ContainerKey) -> None:
         """Let the created process run. Raises StartFailed."""
         ...
 
-    async def kill(
-        self, namespace: Namespace, id: ContainerId, signal: int, *, all: bool = False
-    ) -> None:
+    async def kill(self, key: ContainerKey, signal: int, *, all: bool = False) -> None:
         """Send a signal to the first process, or to all. Raises NotFound when it has ended."""
         ...
 
-    async def delete(self, namespace: Namespace, id: ContainerId) -> None:
+    async def delete(self, key: ContainerKey) -> None:
         """Kill what is left, remove the runtime's state, the cgroup and the bundle. Idempotent."""
         ...
 
-    async def pause(self, namespace: Namespace, id: ContainerId) -> None: ...
+    async def pause(self, key: ContainerKey) -> None: ...
 
-    async def resume(self, namespace: Namespace, id: ContainerId) -> None: ...
+    async def resume(self, key: ContainerKey) -> None: ...
 
-    async def update(self, namespace: Namespace, id: ContainerId, resources: Resources) -> None: ...
+    async def update(self, key: ContainerKey, resources: Resources) -> None: ...
 
     def alive(self, identity: ProcessIdentity) -> bool: ...
 
-    async def wait(
-        self, namespace: Namespace, id: ContainerId, identity: ProcessIdentity
-    ) -> ExitStatus:
+    async def wait(self, key: ContainerKey, identity: ProcessIdentity) -> ExitStatus:
         """Wait for the process's end (pidfd) and conmon's exit file; also for one that ended before.
 
         A killed conmon leaves no file: exit code 137 then if its process is gone too (the process
@@ -455,29 +450,27 @@ class OciRuntime(Protocol):
         """
         ...
 
-    async def pids(self, namespace: Namespace, id: ContainerId) -> Sequence[int]:
+    async def pids(self, key: ContainerKey) -> Sequence[int]:
         """All processes in the container's cgroup, as host pids."""
         ...
 
-    async def stats(self, namespace: Namespace, id: ContainerId) -> CgroupStats: ...
+    async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces as seen in that process's network namespace, without ``lo``."""
         ...
 
-    async def reopen_log(self, namespace: Namespace, id: ContainerId) -> None: ...
+    async def reopen_log(self, key: ContainerKey) -> None: ...
 
-    async def attach(self, namespace: Namespace, id: ContainerId, *, tty: bool) -> StdioSession:
+    async def attach(self, key: ContainerKey, *, tty: bool) -> StdioSession:
         """Join the live streams through conmon's attach socket. Output from before is in the log only."""
         ...
 
-    async def resize(
-        self, namespace: Namespace, id: ContainerId, width: int, height: int
-    ) -> None: ...
+    async def resize(self, key: ContainerKey, width: int, height: int) -> None: ...
 
     async def exec(
         self,
-        namespace: Namespace,
+        key: ContainerKey,
         exec: ExecRecord,
         *,
         kill_on_close: bool,
@@ -489,8 +482,7 @@ class OciRuntime(Protocol):
 
     async def exec_sync(
         self,
-        namespace: Namespace,
-        id: ContainerId,
+        key: ContainerKey,
         args: Sequence[str],
         *,
         timeout_s: float,

@@ -5,7 +5,7 @@ Each has one function that makes it from text and refuses what is not safe as a 
 
 import re
 import secrets
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from sharedrt.model.faults import InvalidArgument
 
@@ -26,6 +26,14 @@ Digest = NewType("Digest", str)
 
 SnapshotKey = NewType("SnapshotKey", str)
 """Key of a snapshot inside its namespace: a chain id for committed layers, a container id for active ones."""
+
+
+class ContainerKey(NamedTuple):
+    """A container as the host knows it: what its folders, cgroup and conmon are named after."""
+
+    namespace: Namespace
+    id: ContainerId
+
 
 K8S_NAMESPACE: Final = Namespace("k8s.io")
 DOCKER_NAMESPACE: Final = Namespace("moby")
