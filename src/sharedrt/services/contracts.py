@@ -1,0 +1,476 @@
+"""What edges may ask of the runtime, one namespace at a time.
+
+``runtime.within(namespace)`` gives a :class:`NamespacedRuntime`: the only way to containers, images and the
+rest, bound to its namespace at birth. Methods take ids of that namespace or raise NotFound, in the same
+words and time for an id of another namespace as for one that never was.
+
+``get`` and the ``list`` methods read the working set in memory: they never wait.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from sharedrt.model.drivers import (
+    CgroupStats,
+    ExecResult,
+    Ingest,
+    LogLine,
+    LogQuery,
+    NetworkStats,
+    Usage,
+)
+from sharedrt.model.ids import ContainerId, Digest, ExecId, LeaseId, Namespace, SandboxId
+from sharedrt.model.records import (
+    BlobRecord,
+    ContainerRecord,
+    EndpointRecord,
+    EventRecord,
+    ExecRecord,
+    Json,
+    LeaseRecord,
+    NamespaceRecord,
+    PortMapping,
+    SandboxRecord,
+    SandboxSpec,
+)
+from sharedrt.model.spec import ContainerSpec, Resources
+from sharedrt.model.stdio import StdioSession
+
+if TYPE_CHECKING:
+    from sharedrt.services.images import Images
+    from sharedrt.services.networks import Networks
+
+
+# ---------------------------------------------------------------- containers
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """One network that a container of its own (not of a pod) shall join at its start."""
+
+    network: str
+    """Name or id."""
+    aliases: tuple[str, ...] = ()
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewContainer:
+    """A container to be created. ``name`` must be free in the namespace; empty: none.
+
+    With ``sandbox_id`` the container lives in that pod; else ``networks`` (and ``ports``) say what it joins.
+    An empty ``log_path`` with ``keep_log`` gives the container a log of its own under the state folder.
+    """
+
+    name: str
+    image: str
+    spec: ContainerSpec
+    sandbox_id: SandboxId | None = None
+    runtime_handler: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+    log_path: str = ""
+    keep_log: bool = True
+    log_max_bytes: int = 0
+    networks: tuple[NetworkRequest, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+    dns_searches: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    """``name:address``."""
+    auto_remove: bool = False
+    restart_policy: str = "no"
+    restart_max_retries: int = 0
+    id: ContainerId | None = None
+    """Chosen by the caller, or made here."""
+
+
+class WaitCondition(StrEnum):
+    """Docker's conditions of ``wait``."""
+
+    NOT_RUNNING = "not-running"
+    NEXT_EXIT = "next-exit"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStats:
+    """A container's figures at one time. ``writable`` is its snapshot's upper folder."""
+
+    id: ContainerId
+    cgroup: CgroupStats
+    networks: tuple[NetworkStats, ...]
+    writable: Usage | None
+
+
+class Containers(Protocol):
+    """One namespace's containers. All methods that change are safe to cancel: the step under way is
+    finished or undone, never left half done. Calls on one container queue behind each other."""
+
+    async def create(self, request: NewContainer) -> ContainerRecord:
+        """Make snapshot, rows and log; nothing runs yet.
+
+        Raises:
+            NotFound: image (kind ``image``) or sandbox. AlreadyExists: the name (kind ``container``).
+            InvalidArgument, FailedPrecondition.
+        """
+        ...
+
+    async def start(self, id: ContainerId) -> None:
+        """Run it. Raises StartFailed (the record then says exited, with the code and reason),
+        AlreadyDone when it runs already."""
+        ...
+
+    async def stop(
+        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+    ) -> None:
+        """Send the stop signal, wait, then SIGKILL; returns when it has ended.
+
+        Args:
+            grace_s: ``None``: the container's own or 10 s; negative: wait for ever; 0: kill at once.
+
+        Raises:
+            AlreadyDone: it was not running.
+        """
+        ...
+
+    async def restart(
+        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+    ) -> None: ...
+
+    async def kill(self, id: ContainerId, signal: str = "SIGKILL") -> None:
+        """Raises FailedPrecondition when it does not run, InvalidArgument for an unknown signal."""
+        ...
+
+    async def pause(self, id: ContainerId) -> None: ...
+
+    async def unpause(self, id: ContainerId) -> None: ...
+
+    async def remove(self, id: ContainerId, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove all that belongs to it (log too, when it is under our own state folder).
+
+        Raises:
+            NotFound. FailedPrecondition: it runs and ``force`` is not set.
+        """
+        ...
+
+    async def rename(self, id: ContainerId, name: str) -> None: ...
+
+    async def update(self, id: ContainerId, resources: Resources) -> None:
+        """Change limits of a live (or not yet started) container; ``None`` fields stay."""
+        ...
+
+    async def change(
+        self, id: ContainerId, edit: Callable[[ContainerRecord], ContainerRecord]
+    ) -> ContainerRecord:
+        """Replace the record (labels, extensions, restart policy) in one transaction."""
+        ...
+
+    def get(self, ref: str) -> ContainerRecord:
+        """By full id, name, or unique id prefix. Raises NotFound (kind ``container``), Ambiguous."""
+        ...
+
+    def by_id(self, id: str) -> ContainerRecord:
+        """By full id only. Raises NotFound."""
+        ...
+
+    def list(self) -> Sequence[ContainerRecord]:
+        """All, oldest first."""
+        ...
+
+    async def wait(
+        self, id: ContainerId, condition: WaitCondition = WaitCondition.NOT_RUNNING
+    ) -> ContainerRecord:
+        """The record as of the condition (for REMOVED: the last one there was)."""
+        ...
+
+    async def attach(self, id: ContainerId) -> StdioSession:
+        """Live streams. May be called before ``start`` (Docker does): nothing is missed then."""
+        ...
+
+    async def resize(self, id: ContainerId, width: int, height: int) -> None: ...
+
+    async def processes(self, id: ContainerId) -> Sequence[int]:
+        """Host pids. Raises FailedPrecondition when it does not run."""
+        ...
+
+    async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats: ...
+
+    async def usage(self, id: ContainerId) -> Usage:
+        """Size of the writable layer."""
+        ...
+
+    def logs(self, id: ContainerId, query: LogQuery) -> AsyncIterator[Sequence[LogLine]]:
+        """Raises FailedPrecondition when no log is kept. Following ends with the container's end."""
+        ...
+
+    async def reopen_log(self, id: ContainerId) -> None: ...
+
+    def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
+        """Its places on networks while it runs."""
+        ...
+
+
+# ---------------------------------------------------------------- execs
+
+
+@dataclass(frozen=True, slots=True)
+class NewExec:
+    container_id: ContainerId
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    tty: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = True
+    attach_stderr: bool = True
+    privileged: bool = False
+    detach_keys: str = ""
+
+
+class Execs(Protocol):
+    """Processes started inside running containers."""
+
+    async def create(self, request: NewExec) -> ExecRecord:
+        """Raises NotFound, FailedPrecondition (the container does not run, or is paused)."""
+        ...
+
+    async def start(
+        self, id: ExecId, *, detach: bool = False, size: tuple[int, int] | None = None
+    ) -> StdioSession | None:
+        """Start it; ``None`` when detached. Raises AlreadyDone when it was started before, StartFailed.
+
+        Its process goes on when the session is closed, as Docker's does.
+        """
+        ...
+
+    async def resize(self, id: ExecId, width: int, height: int) -> None: ...
+
+    def get(self, id: str) -> ExecRecord:
+        """Also after its end, as long as the container is there. Raises NotFound (kind ``exec``)."""
+        ...
+
+    async def run(self, request: NewExec, *, kill_on_close: bool = True) -> StdioSession:
+        """Start without a record, for CRI's streaming Exec."""
+        ...
+
+    async def sync(
+        self, container_id: ContainerId, args: Sequence[str], *, timeout_s: float
+    ) -> ExecResult:
+        """CRI's ExecSync. ``timeout_s`` 0: no bound. Raises DeadlineExceeded."""
+        ...
+
+
+# ---------------------------------------------------------------- pods
+
+
+@dataclass(frozen=True, slots=True)
+class NewSandbox:
+    """A pod sandbox to run; (name, uid, pod_namespace, attempt) says which, so that a repeated call
+    finds what the first one made."""
+
+    name: str
+    uid: str
+    pod_namespace: str
+    attempt: int
+    spec: SandboxSpec
+    runtime_handler: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Pods(Protocol):
+    """One namespace's pod sandboxes."""
+
+    async def run(self, request: NewSandbox) -> SandboxRecord:
+        """Make namespaces and network. A call for a pod that is being made, or is ready, answers with that one.
+
+        Raises:
+            Unavailable: the network could not be set up; nothing is left behind.
+            NotFound: kind ``runtime handler``.
+        """
+        ...
+
+    async def stop(self, id: SandboxId) -> None:
+        """Kill its containers, tear down the network once, unpin namespaces. Idempotent."""
+        ...
+
+    async def remove(self, id: SandboxId) -> None:
+        """Stop it and remove it with all its containers. Removing an unknown one is success."""
+        ...
+
+    def get(self, ref: str) -> SandboxRecord:
+        """By id or unique prefix. Raises NotFound (kind ``sandbox``)."""
+        ...
+
+    def list(self) -> Sequence[SandboxRecord]: ...
+
+    def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
+
+    def network_ready(self) -> tuple[bool, str, str]:
+        """(ready, reason, message) as CRI's NetworkReady condition wants them."""
+        ...
+
+
+# ---------------------------------------------------------------- events
+
+
+class Events(Protocol):
+    """One namespace's events: what is stored, and then what comes."""
+
+    async def publish(
+        self, kind: str, action: str, actor: str, attributes: Mapping[str, str]
+    ) -> EventRecord:
+        """Record an event that an edge knows of (services publish their own)."""
+        ...
+
+    def subscribe(
+        self, *, since_ns: int = 0, until_ns: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[EventRecord]]:
+        """Events from now, or from ``since_ns`` on out of the store and then live, without gap or repeat.
+
+        A subscriber that lags more than 4096 events behind is ended with ResourceExhausted.
+        With ``until_ns`` the iterator ends at that time.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- content and leases
+
+
+class Content(Protocol):
+    """The blobs that this namespace may see: containerd's content service for ``ctr`` and tools."""
+
+    async def info(self, digest: Digest) -> BlobRecord:
+        """Raises NotFound (kind ``content``)."""
+        ...
+
+    async def list(self) -> Sequence[BlobRecord]: ...
+
+    def read(self, digest: Digest, *, offset: int, length: int | None) -> AsyncIterator[bytes]: ...
+
+    async def set_labels(self, digest: Digest, labels: Mapping[str, str]) -> BlobRecord: ...
+
+    async def delete(self, digest: Digest) -> None: ...
+
+    def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:
+        """An ingest of this namespace; its commit must be followed by :meth:`grant`."""
+        ...
+
+    async def grant(self, digest: Digest, size: int, labels: Mapping[str, str]) -> BlobRecord:
+        """Record that this namespace has the blob that it has just written itself."""
+        ...
+
+
+class Leases(Protocol):
+    """Holds against garbage collection."""
+
+    async def create(self, record: LeaseRecord) -> LeaseRecord: ...
+
+    async def delete(self, id: LeaseId) -> None: ...
+
+    async def list(self) -> Sequence[LeaseRecord]: ...
+
+    async def add_resource(self, id: LeaseId, kind: str, resource: str) -> None: ...
+
+    async def delete_resource(self, id: LeaseId, kind: str, resource: str) -> None: ...
+
+
+# ---------------------------------------------------------------- the whole
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """The host and this program, true figures for ``/info``, Status and Version."""
+
+    hostname: str
+    kernel: str
+    operating_system: str
+    os_version: str
+    architecture: str
+    """OCI's name: amd64, arm64 ..."""
+    machine: str
+    """uname's: x86_64 ..."""
+    cpus: int
+    memory_bytes: int
+    version: str
+    git_commit: str
+    go_os: str
+    started_ns: int
+    cgroup_version: int
+    cgroup_driver: str
+    storage_driver: str
+    state_dir: str
+    default_runtime: str
+    runtimes: Mapping[str, str]
+    security_options: tuple[str, ...]
+    components: tuple[tuple[str, str], ...]
+    """(name, version) of conmon, crun, runc, CNI plugins, catatonit."""
+    problems: tuple[str, ...]
+    instance_id: str
+
+
+class NamespacedRuntime(Protocol):
+    """All that one namespace can do."""
+
+    @property
+    def namespace(self) -> Namespace: ...
+    @property
+    def containers(self) -> Containers: ...
+    @property
+    def execs(self) -> Execs: ...
+    @property
+    def pods(self) -> Pods: ...
+    @property
+    def images(self) -> "Images": ...
+    @property
+    def networks(self) -> "Networks": ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def content(self) -> "Content": ...
+    @property
+    def leases(self) -> "Leases": ...
+
+
+class AllNamespaces(Protocol):
+    """Work that truly spans namespaces: the administrator's view. Never given to CRI, Docker or tenants."""
+
+    def names(self) -> Sequence[Namespace]: ...
+
+    def list(self) -> Sequence[NamespaceRecord]: ...
+
+    async def create(self, name: Namespace, labels: Mapping[str, str]) -> NamespaceRecord: ...
+
+    async def set_labels(self, name: Namespace, labels: Mapping[str, str]) -> NamespaceRecord: ...
+
+    async def delete(self, name: Namespace) -> None:
+        """Raises NotFound, FailedPrecondition while it holds anything, or is ``k8s.io`` or ``moby``."""
+        ...
+
+    def subscribe(
+        self,
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[Namespace, EventRecord]]]: ...
+
+
+class Runtime(Protocol):
+    """The root of the services, built by ``daemon.py``."""
+
+    @property
+    def host(self) -> HostInfo: ...
+
+    def within(self, namespace: Namespace) -> NamespacedRuntime:
+        """One namespace's services; always the same object for the same name."""
+        ...
+
+    @property
+    def all_namespaces(self) -> AllNamespaces: ...
