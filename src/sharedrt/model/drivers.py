@@ -669,3 +669,33 @@ class UserResolver(Protocol):
     async def resolve(self, rootfs: Path, user: User) -> tuple[int, int, tuple[int, ...]]:
         """(uid, gid, additional gids). Raises NotFound for an unknown user or group name."""
         ...
+
+
+class HostFiles(Protocol):
+    """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
+
+    async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
+        """Make the folder (0711) and write each file atomically."""
+        ...
+
+    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
+
+    async def remove_tree(self, path: Path) -> None:
+        """Unmount what is mounted below, then remove. Never follows a link, never crosses a mount."""
+        ...
+
+    async def names(self, folder: Path) -> Sequence[str]:
+        """What is in a folder; nothing when it is missing."""
+        ...
+
+    async def mount_tmpfs(self, path: Path, *, size_bytes: int, mode: int = 0o1777) -> None: ...
+
+    async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
+        """Bind a file or folder on ``target``, which is made when missing."""
+        ...
+
+    async def unmount(self, path: Path) -> None: ...
+
+    async def exists(self, path: Path) -> bool: ...
+
+    async def rename(self, source: Path, target: Path) -> None: ...
