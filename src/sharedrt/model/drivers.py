@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sharedrt.model.ids import ContainerKey, Digest
 from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
-from sharedrt.model.spec import ContainerSpec, Resources, User
+from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, User
 from sharedrt.model.stdio import StdioSession
 
 # ---------------------------------------------------------------- content
@@ -254,18 +254,6 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageDefaults:
-    """Of an image's configuration, what a process takes from it."""
-
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    cwd: str = ""
-    user: str = ""
-    stop_signal: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ResolvedMount:
     """A mount whose source is settled: a host path, or a tmpfs-like file system type."""
 
@@ -448,6 +436,10 @@ class OciRuntime(Protocol):
         A killed conmon leaves no file: exit code 137 then if its process is gone too (the process
         of a killed conmon is killed by us, since nobody could learn its code).
         """
+        ...
+
+    async def leftovers(self) -> Sequence[ContainerKey]:
+        """Every container that has a bundle, runtime state or conmon on this host, for recovery."""
         ...
 
     async def pids(self, key: ContainerKey) -> Sequence[int]:

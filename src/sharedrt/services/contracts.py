@@ -26,12 +26,14 @@ from sharedrt.model.ids import ContainerId, Digest, ExecId, LeaseId, Namespace, 
 from sharedrt.model.records import (
     BlobRecord,
     ContainerRecord,
+    DnsConfig,
     EndpointRecord,
     EventRecord,
     ExecRecord,
     Json,
     LeaseRecord,
     NamespaceRecord,
+    NetworkRequest,
     PortMapping,
     SandboxRecord,
     SandboxSpec,
@@ -45,18 +47,6 @@ if TYPE_CHECKING:
 
 
 # ---------------------------------------------------------------- containers
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkRequest:
-    """One network that a container of its own (not of a pod) shall join at its start."""
-
-    network: str
-    """Name or id."""
-    aliases: tuple[str, ...] = ()
-    address: str = ""
-    address6: str = ""
-    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +70,7 @@ class NewContainer:
     log_max_bytes: int = 0
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
-    dns_servers: tuple[str, ...] = ()
-    dns_searches: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
+    dns: DnsConfig = DnsConfig()
     extra_hosts: tuple[str, ...] = ()
     """``name:address``."""
     auto_remove: bool = False
