@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 
 from sharedrt.model.faults import Fault
 from sharedrt.model.stdio import StdioSession, StdStream
@@ -60,12 +59,7 @@ class AttachSession:
     async def __aenter__(self) -> "AttachSession":
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
     async def _session(self) -> StdioSession:

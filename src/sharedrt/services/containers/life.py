@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from sharedrt.aio.locks import KeyedLocks
-from sharedrt.aio.tasks import TaskOwner
+from sharedrt.aio.tasks import TaskHandle, TaskOwner
 from sharedrt.model.drivers import BundleRequest, ExitStatus, OciRuntime, ProcessIdentity
 from sharedrt.model.faults import (
     AlreadyDone,
@@ -86,7 +86,7 @@ class ContainerLife:
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
         self._attaching: dict[ContainerId, list[AttachSession]] = {}
-        self._restarts: dict[ContainerId, asyncio.Task[None]] = {}
+        self._restarts: dict[ContainerId, TaskHandle] = {}
         self._backoff_s: dict[ContainerId, float] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
 
@@ -227,10 +227,9 @@ class ContainerLife:
         self._after_end(record)
 
     async def _record_end(self, record: ContainerRecord, status: ExitStatus) -> ContainerRecord:
+        reason = "Completed" if status.exit_code == 0 else "Error"
         if status.oom_killed:
             reason = "OOMKilled"
-        else:
-            reason = "Completed" if status.exit_code == 0 else "Error"
         record = replace(
             record,
             state=ContainerState.EXITED,

@@ -72,6 +72,8 @@ class ContainerService:
         self._log_reader = log_reader
         self._find_sandbox = find_sandbox
         self._owner = owner
+        self.on_removed: Callable[[ContainerId], None] | None = None
+        """Told when a container's rows are gone (its execs go with it)."""
         life.on_auto_remove = self._auto_remove
 
     # ------------------------------------------------------------ create and remove
@@ -177,6 +179,8 @@ class ContainerService:
 
             await self._events.commit(delete, self._event("destroy", record))
             self._records.drop(id)
+            if self.on_removed is not None:
+                self.on_removed(id)
             await self._clean_up(record)
             self._life.forget(record)
 
