@@ -6,7 +6,7 @@ whose key and value are both empty and misreads negative enum values, and is ten
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import betterproto
@@ -14,7 +14,7 @@ import betterproto_rust_codec  # noqa: F401  fails at import, rather than fall b
 from grpclib import GRPCError, Status
 from grpclib.encoding.base import CodecBase
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 M = TypeVar("M", bound=betterproto.Message)

@@ -23,133 +23,133 @@ if TYPE_CHECKING:
 
 
 class Protocol(betterproto.Enum):
-    TCP = 0
-    UDP = 1
-    SCTP = 2
+    TCP: "Protocol" = 0
+    UDP: "Protocol" = 1
+    SCTP: "Protocol" = 2
 
 
 class MountPropagation(betterproto.Enum):
-    PROPAGATION_PRIVATE = 0
-    PROPAGATION_HOST_TO_CONTAINER = 1
-    PROPAGATION_BIDIRECTIONAL = 2
+    PROPAGATION_PRIVATE: "MountPropagation" = 0
+    PROPAGATION_HOST_TO_CONTAINER: "MountPropagation" = 1
+    PROPAGATION_BIDIRECTIONAL: "MountPropagation" = 2
 
 
 class NamespaceMode(betterproto.Enum):
-    POD = 0
-    CONTAINER = 1
-    NODE = 2
-    TARGET = 3
+    POD: "NamespaceMode" = 0
+    CONTAINER: "NamespaceMode" = 1
+    NODE: "NamespaceMode" = 2
+    TARGET: "NamespaceMode" = 3
 
 
 class SupplementalGroupsPolicy(betterproto.Enum):
-    Merge = 0
-    Strict = 1
+    Merge: "SupplementalGroupsPolicy" = 0
+    Strict: "SupplementalGroupsPolicy" = 1
 
 
 class PodSandboxState(betterproto.Enum):
-    SANDBOX_READY = 0
-    SANDBOX_NOTREADY = 1
+    SANDBOX_READY: "PodSandboxState" = 0
+    SANDBOX_NOTREADY: "PodSandboxState" = 1
 
 
 class Signal(betterproto.Enum):
     """Stop signals by name. The numbers are not those of any kernel."""
 
-    RUNTIME_DEFAULT = 0
-    SIGABRT = 1
-    SIGALRM = 2
-    SIGBUS = 3
-    SIGCHLD = 4
-    SIGCLD = 5
-    SIGCONT = 6
-    SIGFPE = 7
-    SIGHUP = 8
-    SIGILL = 9
-    SIGINT = 10
-    SIGIO = 11
-    SIGIOT = 12
-    SIGKILL = 13
-    SIGPIPE = 14
-    SIGPOLL = 15
-    SIGPROF = 16
-    SIGPWR = 17
-    SIGQUIT = 18
-    SIGSEGV = 19
-    SIGSTKFLT = 20
-    SIGSTOP = 21
-    SIGSYS = 22
-    SIGTERM = 23
-    SIGTRAP = 24
-    SIGTSTP = 25
-    SIGTTIN = 26
-    SIGTTOU = 27
-    SIGURG = 28
-    SIGUSR1 = 29
-    SIGUSR2 = 30
-    SIGVTALRM = 31
-    SIGWINCH = 32
-    SIGXCPU = 33
-    SIGXFSZ = 34
-    SIGRTMIN = 35
-    SIGRTMINPLUS1 = 36
-    SIGRTMINPLUS2 = 37
-    SIGRTMINPLUS3 = 38
-    SIGRTMINPLUS4 = 39
-    SIGRTMINPLUS5 = 40
-    SIGRTMINPLUS6 = 41
-    SIGRTMINPLUS7 = 42
-    SIGRTMINPLUS8 = 43
-    SIGRTMINPLUS9 = 44
-    SIGRTMINPLUS10 = 45
-    SIGRTMINPLUS11 = 46
-    SIGRTMINPLUS12 = 47
-    SIGRTMINPLUS13 = 48
-    SIGRTMINPLUS14 = 49
-    SIGRTMINPLUS15 = 50
-    SIGRTMAXMINUS14 = 51
-    SIGRTMAXMINUS13 = 52
-    SIGRTMAXMINUS12 = 53
-    SIGRTMAXMINUS11 = 54
-    SIGRTMAXMINUS10 = 55
-    SIGRTMAXMINUS9 = 56
-    SIGRTMAXMINUS8 = 57
-    SIGRTMAXMINUS7 = 58
-    SIGRTMAXMINUS6 = 59
-    SIGRTMAXMINUS5 = 60
-    SIGRTMAXMINUS4 = 61
-    SIGRTMAXMINUS3 = 62
-    SIGRTMAXMINUS2 = 63
-    SIGRTMAXMINUS1 = 64
-    SIGRTMAX = 65
+    RUNTIME_DEFAULT: "Signal" = 0
+    SIGABRT: "Signal" = 1
+    SIGALRM: "Signal" = 2
+    SIGBUS: "Signal" = 3
+    SIGCHLD: "Signal" = 4
+    SIGCLD: "Signal" = 5
+    SIGCONT: "Signal" = 6
+    SIGFPE: "Signal" = 7
+    SIGHUP: "Signal" = 8
+    SIGILL: "Signal" = 9
+    SIGINT: "Signal" = 10
+    SIGIO: "Signal" = 11
+    SIGIOT: "Signal" = 12
+    SIGKILL: "Signal" = 13
+    SIGPIPE: "Signal" = 14
+    SIGPOLL: "Signal" = 15
+    SIGPROF: "Signal" = 16
+    SIGPWR: "Signal" = 17
+    SIGQUIT: "Signal" = 18
+    SIGSEGV: "Signal" = 19
+    SIGSTKFLT: "Signal" = 20
+    SIGSTOP: "Signal" = 21
+    SIGSYS: "Signal" = 22
+    SIGTERM: "Signal" = 23
+    SIGTRAP: "Signal" = 24
+    SIGTSTP: "Signal" = 25
+    SIGTTIN: "Signal" = 26
+    SIGTTOU: "Signal" = 27
+    SIGURG: "Signal" = 28
+    SIGUSR1: "Signal" = 29
+    SIGUSR2: "Signal" = 30
+    SIGVTALRM: "Signal" = 31
+    SIGWINCH: "Signal" = 32
+    SIGXCPU: "Signal" = 33
+    SIGXFSZ: "Signal" = 34
+    SIGRTMIN: "Signal" = 35
+    SIGRTMINPLUS1: "Signal" = 36
+    SIGRTMINPLUS2: "Signal" = 37
+    SIGRTMINPLUS3: "Signal" = 38
+    SIGRTMINPLUS4: "Signal" = 39
+    SIGRTMINPLUS5: "Signal" = 40
+    SIGRTMINPLUS6: "Signal" = 41
+    SIGRTMINPLUS7: "Signal" = 42
+    SIGRTMINPLUS8: "Signal" = 43
+    SIGRTMINPLUS9: "Signal" = 44
+    SIGRTMINPLUS10: "Signal" = 45
+    SIGRTMINPLUS11: "Signal" = 46
+    SIGRTMINPLUS12: "Signal" = 47
+    SIGRTMINPLUS13: "Signal" = 48
+    SIGRTMINPLUS14: "Signal" = 49
+    SIGRTMINPLUS15: "Signal" = 50
+    SIGRTMAXMINUS14: "Signal" = 51
+    SIGRTMAXMINUS13: "Signal" = 52
+    SIGRTMAXMINUS12: "Signal" = 53
+    SIGRTMAXMINUS11: "Signal" = 54
+    SIGRTMAXMINUS10: "Signal" = 55
+    SIGRTMAXMINUS9: "Signal" = 56
+    SIGRTMAXMINUS8: "Signal" = 57
+    SIGRTMAXMINUS7: "Signal" = 58
+    SIGRTMAXMINUS6: "Signal" = 59
+    SIGRTMAXMINUS5: "Signal" = 60
+    SIGRTMAXMINUS4: "Signal" = 61
+    SIGRTMAXMINUS3: "Signal" = 62
+    SIGRTMAXMINUS2: "Signal" = 63
+    SIGRTMAXMINUS1: "Signal" = 64
+    SIGRTMAX: "Signal" = 65
 
 
 class ContainerState(betterproto.Enum):
-    CONTAINER_CREATED = 0
-    CONTAINER_RUNNING = 1
-    CONTAINER_EXITED = 2
-    CONTAINER_UNKNOWN = 3
+    CONTAINER_CREATED: "ContainerState" = 0
+    CONTAINER_RUNNING: "ContainerState" = 1
+    CONTAINER_EXITED: "ContainerState" = 2
+    CONTAINER_UNKNOWN: "ContainerState" = 3
 
 
 class ContainerEventType(betterproto.Enum):
-    CONTAINER_CREATED_EVENT = 0
-    CONTAINER_STARTED_EVENT = 1
-    CONTAINER_STOPPED_EVENT = 2
-    CONTAINER_DELETED_EVENT = 3
+    CONTAINER_CREATED_EVENT: "ContainerEventType" = 0
+    CONTAINER_STARTED_EVENT: "ContainerEventType" = 1
+    CONTAINER_STOPPED_EVENT: "ContainerEventType" = 2
+    CONTAINER_DELETED_EVENT: "ContainerEventType" = 3
 
 
 class MetricType(betterproto.Enum):
-    COUNTER = 0
-    GAUGE = 1
+    COUNTER: "MetricType" = 0
+    GAUGE: "MetricType" = 1
 
 
 class CgroupDriver(betterproto.Enum):
-    SYSTEMD = 0
-    CGROUPFS = 1
+    SYSTEMD: "CgroupDriver" = 0
+    CGROUPFS: "CgroupDriver" = 1
 
 
 class SecurityProfileProfileType(betterproto.Enum):
-    RuntimeDefault = 0
-    Unconfined = 1
-    Localhost = 2
+    RuntimeDefault: "SecurityProfileProfileType" = 0
+    Unconfined: "SecurityProfileProfileType" = 1
+    Localhost: "SecurityProfileProfileType" = 2
 
 
 @dataclass(eq=False, repr=False)

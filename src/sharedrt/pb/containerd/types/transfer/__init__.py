@@ -16,17 +16,17 @@ from ... import types as __types__
 
 
 class HttpDebug(betterproto.Enum):
-    DISABLED = 0
-    DEBUG = 1
-    TRACE = 2
-    BOTH = 3
+    DISABLED: "HttpDebug" = 0
+    DEBUG: "HttpDebug" = 1
+    TRACE: "HttpDebug" = 2
+    BOTH: "HttpDebug" = 3
 
 
 class AuthType(betterproto.Enum):
-    NONE = 0
-    CREDENTIALS = 1
-    REFRESH = 2
-    HEADER = 3
+    NONE: "AuthType" = 0
+    CREDENTIALS: "AuthType" = 1
+    REFRESH: "AuthType" = 2
+    HEADER: "AuthType" = 3
 
 
 @dataclass(eq=False, repr=False)

@@ -11,12 +11,12 @@ import betterproto.lib.google.protobuf as betterproto_lib_google_protobuf
 
 
 class Status(betterproto.Enum):
-    UNKNOWN = 0
-    CREATED = 1
-    RUNNING = 2
-    STOPPED = 3
-    PAUSED = 4
-    PAUSING = 5
+    UNKNOWN: "Status" = 0
+    CREATED: "Status" = 1
+    RUNNING: "Status" = 2
+    STOPPED: "Status" = 3
+    PAUSED: "Status" = 4
+    PAUSING: "Status" = 5
 
 
 @dataclass(eq=False, repr=False)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class WriteAction(betterproto.Enum):
     """STAT asks where to go on, WRITE appends, COMMIT seals."""
 
-    STAT = 0
-    WRITE = 1
-    COMMIT = 2
+    STAT: "WriteAction" = 0
+    WRITE: "WriteAction" = 1
+    COMMIT: "WriteAction" = 2
 
 
 @dataclass(eq=False, repr=False)

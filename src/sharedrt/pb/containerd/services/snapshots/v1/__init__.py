@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 class Kind(betterproto.Enum):
     """ACTIVE ones are writable, COMMITTED ones can be parents."""
 
-    UNKNOWN = 0
-    VIEW = 1
-    ACTIVE = 2
-    COMMITTED = 3
+    UNKNOWN: "Kind" = 0
+    VIEW: "Kind" = 1
+    ACTIVE: "Kind" = 2
+    COMMITTED: "Kind" = 3
 
 
 @dataclass(eq=False, repr=False)
