@@ -73,7 +73,6 @@ class SqliteDatabase:
             path, lock, connection, events_keep=events_keep, reader_threads=reader_threads
         )
         try:
-            await database.write_global(lambda _: None)
             for namespace in (K8S_NAMESPACE, DOCKER_NAMESPACE):
                 await database.within(namespace).write(lambda _: None)
         except BaseException:
