@@ -41,7 +41,7 @@ class RuleTable:
         self._load()
         return self._owners.get(owner, frozenset())
 
-    def set(self, owner: str, elements: frozenset[Element]) -> None:
+    def replace(self, owner: str, elements: frozenset[Element]) -> None:
         """Let ``owner`` have just these elements, in one transaction. Idempotent.
 
         Raises:
