@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import IO, Final, TypeVar
 
 from sharedrt.drivers import libc
 from sharedrt.drivers.network.rtnetlink import Rtnetlink
@@ -41,6 +41,7 @@ class PinnedNamespaces:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._prepare_lock = threading.Lock()
+        self._prepared = False
 
     async def create(
         self,
@@ -83,15 +84,26 @@ class PinnedNamespaces:
     async def close(self) -> None:
         """Undo what was made of ``root`` itself, when no pin is left below it. For the purge."""
         await _on_own_thread(lambda: _unpin(self._root))
+        self._prepared = False
 
     def _prepare(self, directory: Path) -> None:
         with self._prepare_lock:
-            self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
-            if not self._root.is_mount():
-                libc.mount(str(self._root), str(self._root), "none", libc.MS_BIND)
+            if not self._prepared:
+                self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+                if not _is_mount_point(self._root):
+                    libc.mount(str(self._root), str(self._root), "none", libc.MS_BIND)
                 libc.mount("none", str(self._root), "none", libc.MS_PRIVATE)
+                self._prepared = True
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         _remove_pins(directory)
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Also for a bind mount inside one file system, which os.path.ismount does not see."""
+    wanted = os.path.realpath(path)
+    with open("/proc/self/mountinfo") as table:
+        points = (line.split(" ")[4].encode().decode("unicode_escape") for line in table)
+        return wanted in points
 
 
 def _set_up(kinds: frozenset[str], hostname: str, files: Mapping[Path, str]) -> None:
@@ -186,10 +198,9 @@ class _UserNamespace:
             except FileNotFoundError as error:
                 raise FailedPrecondition("unshare", "", "missing; package util-linux") from error
             stack.callback(_end, process)
-            assert process.stdin and process.stdout and process.stderr
-            process.stdin.write(b"\n")
-            if not process.stdout.read(1):
-                words = process.stderr.read(1000).decode(errors="replace").strip()
+            _pipe(process.stdin).write(b"\n")
+            if not _pipe(process.stdout).read(1):
+                words = _pipe(process.stderr).read(1000).decode(errors="replace").strip()
                 raise Internal("user namespace", words or "unshare ended")
             for name, mappings in self._maps.items():
                 lines = "".join(f"{inside} {host} {size}\n" for inside, host, size in mappings)
@@ -207,15 +218,19 @@ class _UserNamespace:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    assert process.stdin and process.stdout and process.stderr
-    process.stdin.close()
+    _pipe(process.stdin).close()
     try:
         process.wait(_HELPER_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    _pipe(process.stdout).close()
+    _pipe(process.stderr).close()
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None, "all three are pipes"
+    return stream
 
 
 def _enter(pid: int, kinds: frozenset[str]) -> None:

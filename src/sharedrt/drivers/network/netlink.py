@@ -115,9 +115,7 @@ class NetlinkSocket:
         answers: list[bytes] = []
         while True:
             # One recv is one datagram; the kernel never makes a dump's datagram larger than 32 KiB.
-            for answer_kind, answer_flags, sequence, body in _messages(
-                self._socket.recv(1 << 17)
-            ):
+            for answer_kind, answer_flags, sequence, body in _messages(self._socket.recv(1 << 17)):
                 if sequence != self._sequence:
                     continue
                 if answer_kind == _NLMSG_ERROR:

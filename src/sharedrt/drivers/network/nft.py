@@ -14,7 +14,8 @@ from sharedrt.model.faults import FailedPrecondition
 
 _LIBRARY: Final = "libnftables.so.1"
 _OUTPUT_JSON: Final = 1 << 4
-_OUTPUT_NUMERIC_ALL: Final = (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 9)
+_OUTPUT_NUMERIC_PROTOCOLS: Final = 1 << 7
+"""Names come from /etc/protocols, which small machines lack."""
 
 _FUNCTIONS: Final[dict[str, tuple[Any, Sequence[Any]]]] = {
     "nft_ctx_new": (c_void_p, (c_uint32,)),
@@ -54,7 +55,7 @@ class Nftables:
 
     def query(self, command: str) -> Sequence[dict[str, Any]]:
         """The objects that a ``list`` command shows, as libnftables-json(5) has them. Raises NftError."""
-        text = self._run(command, _OUTPUT_JSON | _OUTPUT_NUMERIC_ALL)
+        text = self._run(command, _OUTPUT_JSON | _OUTPUT_NUMERIC_PROTOCOLS)
         objects: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
         return objects
 

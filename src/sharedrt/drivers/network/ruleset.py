@@ -28,7 +28,7 @@ from sharedrt.model.drivers import BridgeConfig, EndpointConfig
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.records import PortMapping
 
-PROTOCOLS: Final = ("tcp", "udp", "sctp")
+PROTOCOLS: Final = {"6": "tcp", "17": "udp", "132": "sctp"}
 
 
 class Element(NamedTuple):
@@ -140,7 +140,9 @@ VERSION: Final = "v" + hashlib.sha256(_BODY.encode()).hexdigest()[:12]
 
 CHAIN_RULES: Final = {
     block.split()[0]: sum(
-        1 for line in block.splitlines()[1:] if line.strip(" }") and not line.lstrip().startswith("type")
+        1
+        for line in block.splitlines()[1:]
+        if line.strip(" }") and not line.lstrip().startswith("type")
     )
     for block in _CHAINS.split("chain ")[1:]
 }
@@ -219,8 +221,8 @@ def endpoint_elements(config: EndpointConfig) -> frozenset[Element]:
 
 def check_port(mapping: PortMapping) -> None:
     """Raises InvalidArgument unless protocol, both ports and the host address are usable."""
-    if mapping.protocol not in PROTOCOLS:
-        raise InvalidArgument("protocol", mapping.protocol, f"not one of {', '.join(PROTOCOLS)}")
+    if mapping.protocol not in PROTOCOLS.values():
+        raise InvalidArgument("protocol", mapping.protocol, "not one of tcp, udp, sctp")
     for field, port in (("host port", mapping.host_port), ("port", mapping.container_port)):
         if not 0 < port < 65536:
             raise InvalidArgument(field, port, "not between 1 and 65535")

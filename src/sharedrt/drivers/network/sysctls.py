@@ -54,7 +54,9 @@ def _file(name: str, kinds: frozenset[str]) -> Path:
     elif dotted == "kernel.hostname":
         raise InvalidArgument("sysctl", name, "the host name is set by the hostname field")
     else:
-        raise InvalidArgument("sysctl", name, "it is not namespaced: it would change the whole host")
+        raise InvalidArgument(
+            "sysctl", name, "it is not namespaced: it would change the whole host"
+        )
     if kind not in kinds:
         raise InvalidArgument("sysctl", name, f"the {kind} namespace is shared with the host")
     return Path("/proc/sys", *parts)

@@ -5,9 +5,10 @@ from typing import Any
 
 import structlog
 
-from sharedrt.drivers.network.nft import NftError, Nftables
+from sharedrt.drivers.network.nft import Nftables, NftError
 from sharedrt.drivers.network.ruleset import (
     CHAIN_RULES,
+    PROTOCOLS,
     SETS,
     VERSION,
     Element,
@@ -58,9 +59,9 @@ class RuleTable:
             if (other := held.get((element.set, element.key))) is not None:
                 raise InUse("address", " ".join(element.key), (other,))
         before = self._owners.get(owner, frozenset())
-        commands = [
-            element_text("delete", self._name, e) for e in _ordered(before - elements)
-        ] + [element_text("add", self._name, e, owner) for e in _ordered(elements - before)]
+        commands = [element_text("delete", self._name, e) for e in _ordered(before - elements)] + [
+            element_text("add", self._name, e, owner) for e in _ordered(elements - before)
+        ]
         if elements:
             self._owners[owner] = elements
         else:
@@ -149,20 +150,23 @@ def _parse_elements(found: Mapping[str, Any]) -> list[tuple[str, Element]]:
         owner = ""
         if isinstance(key, dict) and "elem" in key:
             owner, key = key["elem"].get("comment", ""), key["elem"]["val"]
-        parsed.append((owner, Element(found["name"], _parts(key), _parts(value))))
+        kind = SETS[found["name"]]
+        element = Element(found["name"], _parts(kind.key, key), _parts(kind.value, value))
+        parsed.append((owner, element))
     return parsed
 
 
-def _parts(value: Any) -> tuple[str, ...]:
+def _parts(types: tuple[str, ...], value: Any) -> tuple[str, ...]:
     """libnftables' JSON of a key or value, by component."""
     if value is None:
         return ()
-    if isinstance(value, dict) and "concat" in value:
-        return tuple(_part(part) for part in value["concat"])
-    return (_part(value),)
+    parts = value["concat"] if isinstance(value, dict) and "concat" in value else [value]
+    return tuple(_part(kind, part) for kind, part in zip(types, parts, strict=True))
 
 
-def _part(value: Any) -> str:
+def _part(kind: str, value: Any) -> str:
     if isinstance(value, dict) and "prefix" in value:
         return f"{value['prefix']['addr']}/{value['prefix']['len']}"
+    if kind == "inet_proto":
+        return PROTOCOLS.get(str(value), str(value))
     return str(value)
