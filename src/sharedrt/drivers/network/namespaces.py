@@ -20,7 +20,7 @@ from sharedrt.drivers.network.syscalls import (
     setns,
     unshare,
 )
-from sharedrt.drivers.network.sysctls import check_sysctls
+from sharedrt.drivers.network.sysctls import check_sysctls, is_ipc_sysctl
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class PinnedNamespaces:
                 if "user" in kinds:
                     with _UserNamespace(kinds, user_mappings, group_mappings) as pid:
                         _enter(pid, kinds)
-                        _set_up(kinds, hostname, files)
+                        _set_up(kinds, hostname, files, owner_pid=pid)
                         return _pin(directory, f"/proc/{pid}/ns", kinds)
                 unshare(sum(_FLAGS[kind] for kind in kinds))
                 _set_up(kinds, hostname, files)
@@ -106,8 +106,14 @@ def _is_mount_point(path: Path) -> bool:
         return wanted in points
 
 
-def _set_up(kinds: frozenset[str], hostname: str, files: Mapping[Path, str]) -> None:
-    """On a thread inside the new namespaces. ``/proc/sys`` shows those of the task that opens a file."""
+def _set_up(
+    kinds: frozenset[str], hostname: str, files: Mapping[Path, str], *, owner_pid: int = 0
+) -> None:
+    """On a thread inside the new namespaces. ``/proc/sys`` shows those of the task that opens a file.
+
+    Args:
+        owner_pid: a process in the user namespace that owns the others, if there is one.
+    """
     if "uts" in kinds and hostname:
         socket.sethostname(hostname)
     if "net" in kinds:
@@ -118,13 +124,31 @@ def _set_up(kinds: frozenset[str], hostname: str, files: Mapping[Path, str]) -> 
     for path, value in files.items():
         name = ".".join(path.parts[3:])
         try:
-            path.write_text(value)
+            if owner_pid and is_ipc_sysctl(path):
+                _write_as_owner(owner_pid, path, value)
+            else:
+                path.write_text(value)
         except FileNotFoundError as error:
             raise InvalidArgument("sysctl", name, "this kernel has none of that name") from error
         except OSError as error:
             raise InvalidArgument(
                 "sysctl", f"{name}={value}", error.strerror or "refused by the kernel"
             ) from error
+
+
+def _write_as_owner(pid: int, path: Path, value: str) -> None:
+    """IPC sysctls obey none but the root user of the user namespace, not even the host's."""
+    enter = ("nsenter", "--target", str(pid), "--user", "--ipc", "--setuid=0", "--setgid=0")
+    done = subprocess.run(
+        (*enter, "tee", str(path)),
+        input=value,
+        capture_output=True,
+        text=True,
+        timeout=_HELPER_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise OSError(errno.EINVAL, done.stderr.strip() or "nsenter failed", str(path))
 
 
 def _pin(directory: Path, source: str, kinds: frozenset[str]) -> Mapping[str, Path]:

@@ -39,6 +39,12 @@ def check_sysctls(sysctls: Mapping[str, str], kinds: Iterable[str]) -> Mapping[P
     return {_file(name, frozenset(kinds)): value for name, value in sysctls.items()}
 
 
+def is_ipc_sysctl(path: Path) -> bool:
+    """Whether a file below /proc/sys belongs to the IPC namespace."""
+    name = ".".join(path.parts[3:])
+    return name in _IPC_NAMES or name.startswith(_IPC_PREFIX)
+
+
 def _file(name: str, kinds: frozenset[str]) -> Path:
     slashes = "/" in name and ("." not in name or name.index("/") < name.index("."))
     parts = name.split("/" if slashes else ".")
