@@ -10,6 +10,17 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
+class TaskHandle:
+    """A hold on a background task: it can be ended, not awaited."""
+
+    def __init__(self, task: "asyncio.Task[Any]") -> None:
+        self._task = task
+
+    def cancel(self) -> None:
+        """End it soon; a task that has ended stays as it is."""
+        self._task.cancel()
+
+
 class TaskOwner:
     """Background tasks that live as long as a service."""
 
@@ -18,7 +29,7 @@ class TaskOwner:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    def spawn(self, coroutine: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> TaskHandle:
         """Start a task that nobody awaits.
 
         Its unexpected failure is logged with the traceback, and ends nothing else: one container's
@@ -26,7 +37,7 @@ class TaskOwner:
         """
         task = self._start(coroutine, name)
         task.add_done_callback(_log_failure)
-        return task
+        return TaskHandle(task)
 
     async def finish(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
         """Run to the end, even when the caller is cancelled while it waits.
