@@ -19,6 +19,7 @@ from sharedrt.store.transaction import NamespaceTransaction
 from sharedrt.store.writer import Writer, WriterStats
 
 T = TypeVar("T")
+OpenFile = tuple[FileLock, sqlite3.Connection]
 
 
 class SqliteDatabase:
@@ -161,7 +162,7 @@ class SqliteNamespace:
         return await self._database._read(self._namespace, use_case)
 
 
-def _open_file(path: Path, migrations: Path | None) -> tuple[FileLock, sqlite3.Connection]:
+def _open_file(path: Path, migrations: Path | None) -> OpenFile:
     lock = FileLock(path)
     try:
         bring_to_head(path, migrations)
@@ -174,7 +175,7 @@ def _open_file(path: Path, migrations: Path | None) -> tuple[FileLock, sqlite3.C
         raise
 
 
-def _close_unwanted(opening: "asyncio.Future[tuple[FileLock, sqlite3.Connection]]") -> None:
+def _close_unwanted(opening: "asyncio.Future[OpenFile]") -> None:
     if not opening.cancelled() and opening.exception() is None:
         lock, connection = opening.result()
         connection.close()
