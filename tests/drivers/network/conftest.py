@@ -16,9 +16,10 @@ from tempfile import mkdtemp
 import pytest
 
 from sharedrt.drivers.hostfs import HostFs
-from sharedrt.drivers.network.bridge import HostBridges, mac_address
+from sharedrt.drivers.network.bridge import HostBridges
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig
+from sharedrt.model.mac import mac_address
 from sharedrt.model.records import PortMapping
 
 HOST = "203.0.113.1"

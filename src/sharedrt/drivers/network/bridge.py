@@ -6,10 +6,9 @@ their table. The host's end of a veth pair is named after the endpoint's id.
 
 import hashlib
 import os
-import secrets
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from sharedrt.drivers.network.table import RuleTable
 from sharedrt.drivers.network.worker import NetworkWorker
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig
 from sharedrt.model.faults import FailedPrecondition, Internal, InUse, InvalidArgument
+from sharedrt.model.mac import mac_address
 
 log = structlog.get_logger(__name__)
 
@@ -252,16 +252,6 @@ class HostBridges:
                     netlink.delete_link(link.name)
         self._ports.close()
         self._table.remove()
-
-
-def mac_address(addresses: Sequence[str]) -> str:
-    """A locally administered address: of the IPv4 address where there is one, so that a neighbour's ARP
-    cache stays right when an address is leased anew; random otherwise."""
-    for cidr in addresses:
-        address = ip_interface(cidr).ip
-        if isinstance(address, IPv4Address):
-            return (b"\x02\x42" + address.packed).hex(":")
-    return (b"\x02" + secrets.token_bytes(5)).hex(":")
 
 
 def _set_up_interface(config: EndpointConfig) -> None:
