@@ -23,7 +23,7 @@ MAX_INPUT_PACKET: Final = 8192
 """Longest packet we send; conmon reads into 32 KiB, and a longer packet's rest would be lost."""
 
 MAX_TERMINAL_SIDE: Final = 1000
-"""conmon since 2.1.13 refuses a larger width or height."""
+"""conmon since 2.2.0 refuses a larger width or height."""
 
 _CONTROL_READ_SIZE: Final = 199
 _MAX_SYNC_LINE: Final = 64 << 10
@@ -110,7 +110,7 @@ def reopen_log_line() -> bytes:
 
 
 def _control_line(kind: int, first: int, second: int) -> bytes:
-    # conmon before 2.1.11 handles only the first line of what one read() brought, as often as there are lines.
+    # conmon before 2.2.0 handles only the first line of what one read() brought, as often as there are lines.
     # Padded to the size of its read, each line comes alone; sscanf skips the blanks.
     return f"{kind} {first} {second}".ljust(_CONTROL_READ_SIZE - 1).encode() + b"\n"
 
