@@ -67,9 +67,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
 
 
-async def _create(
-    call: Call, translate: Any, name: str
-) -> tuple[ContainerRecord, tuple[str, ...]]:
+async def _create(call: Call, translate: Any, name: str) -> tuple[ContainerRecord, tuple[str, ...]]:
     for attempt in range(_NAME_ATTEMPTS):
         translation: Translation = translate(name or random_name(attempt))
         await _check_sources(translation.request.spec.mounts)
@@ -166,7 +164,9 @@ async def post_containers_kill(call: Call) -> web.StreamResponse:
     try:
         await call.finish(work)
     except FailedPrecondition as fault:
-        message = f"cannot kill container: {call.params['id']}: container {record.id} is not running"
+        message = (
+            f"cannot kill container: {call.params['id']}: container {record.id} is not running"
+        )
         raise Refusal(409, message) from fault
     except InvalidArgument as fault:
         raise bad_request(f"Invalid signal: {call.text('signal')}") from fault
@@ -207,7 +207,9 @@ async def post_containers_rename(call: Call) -> web.StreamResponse:
 async def delete_containers(call: Call) -> web.StreamResponse:
     record = call.container()
     if call.flag("link"):
-        raise Refusal(409, f"Conflict, cannot remove the default link name of the container /{record.name}")
+        raise Refusal(
+            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
+        )
     work = call.runtime.containers.remove(
         record.id, force=call.flag("force"), volumes=call.flag("v")
     )
@@ -289,7 +291,9 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     if isinstance(policy, dict) and policy.get("Name"):
         restart = translate_restart(Fields(policy))
         if record.auto_remove and restart.policy != "no":
-            raise bad_request("Restart policy cannot be updated because AutoRemove is enabled for the container")
+            raise bad_request(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container"
+            )
         host_config["RestartPolicy"] = {
             "Name": restart.policy,
             "MaximumRetryCount": restart.max_retries,

@@ -48,9 +48,7 @@ def merge_config(
     """
     image = Fields(image_config, "image config")
     _check_health(body.object("Healthcheck"), image, warnings)
-    entrypoint, cmd = merge_command(
-        body.optional_strings("Entrypoint"), body.strings("Cmd"), image
-    )
+    entrypoint, cmd = merge_command(body.optional_strings("Entrypoint"), body.strings("Cmd"), image)
     if not entrypoint and not cmd:
         raise bad_request("no command specified")
     client_env = body.strings("Env")
