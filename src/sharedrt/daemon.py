@@ -23,7 +23,7 @@ from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
 from sharedrt.drivers.logs import FileLogReader
-from sharedrt.drivers.network.bridge import NetlinkBridges
+from sharedrt.drivers.network.bridge import HostBridges
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
 from sharedrt.drivers.oci.runtime import OciDriver
@@ -54,6 +54,25 @@ def run(config: Config) -> None:
     except ValueError as error:
         raise InvalidArgument("configuration", "daemon", str(error)) from error
     uvloop.run(_serve(config))
+
+
+def purge(config: Config) -> None:
+    """Remove all that a daemon of this configuration has made on this host, its data too.
+
+    Raises:
+        FailedPrecondition: the daemon still runs.
+    """
+    set_up_logging("warning", config.daemon.log_format)
+    uvloop.run(_purge(config))
+
+
+async def _purge(config: Config) -> None:
+    async with built(config) as runtime:
+        await runtime.start()
+        await runtime.remove_everything()
+    host = HostFs()
+    for folder in (config.daemon.run_dir, config.daemon.state_dir):
+        await host.remove_tree(folder)
 
 
 async def _serve(config: Config) -> None:
@@ -99,7 +118,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             max_bytes=config.runtime.image_bytes_max,
         )
         stack.push_async_callback(unpacker.aclose)
-        bridge = NetlinkBridges(table=net.nft_table, prefix=net.interface_prefix)
+        bridge = HostBridges(table=net.nft_table, prefix=net.interface_prefix)
         stack.push_async_callback(bridge.aclose)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)

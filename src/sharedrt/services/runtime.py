@@ -22,7 +22,7 @@ from sharedrt.model.drivers import (
     SandboxNamespaces,
     Snapshotter,
 )
-from sharedrt.model.faults import FailedPrecondition, NotFound
+from sharedrt.model.faults import AlreadyDone, FailedPrecondition, NotFound
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
@@ -213,6 +213,23 @@ class NamespaceServices:
         """Whether a container or sandbox of this id has a row here."""
         return self._containers_set.find(id) is not None or self._sandboxes_set.find(id) is not None
 
+    async def stop_everything(self) -> None:
+        """Stop all pods and containers."""
+        for sandbox in self.pods.list():
+            await self.pods.stop(sandbox.id)
+        for container in self.containers.list():
+            try:
+                await self.containers.stop(container.id)
+            except AlreadyDone:
+                continue
+
+    async def remove_everything(self) -> None:
+        """Remove all pods and containers."""
+        for sandbox in self.pods.list():
+            await self.pods.remove(sandbox.id)
+        for container in self.containers.list():
+            await self.containers.remove(container.id, force=True)
+
     async def aclose(self) -> None:
         """Stop watching; containers run on."""
         await self.images.aclose()
@@ -274,6 +291,18 @@ class RuntimeService:
         for directory in await snapshotter.actives_on_disk():
             if directory not in known:
                 await snapshotter.remove_active(directory)
+
+    async def stop_everything(self) -> None:
+        """Stop every pod and container of every namespace, for the administrator."""
+        for service in list(self._services.values()):
+            await service.stop_everything()
+
+    async def remove_everything(self) -> None:
+        """Remove every pod and container, every network and cgroup of ours: the purge."""
+        for service in list(self._services.values()):
+            await service.remove_everything()
+        await self._drivers.bridge.flush()
+        await self._drivers.oci.purge()
 
     async def aclose(self) -> None:
         for service in self._services.values():
