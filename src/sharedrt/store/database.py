@@ -19,6 +19,7 @@ from sharedrt.store.transaction import NamespaceTransaction
 from sharedrt.store.writer import Writer, WriterStats
 
 T = TypeVar("T")
+OpenFile = tuple[FileLock, sqlite3.Connection]
 
 
 class SqliteDatabase:
@@ -73,7 +74,6 @@ class SqliteDatabase:
             path, lock, connection, events_keep=events_keep, reader_threads=reader_threads
         )
         try:
-            await database.write_global(lambda _: None)
             for namespace in (K8S_NAMESPACE, DOCKER_NAMESPACE):
                 await database.within(namespace).write(lambda _: None)
         except BaseException:
@@ -162,7 +162,7 @@ class SqliteNamespace:
         return await self._database._read(self._namespace, use_case)
 
 
-def _open_file(path: Path, migrations: Path | None) -> tuple[FileLock, sqlite3.Connection]:
+def _open_file(path: Path, migrations: Path | None) -> OpenFile:
     lock = FileLock(path)
     try:
         bring_to_head(path, migrations)
@@ -175,7 +175,7 @@ def _open_file(path: Path, migrations: Path | None) -> tuple[FileLock, sqlite3.C
         raise
 
 
-def _close_unwanted(opening: "asyncio.Future[tuple[FileLock, sqlite3.Connection]]") -> None:
+def _close_unwanted(opening: "asyncio.Future[OpenFile]") -> None:
     if not opening.cancelled() and opening.exception() is None:
         lock, connection = opening.result()
         connection.close()

@@ -1,8 +1,8 @@
 """SQLAlchemy writes the SQL, sqlite3 runs it.
 
-A statement is built from the models and compiled once. Handing the text to sqlite3 then costs a few
-microseconds, where SQLAlchemy's own execution takes 50 or more for each run; the writer is one thread, so
-that is the difference between 2,000 and 10,000 writes a second.
+A statement is built from the models and compiled once; then its text goes straight to sqlite3. Measured:
+replacing a container's row took 585 µs of CPU through SQLAlchemy's own execution and takes 150 µs so,
+an event 166 and 24. All writes pass one thread, which shares the interpreter with the event loop.
 """
 
 import sqlite3
