@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from sharedrt.edges.cri.door import RuntimePart
+from sharedrt.edges.cri.context import RuntimePart
 from sharedrt.edges.cri.extension import config_bytes
 from sharedrt.edges.cri.filters import select_containers
 from sharedrt.edges.cri.info import container_info
@@ -31,17 +31,17 @@ class ContainerCalls(RuntimePart):
         sandbox = self.pods.get(checked_id("pod_sandbox_id", request.pod_sandbox_id))
         checked_container_metadata(request.config.metadata)
         # Under an owner of ours, so that the name's lock outlives a caller who gives up waiting.
-        record = await self.door.owner.finish(
+        record = await self.context.owner.finish(
             self._create(sandbox, request.config), "create container"
         )
         return pb.CreateContainerResponse(container_id=record.id)
 
     async def _create(self, sandbox: SandboxRecord, config: pb.ContainerConfig) -> ContainerRecord:
         name = container_name(config.metadata, sandbox)
-        async with self.door.locks.hold(name):
+        async with self.context.locks.hold(name):
             if (made := self._made_before(name, config)) is not None:
                 return made
-            new = await new_container(config, sandbox, self.door.host, self.containers.get)
+            new = await new_container(config, sandbox, self.context.host, self.containers.get)
             return await self.containers.create(new)
 
     def _made_before(self, name: str, config: pb.ContainerConfig) -> ContainerRecord | None:
@@ -79,13 +79,13 @@ class ContainerCalls(RuntimePart):
             await self.containers.remove(record.id, force=True)
         except NotFound:
             return pb.RemoveContainerResponse()
-        self.door.users.forget(record.id)
+        self.context.users.forget(record.id)
         return pb.RemoveContainerResponse()
 
     async def list_containers(  # type: ignore[override]  # grpclib's codec takes it encoded
         self, list_containers_request: pb.ListContainersRequest
     ) -> Encoded:
-        items = self.door.container_items
+        items = self.context.container_items
         items.retain(self.containers.list())
         records = select_containers(self.containers, self.pods, list_containers_request.filter)
         return items.join(pb.ListContainersResponse, records)
@@ -96,7 +96,7 @@ class ContainerCalls(RuntimePart):
         record = self._get(container_status_request.container_id)
         verbose = container_status_request.verbose
         return pb.ContainerStatusResponse(
-            status=self.door.container_status(record),
+            status=self.context.container_status(record),
             info=container_info(record, self.pods) if verbose else {},
         )
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sharedrt.edges.cri.door import RuntimePart
+from sharedrt.edges.cri.context import RuntimePart
 from sharedrt.edges.cri.names import checked_id
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.pb.runtime import v1 as pb
@@ -20,7 +20,7 @@ class ExecCalls(RuntimePart):
         if request.timeout < 0:
             raise InvalidArgument("timeout", request.timeout, "must not be negative")
         record = self.containers.get(checked_id("container_id", request.container_id))
-        result = await self.door.services.execs.sync(
+        result = await self.context.services.execs.sync(
             record.id, request.cmd, timeout_s=float(request.timeout)
         )
         stdout = result.stdout[:OUTPUT_LIMIT_BYTES]

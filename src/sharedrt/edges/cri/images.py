@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from sharedrt.edges.cri import render_image
-from sharedrt.edges.cri.door import Door
+from sharedrt.edges.cri.context import CriContext
 from sharedrt.edges.cri.render_stats import filesystem
 from sharedrt.edges.cri.translate_auth import credentials_of
 from sharedrt.model.faults import InUse, InvalidArgument, NotFound
@@ -17,9 +17,9 @@ from sharedrt.services.images import Image
 class ImageService(pb.ImageServiceBase):
     """runtime.v1.ImageService."""
 
-    def __init__(self, door: Door) -> None:
-        self.door = door
-        self.images = door.services.images
+    def __init__(self, context: CriContext) -> None:
+        self.context = context
+        self.images = context.services.images
 
     async def list_images(self, list_images_request: pb.ListImagesRequest) -> pb.ListImagesResponse:
         images = self._select(list_images_request.filter)
@@ -72,7 +72,7 @@ class ImageService(pb.ImageServiceBase):
         return pb.RemoveImageResponse()
 
     def _users(self, id: Digest) -> tuple[str, ...]:
-        containers = self.door.services.containers.list()
+        containers = self.context.services.containers.list()
         return tuple(record.id for record in containers if record.image_id == id)
 
     async def image_fs_info(
@@ -80,7 +80,7 @@ class ImageService(pb.ImageServiceBase):
     ) -> pb.ImageFsInfoResponse:
         """Images and writable layers are on one file system."""
         usage = await self.images.disk_usage()
-        rendered = filesystem(time.time_ns(), self.door.layers_mountpoint, usage)
+        rendered = filesystem(time.time_ns(), self.context.layers_mountpoint, usage)
         return pb.ImageFsInfoResponse(
             image_filesystems=[rendered], container_filesystems=[rendered]
         )

@@ -6,7 +6,7 @@ templates read. (Protobuf's own JSON mapping has camel case, and texts for 64-bi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import betterproto
 
@@ -17,7 +17,7 @@ from sharedrt.pb.codec import is_present
 def message_json(message: betterproto.Message) -> dict[str, Json]:
     """Fields at their defaults are left out, as with ``omitempty``."""
     out: dict[str, Json] = {}
-    for field in fields(message):
+    for field in fields(cast(Any, message)):
         name, value = field.name, getattr(message, field.name)
         if isinstance(value, betterproto.Message):
             if is_present(value):

@@ -4,7 +4,7 @@ import time
 from contextlib import suppress
 
 from sharedrt.edges.cri import render_sandbox
-from sharedrt.edges.cri.door import RuntimePart
+from sharedrt.edges.cri.context import RuntimePart
 from sharedrt.edges.cri.filters import select_sandboxes
 from sharedrt.edges.cri.info import sandbox_info
 from sharedrt.edges.cri.names import checked_id
@@ -20,7 +20,7 @@ class SandboxCalls(RuntimePart):
         self, run_pod_sandbox_request: pb.RunPodSandboxRequest
     ) -> pb.RunPodSandboxResponse:
         """A repeated call for a pod that is being made, or is ready, is answered with that one."""
-        request = await new_sandbox(run_pod_sandbox_request, self.door.host)
+        request = await new_sandbox(run_pod_sandbox_request, self.context.host)
         record = await self.pods.run(request)
         return pb.RunPodSandboxResponse(pod_sandbox_id=record.id)
 
@@ -43,7 +43,7 @@ class SandboxCalls(RuntimePart):
             containers = self.pods.containers_of(id)
             await self.pods.remove(id)
             for container in containers:
-                self.door.users.forget(container.id)
+                self.context.users.forget(container.id)
         return pb.RemovePodSandboxResponse()
 
     async def pod_sandbox_status(
@@ -53,7 +53,7 @@ class SandboxCalls(RuntimePart):
         record = self.pods.get(checked_id("pod_sandbox_id", request.pod_sandbox_id))
         # The time first: what changes after it must be seen as newer by a kubelet that follows events.
         now = time.time_ns()
-        containers = [self.door.container_status(c) for c in self.pods.containers_of(record.id)]
+        containers = [self.context.container_status(c) for c in self.pods.containers_of(record.id)]
         return pb.PodSandboxStatusResponse(
             status=render_sandbox.status(record),
             info=sandbox_info(record) if request.verbose else {},
@@ -64,7 +64,7 @@ class SandboxCalls(RuntimePart):
     async def list_pod_sandbox(  # type: ignore[override]  # grpclib's codec takes it encoded
         self, list_pod_sandbox_request: pb.ListPodSandboxRequest
     ) -> Encoded:
-        items = self.door.sandbox_items
+        items = self.context.sandbox_items
         items.retain(self.pods.list())
         records = select_sandboxes(self.pods, list_pod_sandbox_request.filter)
         return items.join(pb.ListPodSandboxResponse, records)

@@ -6,26 +6,33 @@ from pathlib import Path
 from typing import Any
 
 from sharedrt.edges._grpc import GrpcServer
-from sharedrt.edges.cri.door import Door
+from sharedrt.edges.cri.context import CriContext
 from sharedrt.edges.cri.images import ImageService
 from sharedrt.edges.cri.service import RuntimeService
 from sharedrt.services.contracts import Runtime
 
 
-@asynccontextmanager
-async def serve_cri(runtime: Runtime, socket: Path) -> AsyncIterator[None]:
-    """Serve runtime.v1 at ``socket``, for namespace ``k8s.io``, until the block ends.
+class CriDoor:
+    """runtime.v1's two services, for namespace ``k8s.io``."""
 
-    Raises:
-        FailedPrecondition: another daemon listens there, or the path cannot be bound.
-    """
-    door = Door(runtime)
-    server = GrpcServer([RuntimeService(door), ImageService(door)], describe=describe)
-    try:
-        async with server.listening(socket):
-            yield
-    finally:
-        await door.owner.aclose()
+    def __init__(self, runtime: Runtime) -> None:
+        self._context = CriContext(runtime)
+
+    @asynccontextmanager
+    async def listening(self, socket: Path) -> AsyncIterator[None]:
+        """Serve until the block ends.
+
+        Raises:
+            FailedPrecondition: another daemon listens there, or the path cannot be bound.
+        """
+        server = GrpcServer(
+            (RuntimeService(self._context), ImageService(self._context)), describe=describe
+        )
+        try:
+            async with server.listening(socket):
+                yield
+        finally:
+            await self._context.owner.aclose()
 
 
 def describe(request: Any) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from sharedrt.edges.cri.door import Door, RuntimePart
+from sharedrt.edges.cri.context import CriContext, RuntimePart
 from sharedrt.edges.cri.filters import select_containers
 from sharedrt.edges.cri.names import checked_id
 from sharedrt.edges.cri.render_stats import container_stats
@@ -20,7 +20,7 @@ class StatsCalls(RuntimePart):
         record = self.containers.get(
             checked_id("container_id", container_stats_request.container_id)
         )
-        return pb.ContainerStatsResponse(stats=await stats_of(self.door, record))
+        return pb.ContainerStatsResponse(stats=await stats_of(self.context, record))
 
     async def list_container_stats(
         self, list_container_stats_request: pb.ListContainerStatsRequest
@@ -28,50 +28,52 @@ class StatsCalls(RuntimePart):
         """Of running containers, as every runtime has it: the kubelet has no use for others."""
         filter = list_container_stats_request.filter
         records = select_containers(self.containers, self.pods, filter)
-        return pb.ListContainerStatsResponse(stats=await running_stats(self.door, records))
+        return pb.ListContainerStatsResponse(stats=await running_stats(self.context, records))
 
 
-async def running_stats(door: Door, records: Sequence[ContainerRecord]) -> list[pb.ContainerStats]:
+async def running_stats(
+    context: CriContext, records: Sequence[ContainerRecord]
+) -> list[pb.ContainerStats]:
     """Of those that run, in their order; what ends or goes meanwhile is left out."""
 
     async def one(record: ContainerRecord) -> pb.ContainerStats | None:
         try:
-            return await stats_of(door, record)
+            return await stats_of(context, record)
         except NotFound:
             return None
 
-    door.forget_gone()
+    context.forget_gone()
     running = [record for record in records if record.state is ContainerState.RUNNING]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(record)) for record in running]
     return [stats for task in tasks if (stats := task.result()) is not None]
 
 
-async def stats_of(door: Door, record: ContainerRecord) -> pb.ContainerStats:
+async def stats_of(context: CriContext, record: ContainerRecord) -> pb.ContainerStats:
     """One container's; of one that does not run its attributes and writable layer alone.
 
     Raises:
         NotFound: removed meanwhile.
     """
-    cgroup = await _cgroup_stats(door, record)
-    measured_ns, usage = await door.layer_usage.of(record.id)
+    cgroup = await _cgroup_stats(context, record)
+    measured_ns, usage = await context.layer_usage.of(record.id)
     nano_cores = None
     if cgroup is not None:
-        nano_cores = door.cpu_rates.update(record.id, cgroup.time_ns, cgroup.cpu.total_ns)
+        nano_cores = context.cpu_rates.update(record.id, cgroup.time_ns, cgroup.cpu.total_ns)
     return container_stats(
         record,
         cgroup,
         nano_cores=nano_cores,
         writable=usage,
-        mountpoint=door.layers_mountpoint,
+        mountpoint=context.layers_mountpoint,
         time_ns=measured_ns,
     )
 
 
-async def _cgroup_stats(door: Door, record: ContainerRecord) -> CgroupStats | None:
+async def _cgroup_stats(context: CriContext, record: ContainerRecord) -> CgroupStats | None:
     if record.state is not ContainerState.RUNNING:
         return None
     try:
-        return (await door.services.containers.stats(record.id, writable=False)).cgroup
+        return (await context.services.containers.stats(record.id, writable=False)).cgroup
     except FailedPrecondition:
         return None  # It has just ended.

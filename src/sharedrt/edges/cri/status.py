@@ -4,7 +4,7 @@ from typing import Final
 
 import structlog
 
-from sharedrt.edges.cri.door import RuntimePart
+from sharedrt.edges.cri.context import RuntimePart
 from sharedrt.edges.cri.info import runtime_info
 from sharedrt.pb.codec import present
 from sharedrt.pb.runtime import v1 as pb
@@ -22,7 +22,7 @@ class StatusCalls(RuntimePart):
         return pb.VersionResponse(
             version=KUBELET_API_VERSION,
             runtime_name=RUNTIME_NAME,
-            runtime_version=self.door.runtime.host.version,
+            runtime_version=self.context.runtime.host.version,
             runtime_api_version=API_VERSION,
         )
 
@@ -37,7 +37,7 @@ class StatusCalls(RuntimePart):
                     ),
                 ]
             ),
-            info=runtime_info(self.door.runtime.host, self.door.pod_cidr)
+            info=runtime_info(self.context.runtime.host, self.context.pod_cidr)
             if status_request.verbose
             else {},
             runtime_handlers=self._handlers(),
@@ -46,7 +46,7 @@ class StatusCalls(RuntimePart):
 
     def _runtime_condition(self) -> pb.RuntimeCondition:
         """Not ready when no OCI runtime can be used: then no container will ever start."""
-        if self.door.runtime.host.runtimes:
+        if self.context.runtime.host.runtimes:
             return pb.RuntimeCondition(type="RuntimeReady", status=True)
         return pb.RuntimeCondition(
             type="RuntimeReady",
@@ -58,16 +58,16 @@ class StatusCalls(RuntimePart):
     def _handlers(self) -> list[pb.RuntimeHandler]:
         """The default one first, under the empty name by which the kubelet asks for it."""
         features = pb.RuntimeHandlerFeatures(
-            recursive_read_only_mounts=self.door.host.recursive_read_only,
-            user_namespaces=self.door.host.idmapped_overlay,
+            recursive_read_only_mounts=self.context.host.recursive_read_only,
+            user_namespaces=self.context.host.idmapped_overlay,
         )
-        names = ["", *sorted(self.door.runtime.host.runtimes)]
+        names = ["", *sorted(self.context.runtime.host.runtimes)]
         return [pb.RuntimeHandler(name=name, features=features) for name in names]
 
     async def runtime_config(
         self, runtime_config_request: pb.RuntimeConfigRequest
     ) -> pb.RuntimeConfigResponse:
-        systemd = self.door.runtime.host.cgroup_driver == "systemd"
+        systemd = self.context.runtime.host.cgroup_driver == "systemd"
         driver = pb.CgroupDriver.SYSTEMD if systemd else pb.CgroupDriver.CGROUPFS
         return pb.RuntimeConfigResponse(
             linux=present(pb.LinuxRuntimeConfiguration(cgroup_driver=driver))
@@ -78,6 +78,6 @@ class StatusCalls(RuntimePart):
     ) -> pb.UpdateRuntimeConfigResponse:
         """The pod CIDR is for runtimes that write CNI configuration themselves; here it is shown by
         Status and changes nothing."""
-        self.door.pod_cidr = update_runtime_config_request.runtime_config.network_config.pod_cidr
-        log.info("pod CIDR of the node", pod_cidr=self.door.pod_cidr)
+        self.context.pod_cidr = update_runtime_config_request.runtime_config.network_config.pod_cidr
+        log.info("pod CIDR of the node", pod_cidr=self.context.pod_cidr)
         return pb.UpdateRuntimeConfigResponse()

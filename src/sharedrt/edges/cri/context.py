@@ -21,7 +21,7 @@ _ITEMS_FIELD = 1
 """Of ListContainersResponse.containers and ListPodSandboxResponse.items (and of their streams)."""
 
 
-class Door:
+class CriContext:
     """The services of namespace ``k8s.io``, and this door's own small state."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -60,7 +60,7 @@ class Door:
 class RuntimePart(pb.RuntimeServiceBase):
     """A part of RuntimeService: the calls about one noun."""
 
-    def __init__(self, door: Door) -> None:
-        self.door = door
-        self.containers = door.services.containers
-        self.pods = door.services.pods
+    def __init__(self, context: CriContext) -> None:
+        self.context = context
+        self.containers = context.services.containers
+        self.pods = context.services.pods
