@@ -68,6 +68,14 @@ class ContentStore(Protocol):
 
     async def delete(self, digest: Digest) -> bool: ...
 
+    async def digests(self) -> Sequence[Digest]:
+        """All blobs on disk, for removing what no row knows."""
+        ...
+
+    async def discard_ingests(self, *, idle_s: float) -> int:
+        """Remove ingests that nobody has open and nobody has written to for so long; how many."""
+        ...
+
 
 # ---------------------------------------------------------------- layers and snapshots
 
@@ -486,6 +494,10 @@ class OciRuntime(Protocol):
 
     def handlers(self) -> Mapping[str, str]:
         """Usable handlers: name to the binary's path."""
+        ...
+
+    async def purge(self) -> None:
+        """Remove the cgroups and folders that outlive single containers. Nothing may run any more."""
         ...
 
 
