@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
+from sharedrt.aio.groups import task_group
 from sharedrt.edges.docker import versions
-from sharedrt.edges.docker.call import Call, answer, no_content, not_modified
+from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modified
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.image_access import check_platform, find_image
+from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
@@ -22,7 +22,7 @@ from sharedrt.edges.docker.translate_create import (
     check_name,
     translate_create,
 )
-from sharedrt.edges.docker.translate_log import translate_restart
+from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
 from sharedrt.edges.docker.translate_resources import translate_resources
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed
 from sharedrt.model.faults import (
@@ -60,7 +60,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
 
     def translate(chosen: str) -> Translation:
         return translate_create(
-            ContainerId(new_id()), chosen, body, host_config, image.config_json, context
+            ContainerId(new_id()), chosen, body, host_config, image_config(image), context
         )
 
     record, warnings = await _create(call, translate, name)
@@ -71,7 +71,7 @@ async def _create(
     call: Call, translate: Any, name: str
 ) -> tuple[ContainerRecord, tuple[str, ...]]:
     for attempt in range(_NAME_ATTEMPTS):
-        translation: Translation = translate(name or random_name(attempt))
+        translation = translate(name or random_name(attempt))
         await _check_sources(translation.request.spec.mounts)
         try:
             record = await call.finish(call.runtime.containers.create(translation.request))
@@ -232,25 +232,14 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
         wanted = WaitCondition(condition or "not-running")
     except ValueError as error:
         raise bad_request(f'invalid condition: "{condition}"') from error
-    # Under way before the head is out, so that an end in between is not missed.
-    waiting = call.door.tasks.spawn(
-        call.runtime.containers.wait(record.id, wanted), f"wait {record.id[:12]}"
-    )
-    try:
+    async with task_group() as group:
+        # Under way before the head is out, so that an end in between is not missed.
+        waiting = group.create_task(call.runtime.containers.wait(record.id, wanted))
         await asyncio.sleep(0)
         async with call.stream("application/json") as response:
-            ended = await asyncio.shield(waiting)
-            await response.write(_wait_body(ended))
-            return response
-    finally:
-        waiting.cancel()
-
-
-def _wait_body(record: ContainerRecord) -> bytes:
-    from sharedrt.edges.docker.call import dump
-
-    result: dict[str, Json] = {"StatusCode": record.exit_code}
-    return dump(result) + b"\n"
+            ended = await waiting
+            await response.write(dump({"StatusCode": ended.exit_code}) + b"\n")
+    return response
 
 
 async def post_containers_resize(call: Call) -> web.StreamResponse:
@@ -285,7 +274,7 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     if changed:
         await call.finish(call.runtime.containers.update(record.id, resources))
         host_config.update(_limits_of(changed, host_config))
-    edit = {}
+    restart = RestartPlan(record.restart_policy, record.restart_max_retries)
     if isinstance(policy, dict) and policy.get("Name"):
         restart = translate_restart(Fields(policy))
         if record.auto_remove and restart.policy != "no":
@@ -294,11 +283,15 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
             "Name": restart.policy,
             "MaximumRetryCount": restart.max_retries,
         }
-        edit = {"restart_policy": restart.policy, "restart_max_retries": restart.max_retries}
 
     def apply(old: ContainerRecord) -> ContainerRecord:
         extension = {**ContainerView(old).extension, "HostConfig": host_config}
-        return replace(old, extensions={**old.extensions, EXTENSION: extension}, **edit)
+        return replace(
+            old,
+            extensions={**old.extensions, EXTENSION: extension},
+            restart_policy=restart.policy,
+            restart_max_retries=restart.max_retries,
+        )
 
     await call.finish(call.runtime.containers.change(record.id, apply))
     return answer({"Warnings": None})

@@ -60,6 +60,11 @@ def stream_content_type(version: ApiVersion, *, tty: bool) -> str:
     return "application/vnd.docker.raw-stream"
 
 
+def sends_text(version: ApiVersion) -> bool:
+    """1.28: attach over WebSocket sends binary messages; before, text."""
+    return version < (1, 28)
+
+
 def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
     """1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: null lists for no names."""
     if version < (1, 44):
