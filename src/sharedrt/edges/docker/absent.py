@@ -9,7 +9,7 @@ from sharedrt.edges.docker.router import Handler, Route
 from sharedrt.edges.docker.words import Refusal, not_implemented
 
 _NO_SWARM: Final = (
-    "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" "
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
     "to connect this node to swarm and try again."
 )
 
@@ -27,7 +27,7 @@ async def get_plugins(call: Call) -> web.StreamResponse:
 
 
 async def no_plugin(call: Call) -> web.StreamResponse:
-    raise Refusal(404, f"plugin \"{call.params['name']}\" not found")
+    raise Refusal(404, f'plugin "{call.params["name"]}" not found')
 
 
 def refused(feature: str) -> Handler:
@@ -86,5 +86,6 @@ ROUTES = (
     Route("HEAD", "/containers/{id}/archive", refused("copying files")),
     Route("GET", "/containers/{id}/archive", refused("copying files")),
     Route("PUT", "/containers/{id}/archive", refused("copying files")),
+    Route("GET", "/distribution/{name*}/json", refused("a registry's view of an image")),
     Route("GET", "/images/search", refused("searching a registry")),
 )

@@ -12,13 +12,15 @@ from sharedrt.model.faults import NotFound
 from sharedrt.model.records import ContainerState
 from sharedrt.wire.docker_filters import FilterError, Filters
 
-FILTERS: Final = (
-    "ancestor before exited expose health id is-task isolation label name network publish since status volume"
-).split()
-_STATUSES: Final = frozenset(
-    "created running paused restarting removing exited dead".split()
+FILTERS_TEXT = (
+    "ancestor before exited expose health id is-task isolation label name network publish "
+    "since status volume"
 )
-_HEALTH: Final = frozenset("none starting healthy unhealthy".split())
+FILTERS: Final = tuple(FILTERS_TEXT.split())
+_STATUSES: Final = frozenset(
+    ["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+)
+_HEALTH: Final = frozenset(["none", "starting", "healthy", "unhealthy"])
 
 
 class ContainerFilter:

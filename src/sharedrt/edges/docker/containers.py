@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
@@ -53,7 +54,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         raise bad_request("config cannot be empty in order to create a container")
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
-    host_config = versions.create_host_config(call.version, body.object("HostConfig").raw)
+    host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
     context = CreateContext(
         call.door.host, call.runtime.containers.get, lambda: _bridge_gateway(call)
     )
@@ -68,7 +69,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
 
 
 async def _create(
-    call: Call, translate: Any, name: str
+    call: Call, translate: Callable[[str], Translation], name: str
 ) -> tuple[ContainerRecord, tuple[str, ...]]:
     for attempt in range(_NAME_ATTEMPTS):
         translation = translate(name or random_name(attempt))
@@ -124,10 +125,8 @@ async def _set_console_size(call: Call, record: ContainerRecord) -> None:
     size = ContainerView(record).host_config.get("ConsoleSize")
     if not record.spec.tty or not isinstance(size, list) or size in ([], [0, 0]):
         return
-    try:
+    with suppress(FailedPrecondition):  # it has ended already
         await call.runtime.containers.resize(record.id, int(str(size[1])), int(str(size[0])))
-    except FailedPrecondition:
-        pass  # it has ended already
 
 
 async def post_containers_stop(call: Call) -> web.StreamResponse:
@@ -166,7 +165,9 @@ async def post_containers_kill(call: Call) -> web.StreamResponse:
     try:
         await call.finish(work)
     except FailedPrecondition as fault:
-        message = f"cannot kill container: {call.params['id']}: container {record.id} is not running"
+        message = (
+            f"cannot kill container: {call.params['id']}: container {record.id} is not running"
+        )
         raise Refusal(409, message) from fault
     except InvalidArgument as fault:
         raise bad_request(f"Invalid signal: {call.text('signal')}") from fault
@@ -207,7 +208,9 @@ async def post_containers_rename(call: Call) -> web.StreamResponse:
 async def delete_containers(call: Call) -> web.StreamResponse:
     record = call.container()
     if call.flag("link"):
-        raise Refusal(409, f"Conflict, cannot remove the default link name of the container /{record.name}")
+        raise Refusal(
+            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
+        )
     work = call.runtime.containers.remove(
         record.id, force=call.flag("force"), volumes=call.flag("v")
     )
@@ -278,7 +281,9 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     if isinstance(policy, dict) and policy.get("Name"):
         restart = translate_restart(Fields(policy))
         if record.auto_remove and restart.policy != "no":
-            raise bad_request("Restart policy cannot be updated because AutoRemove is enabled for the container")
+            raise bad_request(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container"
+            )
         host_config["RestartPolicy"] = {
             "Name": restart.policy,
             "MaximumRetryCount": restart.max_retries,
@@ -299,7 +304,9 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
 
 def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str, Json]:
     """The update's non-zero figures. ``--memory`` alone keeps the swap that was set."""
-    limits = {name: value for name, value in changed.items() if value not in (0, "", [], None)}
+    limits: dict[str, Json] = {
+        name: value for name, value in changed.items() if value not in (0, "", [], None)
+    }
     if "NanoCpus" in limits:
         limits |= {"CpuQuota": 0, "CpuPeriod": 0}
     elif "CpuQuota" in limits or "CpuPeriod" in limits:

@@ -12,11 +12,24 @@ from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import EventRecord
 from sharedrt.wire.docker_filters import Filters
 
-_FILTERS: Final = (
+_FILTERS_TEXT = (
     "config container daemon event image label network node plugin scope secret service type volume"
-).split()
+)
+_FILTERS: Final = tuple(_FILTERS_TEXT.split())
 _KINDS: Final = frozenset(
-    "builder config container daemon image network node plugin secret service volume".split()
+    [
+        "builder",
+        "config",
+        "container",
+        "daemon",
+        "image",
+        "network",
+        "node",
+        "plugin",
+        "secret",
+        "service",
+        "volume",
+    ]
 )
 """Docker's kinds; events of others (sandboxes, content) are not told here."""
 

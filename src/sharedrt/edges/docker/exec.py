@@ -53,9 +53,7 @@ async def post_containers_exec(call: Call) -> web.StreamResponse:
 
 def _not_runnable(fault: FailedPrecondition) -> Refusal:
     if "paused" in fault.reason:
-        return Refusal(
-            409, f"container {fault.name} is paused, unpause the container before exec"
-        )
+        return Refusal(409, f"container {fault.name} is paused, unpause the container before exec")
     return Refusal(409, f"container {fault.name} is not running")
 
 

@@ -22,7 +22,9 @@ from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
 from sharedrt.edges.docker.words import Refusal, bad_request
 from sharedrt.model.faults import InUse, InvalidArgument, NotFound
-from sharedrt.services.images import Image, RemovedImage
+from sharedrt.model.ids import Digest
+from sharedrt.model.records import ContainerState
+from sharedrt.services.images import Image, Images, RemovedImage
 from sharedrt.wire.docker_filters import FilterError
 from sharedrt.wire.docker_time import parse_timestamp
 from sharedrt.wire.reference import parse_name
@@ -48,7 +50,7 @@ async def image_summaries(
     """ImageSummary of each, the newest first; also for ``/system/df``."""
     ordered = sorted(images, key=lambda image: (created_ns(image), image.id), reverse=True)
     users = Counter(record.image_id for record in call.runtime.containers.list())
-    shared_bytes = await call.runtime.images.shared_sizes() if shared else {}
+    shared_bytes = shared_sizes(call.runtime.images) if shared else {}
     return [
         versions.image_summary(
             call.version,
@@ -62,9 +64,19 @@ async def image_summaries(
     ]
 
 
-async def layers_size(call: Call) -> int:
+def layers_size(images: Images) -> int:
     """Bytes of all layers, each counted once."""
-    return await call.runtime.images.layers_size()
+    sizes = {key: size for image in images.list() for key, size in images.layer_sizes(image)}
+    return sum(sizes.values())
+
+
+def shared_sizes(images: Images) -> dict[str, int]:
+    """By image id: bytes of those layers that another image has, too."""
+    layers = {image.id: dict(images.layer_sizes(image)) for image in images.list()}
+    users = Counter(key for keys in layers.values() for key in keys)
+    return {
+        id: sum(size for key, size in keys.items() if users[key] > 1) for id, keys in layers.items()
+    }
 
 
 async def get_image_json(call: Call) -> web.StreamResponse:
@@ -96,21 +108,20 @@ def _manifest_summary(call: Call, image: Image) -> dict[str, Any]:
 
 async def get_image_history(call: Call) -> web.StreamResponse:
     image = find_image(call, call.params["name"])
-    entries = await call.runtime.images.history(image.id)
-    rendered = []
-    for index, entry in enumerate(entries):
-        newest = index == 0
-        rendered.append(
+    rows = call.runtime.images.history(image.id)
+    return answer(
+        [
             {
-                "Id": image.id if newest else "<missing>",
-                "Created": _seconds(entry.created),
-                "CreatedBy": entry.created_by,
-                "Tags": [familiar(name) for name in image.repo_tags] or None if newest else None,
-                "Size": entry.size_bytes,
-                "Comment": entry.comment,
+                "Id": row.id or "<missing>",
+                "Created": _seconds(row.created),
+                "CreatedBy": row.created_by,
+                "Tags": [familiar(name) for name in row.tags] or None,
+                "Size": row.size_bytes,
+                "Comment": row.comment,
             }
-        )
-    return answer(rendered)
+            for row in rows
+        ]
+    )
 
 
 def _seconds(text: str) -> int:
@@ -143,8 +154,19 @@ async def delete_image(call: Call) -> web.StreamResponse:
 
 
 async def _remove(call: Call, name: str, *, force: bool, prune: bool) -> Sequence[RemovedImage]:
+    records = call.runtime.containers.list()
+
+    def users(id: Digest) -> tuple[str, ...]:
+        return tuple(r.id for r in records if r.image_id == id)
+
+    def running(id: Digest) -> tuple[str, ...]:
+        return tuple(
+            r.id for r in records if r.image_id == id and r.state is ContainerState.RUNNING
+        )
+
+    work = call.runtime.images.remove(name, force=force, prune=prune, in_use=users, running=running)
     try:
-        return await call.finish(call.runtime.images.remove(name, force=force, prune=prune))
+        return await call.finish(work)
     except InUse as fault:
         raise Refusal(409, f"conflict: {fault.reason or fault}") from fault
 
@@ -166,7 +188,7 @@ async def post_images_prune(call: Call) -> web.StreamResponse:
         raise bad_request(str(error)) from error
     only_dangling = dangling is None or dangling
     used = {record.image_id for record in call.runtime.containers.list()}
-    before = await layers_size(call)
+    before = layers_size(call.runtime.images)
     deleted: list[dict[str, str]] = []
     for image in list(call.runtime.images.list()):
         labels = image.config.labels
@@ -180,7 +202,7 @@ async def post_images_prune(call: Call) -> web.StreamResponse:
             deleted += render_removed(await _remove(call, image.id, force=True, prune=True))
         except (NotFound, Refusal):
             continue  # gone, or in use since
-    reclaimed = max(before - await layers_size(call), 0)
+    reclaimed = max(before - layers_size(call.runtime.images), 0)
     await call.runtime.events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
     return answer({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 

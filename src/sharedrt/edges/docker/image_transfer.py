@@ -1,14 +1,15 @@
 """``/images``: pull, push, load, save."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from aiohttp import web
 
-from sharedrt.edges.docker.call import Call, answer
+from sharedrt.edges.docker.call import Call
+from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.image_access import familiar, find_image, registry_auth
 from sharedrt.edges.docker.progress import Message, ProgressStream, stream_progress
-from sharedrt.edges.docker.render_image import render_descriptor, render_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
 from sharedrt.model.faults import (
@@ -17,8 +18,8 @@ from sharedrt.model.faults import (
     PermissionDenied,
     Unauthenticated,
 )
-from sharedrt.model.ids import Digest
-from sharedrt.services.images import PullPhase, PullProgress, PushPhase, PushProgress
+from sharedrt.model.ids import Digest, parse_digest
+from sharedrt.services.images import LoadedImage, PullPhase, PullProgress, PushPhase, PushProgress
 from sharedrt.wire.docker_progress import layer_progress, layer_status, status
 from sharedrt.wire.reference import Reference, parse_name
 
@@ -40,7 +41,7 @@ async def post_images_create(call: Call) -> web.StreamResponse:
     work = call.runtime.images.pull(
         str(reference),
         credentials=registry_auth(call),
-        platform=call.text("platform"),
+        platform=call.text("platform") or None,
         progress=teller.tell,
     )
     return await stream_progress(
@@ -52,7 +53,7 @@ def pull_reference(name: str, tag: str) -> Reference:
     """``tag`` may be a digest. Raises Refusal."""
     try:
         reference = parse_name(name)
-        if tag.startswith("sha256:") or tag.startswith("sha512:"):
+        if tag.startswith(("sha256:", "sha512:")):
             return reference.with_digest(parse_digest(tag))
         if tag:
             return reference.with_tag(tag)
@@ -68,7 +69,8 @@ def _pull_refusal(error: Exception, reference: Reference) -> Refusal | None:
     if isinstance(error, NotFound):
         if reference.digest is not None or reference.domain != "docker.io":
             return Refusal(
-                404, f"manifest for {reference.familiar} not found: manifest unknown: manifest unknown"
+                404,
+                f"manifest for {reference.familiar} not found: manifest unknown: manifest unknown",
             )
         return Refusal(
             404,
@@ -109,7 +111,9 @@ class _PullTeller:
             case PullPhase.DIGEST:
                 self._progress.say(status(f"Digest: {step.text}"))
             case PullPhase.STATUS:
-                new = "Downloaded newer image" if step.text == "downloaded" else "Image is up to date"
+                new = (
+                    "Downloaded newer image" if step.text == "downloaded" else "Image is up to date"
+                )
                 self._progress.say(status(f"Status: {new} for {self._reference.familiar}"))
             case _:
                 self._tell_layer(step)
@@ -118,9 +122,13 @@ class _PullTeller:
         id = short_id(step.id)
         match step.phase:
             case PullPhase.DOWNLOADING:
-                self._progress.figure(id, layer_progress("Downloading", id, step.current, step.total))
+                self._progress.figure(
+                    id, layer_progress("Downloading", id, step.current, step.total)
+                )
             case PullPhase.EXTRACTING:
-                self._progress.figure(id, layer_progress("Extracting", id, step.current, step.total))
+                self._progress.figure(
+                    id, layer_progress("Extracting", id, step.current, step.total)
+                )
             case _:
                 self._progress.end_of(id, layer_status(_PULL_WORDS[step.phase], id))
 
@@ -207,7 +215,8 @@ async def post_images_load(call: Call) -> web.StreamResponse:
         raise not_implemented("loading one platform of an archive")
     progress = ProgressStream()
 
-    def last(names: list[str]) -> list[Message]:
+    def last(loaded: Sequence[LoadedImage]) -> list[Message]:
+        names = [name for image in loaded for name in image.references or (image.id,)]
         return [{"stream": _loaded(name)} for name in names]
 
     work = call.runtime.images.load(call.request.content.iter_chunked(_CHUNK_BYTES))
@@ -232,11 +241,10 @@ async def get_image_get(call: Call) -> web.StreamResponse:
 
 
 async def _save(call: Call, names: list[str]) -> web.StreamResponse:
-    if call.text("platform"):
-        raise not_implemented("saving one platform of an image")
+    platform = json_platform(call.text("platform"))
     for name in names:
         find_image(call, name)
-    chunks = call.runtime.images.save(names)
+    chunks = call.runtime.images.save(names, platform=platform)
     first = await _next(chunks)
     async with call.stream("application/x-tar") as response:
         while first is not None:
@@ -245,28 +253,25 @@ async def _save(call: Call, names: list[str]) -> web.StreamResponse:
     return response
 
 
+def json_platform(text: str) -> str | None:
+    """An OCIPlatform in JSON as ``os/architecture[/variant]``; ``None`` when it is empty."""
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise bad_request(f"invalid platform: {error}") from error
+    if not isinstance(value, dict):
+        raise bad_request("invalid platform: not an object")
+    platform = Fields(value, "platform")
+    parts = (platform.text("os"), platform.text("architecture"), platform.text("variant"))
+    if not parts[0] or not parts[1]:
+        raise bad_request("invalid platform: os and architecture are needed")
+    return "/".join(part for part in parts if part)
+
+
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
     return await anext(chunks, None)
-
-
-# ---------------------------------------------------------------- a registry's view
-
-
-async def get_distribution(call: Call) -> web.StreamResponse:
-    """What the registry says of a name, without pulling it."""
-    try:
-        reference = parse_name(call.params["name"]).pinned()
-    except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
-    target, platforms = await call.runtime.images.inspect_remote(
-        str(reference), credentials=registry_auth(call)
-    )
-    return answer(
-        {
-            "Descriptor": render_descriptor(target),
-            "Platforms": [render_platform(platform) for platform in platforms],
-        }
-    )
 
 
 ROUTES = (
@@ -275,5 +280,4 @@ ROUTES = (
     Route("GET", "/images/get", get_images_get),
     Route("GET", "/images/{name*}/get", get_image_get),
     Route("POST", "/images/{name*}/push", post_image_push),
-    Route("GET", "/distribution/{name*}/json", get_distribution),
 )

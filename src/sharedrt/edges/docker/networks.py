@@ -127,9 +127,7 @@ def _containers(call: Call, endpoints: Sequence[EndpointRecord]) -> dict[str, An
 async def post_networks_create(call: Call) -> web.StreamResponse:
     request = translate_network(await call.body())
     if request.name in _PREDEFINED:
-        raise Refusal(
-            403, f"operation is not permitted on predefined {request.name} network"
-        )
+        raise Refusal(403, f"operation is not permitted on predefined {request.name} network")
     record = await call.finish(call.runtime.networks.create(request))
     await _tell(call, "create", record)
     return answer({"Id": record.id, "Warning": ""}, status=201)
@@ -143,7 +141,7 @@ def translate_network(body: Fields) -> NewNetwork:
     for flag in ("Ingress", "ConfigOnly"):
         if body.boolean(flag):
             raise not_implemented(f"{flag} of a network")
-    if body.object("ConfigFrom").text("Network"):
+    if body.sub("ConfigFrom").text("Network"):
         raise not_implemented("ConfigFrom of a network")
     if body.text("Scope") not in ("", "local"):
         raise not_implemented(f"a network of scope {body.text('Scope')}")
@@ -152,7 +150,7 @@ def translate_network(body: Fields) -> NewNetwork:
     driver = body.text("Driver") or "bridge"
     if driver != "bridge":
         raise not_implemented(f"the network driver {driver}")
-    subnets, gateways = _ipam(body.object("IPAM"))
+    subnets, gateways = _ipam(body.sub("IPAM"))
     return NewNetwork(
         name=name,
         driver=driver,
@@ -182,7 +180,9 @@ def _ipam(ipam: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
         try:
             network = ipaddress.ip_network(subnet, strict=True)
         except ValueError as error:
-            raise bad_request(f"invalid network config:\ninvalid subnet {subnet}: {error}") from error
+            raise bad_request(
+                f"invalid network config:\ninvalid subnet {subnet}: {error}"
+            ) from error
         if pool.text("IPRange"):
             raise not_implemented("IPAM.Config.IPRange")
         subnets.append(str(network))
@@ -203,9 +203,7 @@ async def _remove(call: Call, record: NetworkRecord) -> None:
         message = f"{record.name} is a pre-defined network and cannot be removed"
         raise Refusal(403, message) from fault
     except InUse as fault:
-        users = ", ".join(
-            f'name:"{name}" id:"{id[:12]}"' for name, id in _users(call, fault.users)
-        )
+        users = ", ".join(f'name:"{name}" id:"{id[:12]}"' for name, id in _users(call, fault.users))
         message = (
             f"error while removing network: network {record.name} has active endpoints ({users})"
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from aiohttp import web
 
@@ -119,14 +119,11 @@ async def _copy(
         await response.write(data)
 
 
-def _refusal(
-    error: BaseException, refuse: Callable[[Exception], Refusal | None]
-) -> BaseException:
+def _refusal(error: BaseException, refuse: Callable[[Exception], Refusal | None]) -> BaseException:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, Exception) and (refusal := refuse(error)) is not None:
         return refusal
     if isinstance(error, Fault):
-        fault: AnyFault = error  # type: ignore[assignment]
-        return Refusal(*to_http(fault))
+        return Refusal(*to_http(cast(AnyFault, error)))
     return error

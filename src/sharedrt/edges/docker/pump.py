@@ -103,4 +103,3 @@ async def _from_client(client: Client, session: StdioSession, plan: PumpPlan) ->
         await _input(client, session, plan)
     await client.gone()
     raise ConnectionResetError("the client is gone")
-

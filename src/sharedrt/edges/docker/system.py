@@ -193,9 +193,7 @@ def _sysctl(name: str) -> bool:
 
 
 def _index_configs(insecure: tuple[str, ...]) -> dict[str, Any]:
-    configs = {
-        "docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}
-    }
+    configs = {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}}
     for name in insecure:
         configs[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
     return configs
@@ -228,7 +226,7 @@ async def get_system_df(call: Call) -> web.StreamResponse:
         "BuildCache": None,
     }
     if "image" in types:
-        rendered["LayersSize"] = await layers_size(call)
+        rendered["LayersSize"] = layers_size(call.runtime.images)
         rendered["Images"] = await image_summaries(
             call, call.runtime.images.list(), containers=True, shared=True
         )
