@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.model.drivers import Credentials
+from sharedrt.model.drivers import Credentials, Usage
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest
-from sharedrt.model.records import Descriptor
+from sharedrt.model.records import Descriptor, SnapshotKind
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
@@ -288,6 +288,13 @@ class Images:
                     raise NotFound("platform", f"{ref} is not here for {wanted}")
         found = [pair for ref in references for pair in self._library.select(ref)]
         return export(self._host, found)
+
+    async def disk_usage(self) -> Usage:
+        """What the unpacked layers of this namespace's images take, each counted once."""
+        layers = await self._store.read(
+            lambda tx: [s for s in tx.snapshots.list() if s.kind is SnapshotKind.COMMITTED]
+        )
+        return Usage(sum(s.size_bytes for s in layers), sum(s.inodes for s in layers))
 
     # ------------------------------------------------------------ upkeep
 
