@@ -119,7 +119,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         )
         stack.push_async_callback(unpacker.aclose)
         bridge = HostBridges(table=net.nft_table, prefix=net.interface_prefix)
-        stack.push_async_callback(bridge.close)
+        stack.callback(bridge.close)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)
         drivers = Drivers(
