@@ -496,6 +496,10 @@ class OciRuntime(Protocol):
         """Usable handlers: name to the binary's path."""
         ...
 
+    async def purge(self) -> None:
+        """Remove the cgroups and folders that outlive single containers. Nothing may run any more."""
+        ...
+
 
 # ---------------------------------------------------------------- logs
 

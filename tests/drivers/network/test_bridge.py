@@ -8,7 +8,7 @@ import pytest
 
 from sharedrt.model.faults import FailedPrecondition, InUse
 from sharedrt.model.records import PortMapping
-from tests.drivers.network.conftest import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
+from tests.netlab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 
 pytestmark = pytest.mark.real
 

@@ -97,9 +97,7 @@ _DEFAULTS: Final[Mapping[str, Json]] = {
 _SHOWN_WHEN_SET: Final = ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init")
 
 
-def complete_host_config(
-    given: Mapping[str, Json], settled: Mapping[str, Json]
-) -> dict[str, Json]:
+def complete_host_config(given: Mapping[str, Json], settled: Mapping[str, Json]) -> dict[str, Json]:
     """All fields of a HostConfig.
 
     Args:

@@ -62,7 +62,9 @@ def _requests(mode: str, networking: Fields, mac: str) -> tuple[NetworkRequest, 
     for name, endpoint in networking.items("EndpointsConfig"):
         name = DEFAULT_NETWORK if name == "default" else name
         if name in ("host", "none"):
-            raise bad_request(f"conflicting options: cannot attach to network {name} besides {mode}")
+            raise bad_request(
+                f"conflicting options: cannot attach to network {name} besides {mode}"
+            )
         requests[name] = endpoint_request(name, endpoint)
     if mac:
         first = requests[mode]
@@ -81,7 +83,7 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         raise not_implemented("EndpointSettings.Links")
     if endpoint.mapping("DriverOpts"):
         raise not_implemented("EndpointSettings.DriverOpts")
-    ipam = endpoint.object("IPAMConfig")
+    ipam = endpoint.sub("IPAMConfig")
     if ipam.strings("LinkLocalIPs"):
         raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
     mac = endpoint.text("MacAddress")
@@ -125,9 +127,7 @@ def _check_joined(host: Fields, config: ContainerConfig, ports: tuple[PortMappin
     )
     for value, name in wanted[:-1]:
         if value:
-            raise bad_request(
-                f"conflicting options: {name} and the container type network mode"
-            )
+            raise bad_request(f"conflicting options: {name} and the container type network mode")
 
 
 # ---------------------------------------------------------------- ports
@@ -138,7 +138,7 @@ def parse_port(text: str) -> tuple[int, str]:
     number, _, protocol = text.partition("/")
     protocol = (protocol or "tcp").lower()
     if not number.isdecimal() or not 0 < int(number) < 65536:
-        raise bad_request(f"invalid port specification: \"{text}\"")
+        raise bad_request(f'invalid port specification: "{text}"')
     if protocol not in _PROTOCOLS:
         raise bad_request(f"invalid proto: {protocol}")
     return int(number), protocol
@@ -151,8 +151,7 @@ def translate_ports(host: Fields, config: ContainerConfig) -> tuple[PortMapping,
     for key, bindings in host.lists("PortBindings"):
         port, protocol = parse_port(key)
         bound.add((port, protocol))
-        for binding in bindings or [Fields({})]:
-            mappings.append(_binding(port, protocol, binding))
+        mappings += (_binding(port, protocol, binding) for binding in bindings or [Fields({})])
     if host.boolean("PublishAllPorts"):
         for text in config.exposed_ports:
             port, protocol = parse_port(text)

@@ -72,9 +72,7 @@ def _check_memory(host: Fields) -> None:
     if 0 < memory < MIN_MEMORY or memory < 0:
         raise bad_request("Minimum memory limit allowed is 6MB")
     if memory and 0 < swap < memory:
-        raise bad_request(
-            "Minimum memoryswap limit should be larger than memory limit, see usage"
-        )
+        raise bad_request("Minimum memoryswap limit should be larger than memory limit, see usage")
     if not memory and swap > 0:
         raise bad_request(
             "You should always set the Memory limit when using Memoryswap limit, see usage"
@@ -87,9 +85,7 @@ def _check_memory(host: Fields) -> None:
         )
     swappiness = host.optional_integer("MemorySwappiness")
     if swappiness is not None and not -1 <= swappiness <= 100:
-        raise bad_request(
-            f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
-        )
+        raise bad_request(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
 
 
 def _cpu(host: Fields, cpus: int) -> tuple[int, int]:
@@ -197,6 +193,8 @@ def translate_ulimits(host: Fields) -> tuple[Rlimit, ...]:
     return tuple(limits)
 
 
-_RLIMITS: Final = frozenset(
-    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+_RLIMITS_TEXT = (
+    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
+    "sigpending stack"
 )
+_RLIMITS: Final = frozenset(_RLIMITS_TEXT.split())

@@ -14,8 +14,8 @@ from sharedrt.model.faults import (
     DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
-    InUse,
     Internal,
+    InUse,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -96,7 +96,10 @@ def _not_found(fault: NotFound) -> tuple[int, str]:
         case "runtime handler":
             return 400, f"unknown or invalid runtime name: {fault.name}"
         case "user" | "group":
-            return 400, f"unable to find {fault.kind} {fault.name}: no matching entries in passwd file"
+            return (
+                400,
+                f"unable to find {fault.kind} {fault.name}: no matching entries in passwd file",
+            )
         case _:
             return 404, str(fault)
 
