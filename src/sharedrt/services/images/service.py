@@ -6,13 +6,8 @@ from dataclasses import dataclass, replace
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import Credentials, Usage
 from sharedrt.model.faults import NotFound
-<<<<<<< HEAD
-from sharedrt.model.ids import Digest
-from sharedrt.model.records import Descriptor, SnapshotKind
-=======
 from sharedrt.model.ids import Digest, SnapshotKey
-from sharedrt.model.records import Descriptor
->>>>>>> docker
+from sharedrt.model.records import Descriptor, SnapshotKind
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
