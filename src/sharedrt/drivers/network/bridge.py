@@ -15,11 +15,12 @@ from typing import Final
 
 import structlog
 
+from sharedrt.drivers.network.conntrack import forget_udp_flows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
 from sharedrt.drivers.network.nft import Nftables
 from sharedrt.drivers.network.rtnetlink import Link, Rtnetlink
-from sharedrt.drivers.network.ruleset import bridge_elements, endpoint_elements
+from sharedrt.drivers.network.ruleset import Element, bridge_elements, endpoint_elements
 from sharedrt.drivers.network.table import RuleTable
 from sharedrt.drivers.network.worker import NetworkWorker
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig
@@ -168,7 +169,9 @@ class HostBridges:
             self._plug(config)
             if any(element.set in ("any4", "one4") for element in elements):
                 _write(_NET / "ipv4/conf" / config.bridge / "route_localnet", "1")
+            before = self._table.elements(owner)
             self._table.replace(owner, elements)
+            _forget_flows(before ^ elements)
             undo.pop_all()
 
     def _plug(self, config: EndpointConfig) -> None:
@@ -225,7 +228,9 @@ class HostBridges:
             netlink.delete_link(self._veth(id))
 
     def _unpublish(self, id: str) -> None:
+        elements = self._table.elements(f"endpoint:{id}")
         self._table.replace(f"endpoint:{id}", frozenset())
+        _forget_flows(elements)
         self._ports.release(id)
 
     def _delete_doomed(self) -> None:
@@ -276,6 +281,15 @@ class HostBridges:
                     netlink.delete_link(link.name)
         self._ports.close()
         self._table.remove()
+
+
+def _forget_flows(elements: Collection[Element]) -> None:
+    """After published ports have changed hands."""
+    for port in {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}:
+        try:
+            forget_udp_flows(port)
+        except OSError as error:
+            log.warning("cannot forget tracked flows", port=port, reason=str(error))
 
 
 def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
