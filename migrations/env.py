@@ -31,8 +31,8 @@ def run_on_named_file() -> None:
         raise SystemExit("name the database file: alembic -x database=FILE ...")
     connection = open_migrator(Path(name))
     try:
-        with connection.begin():
-            run(connection)
+        run(connection)
+        connection.commit()
     finally:
         connection.close()
 

@@ -18,6 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, help=f"TOML file (default: {DEFAULT_CONFIG})")
     parser.add_argument("--check-config", action="store_true", help="read it and exit")
+    parser.add_argument(
+        "--purge",
+        action="store_true",
+        help="with the daemon stopped: remove all pods, containers, networks and files of this configuration",
+    )
     parser.add_argument("--version", action="version", version=f"sharedrtd {__version__}")
     options = parser.parse_args(arguments)
     try:
@@ -28,10 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check_config:
         return 0
     # Only now: these imports are most of the start-up time.
-    from sharedrt.daemon import run
+    from sharedrt.daemon import purge, run
 
     try:
-        run(config)
+        (purge if options.purge else run)(config)
     except Fault as fault:
         print(f"sharedrtd: {fault}", file=sys.stderr)
         return 1

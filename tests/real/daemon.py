@@ -27,9 +27,9 @@ _used: set[int] = set()
 
 def _free_number() -> int:
     """A number that no other run on this machine has at the moment (its bridge name tells)."""
-    base = os.getpid() % 200
-    for step in range(200):
-        number = (base + step) % 200 + 20
+    base = os.getpid() % 120
+    for step in range(120):
+        number = (base + step) % 120 + 100
         if number not in _used and not Path(f"/sys/class/net/srt{number}").exists():
             _used.add(number)
             return number
@@ -82,7 +82,7 @@ class DaemonUnderTest:
                 "pod_subnet": f"10.89.{n}.0/24",
                 "nft_table": f"srt{n}",
                 "pools": [f"10.199.{n}.0/24"],
-                "interface_prefix": "sv",
+                "interface_prefix": f"s{n}",
             },
         }
         for name, table in self.settings.items():
@@ -174,7 +174,8 @@ class DaemonUnderTest:
 
     async def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the sharedrt CLI against it."""
-        return await self.run(sys.executable, "-m", "sharedrt.cli", *arguments, check=check)
+        program = "import sys; from sharedrt.cli import main; sys.exit(main())"
+        return await self.run(sys.executable, "-c", program, *arguments, check=check)
 
     async def run(
         self, *command: str, stdin: bytes | None = None, check: bool = True, timeout_s: float = 60

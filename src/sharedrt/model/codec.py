@@ -31,8 +31,7 @@ def to_json(value: object) -> Json:
     Raises:
         TypeError: something inside has no JSON form.
     """
-    kind: Any = type(value)
-    return cast(Json, value) if kind in _PLAIN else _encoder(kind)(value)
+    return _ENCODERS[type(value)](value)
 
 
 def from_json(cls: type[T], value: Json) -> T:
@@ -50,17 +49,34 @@ compact_json: Callable[[Json], str] = json.JSONEncoder(separators=(",", ":")).en
 """JSON text as the database keeps it; ASCII alone, so that a path with undecodable bytes survives too."""
 
 
-@cache
-def _encoder(kind: Any) -> Encoder:
-    if isinstance(kind, type) and is_dataclass(kind):
+class _Encoders(dict[type[Any], Encoder]):
+    """One per runtime type, made when the type is first met."""
+
+    def __missing__(self, kind: type[Any]) -> Encoder:
+        encoder = self[kind] = _make_encoder(kind)
+        return encoder
+
+
+_ENCODERS = _Encoders()
+
+
+def _make_encoder(kind: type[Any]) -> Encoder:
+    if is_dataclass(kind):
         return _dataclass_encoder(kind)
     if issubclass(kind, Enum):
         return {member: member.value for member in kind}.__getitem__
     if issubclass(kind, Mapping):
-        return lambda value: {str(key): to_json(item) for key, item in value.items()}
+        return lambda value: {
+            str(key): item if type(item) in _PLAIN else _ENCODERS[type(item)](item)
+            for key, item in value.items()
+        }
     if issubclass(kind, (tuple, list)):
-        return lambda value: [to_json(item) for item in value]
-    for plain in (bool, int, float, str):
+        return lambda value: [
+            item if type(item) in _PLAIN else _ENCODERS[type(item)](item) for item in value
+        ]
+    if kind in _PLAIN:
+        return lambda value: value
+    for plain in (int, float, str):
         if issubclass(kind, plain):
             return plain
     raise TypeError(f"no JSON form for {kind.__name__}")
@@ -80,8 +96,7 @@ def _dataclass_encoder(cls: Any) -> Encoder:
         for (name, default), item in zip(plan, values_of(value), strict=False):
             if item is default or item == default:
                 continue
-            kind: Any = type(item)
-            out[name] = item if kind in _PLAIN else _encoder(kind)(item)
+            out[name] = item if type(item) in _PLAIN else _ENCODERS[type(item)](item)
         return out
 
     return encode

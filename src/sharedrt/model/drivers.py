@@ -68,6 +68,14 @@ class ContentStore(Protocol):
 
     async def delete(self, digest: Digest) -> bool: ...
 
+    async def digests(self) -> Sequence[Digest]:
+        """All blobs on disk, for removing what no row knows."""
+        ...
+
+    async def discard_ingests(self, *, idle_s: float) -> int:
+        """Remove ingests that nobody has open and nobody has written to for so long; how many."""
+        ...
+
 
 # ---------------------------------------------------------------- layers and snapshots
 
@@ -488,6 +496,10 @@ class OciRuntime(Protocol):
         """Usable handlers: name to the binary's path."""
         ...
 
+    async def purge(self) -> None:
+        """Remove the cgroups and folders that outlive single containers. Nothing may run any more."""
+        ...
+
 
 # ---------------------------------------------------------------- logs
 
@@ -608,6 +620,8 @@ class BridgeConfig:
     inter_container: bool = True
     isolation_group: str = ""
     """Bridges of different groups never reach each other (a namespace's name)."""
+    routed: bool = False
+    """Its containers may be reached from outside the host at any port, as pods are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -623,6 +637,9 @@ class EndpointConfig:
     gateways: tuple[str, ...]
     ports: tuple[PortMapping, ...] = ()
     mtu: int = 1500
+    ingress_bps: int = 0
+    """Bits a second towards the container; 0: no bound."""
+    egress_bps: int = 0
 
 
 class BridgeNetwork(Protocol):
@@ -648,6 +665,18 @@ class BridgeNetwork(Protocol):
 
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         """Whether nothing on the host listens there (checked by binding)."""
+        ...
+
+    async def host_subnets(self) -> Sequence[str]:
+        """CIDRs that the host has routes to, other than over bridges of ours."""
+        ...
+
+    async def mend(self) -> bool:
+        """Put our table back if others changed or removed it; whether that was needed."""
+        ...
+
+    async def problems(self) -> Sequence[str]:
+        """What of the host's firewall will stop our containers' traffic, in words for an administrator."""
         ...
 
     async def flush(self) -> None:

@@ -321,6 +321,13 @@ class EndpointRecord:
     """CIDR, the prefix being the subnet's; the IPv4 one first."""
     ports: tuple[PortMapping, ...] = ()
     aliases: tuple[str, ...] = ()
+    netns: str = ""
+    """Path of the network namespace that it is plugged into, needed again after a restart."""
+    default_route: bool = False
+    """Its network's gateway is the way to the world."""
+    ingress_bps: int = 0
+    """Bits a second towards the container; 0: no bound."""
+    egress_bps: int = 0
     extensions: Mapping[str, Json] = field(default_factory=dict)
     created_ns: int = 0
 

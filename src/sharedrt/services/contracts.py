@@ -195,6 +195,10 @@ class Containers(Protocol):
         """Size of the writable layer."""
         ...
 
+    def restarting(self, id: ContainerId) -> bool:
+        """Whether its restart policy is about to start it again."""
+        ...
+
     def logs(self, id: ContainerId, query: LogQuery) -> AsyncIterator[Sequence[LogLine]]:
         """Raises FailedPrecondition when no log is kept. Following ends with the container's end."""
         ...
@@ -244,6 +248,10 @@ class Execs(Protocol):
 
     def get(self, id: str) -> ExecRecord:
         """Also after its end, as long as the container is there. Raises NotFound (kind ``exec``)."""
+        ...
+
+    def of_container(self, id: ContainerId) -> Sequence[ExecRecord]:
+        """All execs of a container that is still there."""
         ...
 
     async def run(self, request: NewExec, *, kill_on_close: bool = True) -> StdioSession:

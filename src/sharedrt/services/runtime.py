@@ -22,7 +22,7 @@ from sharedrt.model.drivers import (
     SandboxNamespaces,
     Snapshotter,
 )
-from sharedrt.model.faults import FailedPrecondition, NotFound
+from sharedrt.model.faults import AlreadyDone, FailedPrecondition, NotFound
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
@@ -42,7 +42,7 @@ from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.execs import ExecService
-from sharedrt.services.images import Images
+from sharedrt.services.images import ImageHost, Images, collect_orphans
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks, NetworkSettings
 from sharedrt.services.pod_network import PodNetwork
@@ -81,13 +81,21 @@ class RuntimeSettings:
     boot_id: str
     platform: str
     networks: NetworkSettings
+    max_downloads: int
+    max_uploads: int
+    image_bytes_max: int
 
 
 class NamespaceServices:
     """All that one namespace can do (:class:`sharedrt.services.contracts.NamespacedRuntime`)."""
 
     def __init__(
-        self, namespace: Namespace, drivers: Drivers, settings: RuntimeSettings, bus: EventBus
+        self,
+        namespace: Namespace,
+        drivers: Drivers,
+        settings: RuntimeSettings,
+        image_host: ImageHost,
+        bus: EventBus,
     ) -> None:
         self.namespace = namespace
         self._owner = TaskOwner(f"namespace {namespace}")
@@ -107,7 +115,7 @@ class NamespaceServices:
         self._sandboxes_set = WorkingSet[SandboxRecord]("sandbox", lambda r: r.id, key_of)
         self._execs_set = WorkingSet[ExecRecord]("exec", lambda r: r.id, lambda r: "")
         self.events = NamespacedEvents(self._store, bus)
-        self.images = self._make_images(settings)
+        self.images = Images(image_host, self._store, self.events, settings.platform)
         self.networks = Networks(self._store, drivers.database, drivers.bridge, settings.networks)
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
@@ -127,6 +135,7 @@ class NamespaceServices:
             drivers.oci,
             snapshots,
             wirer,
+            drivers.host,
             self._owner,
             settings.boot_id,
         )
@@ -164,17 +173,6 @@ class NamespaceServices:
             settings.catatonit,
         )
 
-    def _make_images(self, settings: RuntimeSettings) -> Images:
-        return Images(
-            self._store,
-            self._drivers.content,
-            self._drivers.snapshotter,
-            self._drivers.unpacker,
-            self._drivers.registry,
-            publish=self.events.publish,
-            platform=settings.platform,
-        )
-
     async def load(self) -> None:
         """Read the working set out of the database."""
         containers, sandboxes, execs = await self._store.read(
@@ -186,7 +184,7 @@ class NamespaceServices:
             self._sandboxes_set.put(sandbox)
         for record in execs:
             self._execs_set.put(record)
-        await self.images.load_records()
+        await self.images.start()
 
     async def recover(self) -> None:
         """Bring what the database says and what the machine has together."""
@@ -216,8 +214,27 @@ class NamespaceServices:
         """Whether a container or sandbox of this id has a row here."""
         return self._containers_set.find(id) is not None or self._sandboxes_set.find(id) is not None
 
+    async def stop_everything(self) -> None:
+        """Stop all pods and containers."""
+        for sandbox in self.pods.list():
+            await self.pods.stop(sandbox.id)
+        for container in self.containers.list():
+            try:
+                await self.containers.stop(container.id)
+            except AlreadyDone:
+                continue
+
+    async def remove_everything(self) -> None:
+        """Remove all pods and containers."""
+        for sandbox in self.pods.list():
+            await self.pods.remove(sandbox.id)
+        for container in self.containers.list():
+            await self.containers.remove(container.id, force=True)
+
     async def aclose(self) -> None:
         """Stop watching; containers run on."""
+        await self.images.aclose()
+        await self.networks.aclose()
         await self._owner.aclose()
 
 
@@ -229,12 +246,25 @@ class RuntimeService:
         self._drivers = drivers
         self._settings = settings
         self._bus = EventBus()
+        self._image_host = ImageHost(
+            drivers.database,
+            drivers.content,
+            drivers.snapshotter,
+            drivers.unpacker,
+            drivers.registry,
+            spool_dir=settings.state_dir / "spool",
+            max_downloads=3 * settings.max_downloads,
+            max_uploads=settings.max_uploads,
+            image_bytes_max=settings.image_bytes_max,
+        )
         self._services: dict[Namespace, NamespaceServices] = {}
         self.all_namespaces = NamespaceDirectory(drivers.database, self, self._bus)
 
     def within(self, namespace: Namespace) -> NamespaceServices:
         if (found := self._services.get(namespace)) is None:
-            found = NamespaceServices(namespace, self._drivers, self._settings, self._bus)
+            found = NamespaceServices(
+                namespace, self._drivers, self._settings, self._image_host, self._bus
+            )
             self._services[namespace] = found
         return found
 
@@ -248,7 +278,8 @@ class RuntimeService:
         for service in services:
             await service.recover()
         await self.within(DOCKER_NAMESPACE).networks.ensure_defaults()
-        await self._remove_unowned_snapshots(services)
+        await self._remove_unowned_snapshots()
+        await collect_orphans(self._image_host, self._drivers.database)
 
     async def _remove_unowned_containers(self) -> None:
         for key in await self._drivers.oci.leftovers():
@@ -256,15 +287,24 @@ class RuntimeService:
                 log.info("removing a container that no row owns", container=key.id)
                 await self._drivers.oci.delete(key)
 
-    async def _remove_unowned_snapshots(self, services: Sequence[NamespaceServices]) -> None:
+    async def _remove_unowned_snapshots(self) -> None:
         snapshotter = self._drivers.snapshotter
         known = set(await self._drivers.database.read_global(lambda tx: tx.layer_directories()))
         for directory in await snapshotter.actives_on_disk():
             if directory not in known:
                 await snapshotter.remove_active(directory)
-        for directory in await snapshotter.layers_on_disk():
-            if directory not in known:
-                await snapshotter.remove_layer(directory)
+
+    async def stop_everything(self) -> None:
+        """Stop every pod and container of every namespace, for the administrator."""
+        for service in list(self._services.values()):
+            await service.stop_everything()
+
+    async def remove_everything(self) -> None:
+        """Remove every pod and container, every network and cgroup of ours: the purge."""
+        for service in list(self._services.values()):
+            await service.remove_everything()
+        await self._drivers.bridge.flush()
+        await self._drivers.oci.purge()
 
     async def aclose(self) -> None:
         for service in self._services.values():

@@ -3,99 +3,79 @@
 Times, media type and labels are the grant's. The global row's would tell that another namespace came first.
 """
 
+import json
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import (
-    Connection,
-    RowMapping,
-    Table,
-    bindparam,
-    delete,
-    insert,
-    literal_column,
-    select,
-)
+from sqlalchemy import Table, bindparam, delete, insert, literal_column, select
 from sqlalchemy import update as update_
-from sqlalchemy.exc import IntegrityError
 
-from sharedrt.model.codec import from_json, to_json
+from sharedrt.model.codec import compact_json, from_json, to_json
 from sharedrt.model.faults import DataLoss, NotFound
 from sharedrt.model.ids import Digest, Namespace
 from sharedrt.model.records import BlobRecord, Json
 from sharedrt.store.constraints import refused_delete
 from sharedrt.store.models import BlobAccessRow, BlobRow
+from sharedrt.store.statements import Statement
 
 _BLOBS = cast(Table, BlobRow.__table__)
 _GRANTS = cast(Table, BlobAccessRow.__table__)
 
-_HERE = (_GRANTS.c.namespace == bindparam("ns"), _GRANTS.c.digest == bindparam("id"))
-_GET = (
+_HERE = _GRANTS.c.namespace == bindparam("ns")
+_THIS = _GRANTS.c.digest == bindparam("id")
+_COLUMNS = ("digest", "size", "created_ns")
+_SEEN = (
     select(_GRANTS.c.digest, _BLOBS.c.size, _GRANTS.c.created_ns, _GRANTS.c.document)
     .join_from(_GRANTS, _BLOBS)
-    .where(*_HERE)
+    .where(_HERE)
 )
-_LIST = (
-    select(_GRANTS.c.digest, _BLOBS.c.size, _GRANTS.c.created_ns, _GRANTS.c.document)
-    .join_from(_GRANTS, _BLOBS)
-    .where(_GRANTS.c.namespace == bindparam("ns"))
-    .order_by(_GRANTS.c.created_ns, literal_column("blob_access.rowid"))
-)
-_SIZE = select(_BLOBS.c.size).where(_BLOBS.c.digest == bindparam("id"))
-_ADD_BLOB = insert(_BLOBS)
-_ADD_GRANT = insert(_GRANTS)
-_CHANGE_GRANT = update_(_GRANTS).where(*_HERE).values(document=bindparam("changed"))
-_REVOKE = delete(_GRANTS).where(*_HERE)
+_GET = Statement(_SEEN.where(_THIS))
+_LIST = Statement(_SEEN.order_by(_GRANTS.c.created_ns, literal_column("blob_access.rowid")))
+_SIZE = Statement(select(_BLOBS.c.size).where(_BLOBS.c.digest == bindparam("id")))
+_ADD_BLOB = Statement(insert(_BLOBS))
+_ADD_GRANT = Statement(insert(_GRANTS))
+_CHANGE_GRANT = Statement(update_(_GRANTS).where(_HERE, _THIS).values(document=bindparam("new")))
+_REVOKE = Statement(delete(_GRANTS).where(_HERE, _THIS))
 
 
 class BlobGrants:
-    def __init__(self, connection: Connection, namespace: Namespace) -> None:
+    __slots__ = ("_connection", "_namespace")
+
+    def __init__(self, connection: sqlite3.Connection, namespace: Namespace) -> None:
         self._connection = connection
         self._namespace = namespace
 
     def get(self, digest: Digest) -> BlobRecord | None:
-        row = self._connection.execute(_GET, {"ns": self._namespace, "id": digest}).first()
-        return None if row is None else _record(row._mapping)
+        row = _GET(self._connection, ns=self._namespace, id=digest).fetchone()
+        return None if row is None else _record(row)
 
     def list(self) -> Sequence[BlobRecord]:
-        rows = self._connection.execute(_LIST, {"ns": self._namespace})
-        return [_record(row) for row in rows.mappings()]
+        return [_record(row) for row in _LIST(self._connection, ns=self._namespace)]
 
     def grant(self, record: BlobRecord) -> BlobRecord:
-        """See the contract. A blob of another size under the same digest is DataLoss."""
-        size = self._connection.execute(_SIZE, {"id": record.digest}).scalar()
-        if size is None:
-            row = {
-                "digest": record.digest,
-                "size": record.size,
-                "media_type": record.media_type,
-                "created_ns": record.created_ns,
-            }
-            self._connection.execute(_ADD_BLOB, row)
-        elif size != record.size:
-            raise DataLoss(
-                f"blob {record.digest}", f"{record.size} bytes were granted, {size} are recorded"
-            )
+        """See the contract. Another size under the same digest is DataLoss."""
+        self._record_once(record)
         held = self.get(record.digest)
-        if held is None:
-            row = {
-                "namespace": self._namespace,
-                "digest": record.digest,
-                "created_ns": record.created_ns,
-                "document": _document(record),
-            }
-            self._connection.execute(_ADD_GRANT, row)
-            return record
-        return self._change(
-            replace(
-                held,
-                media_type=record.media_type or held.media_type,
-                labels={**held.labels, **record.labels},
-                updated_ns=max(record.updated_ns, held.updated_ns),
+        if held is not None:
+            return self._change(
+                replace(
+                    held,
+                    media_type=record.media_type or held.media_type,
+                    labels={**held.labels, **record.labels},
+                    updated_ns=max(record.updated_ns, held.updated_ns),
+                )
             )
+        _ADD_GRANT(
+            self._connection,
+            namespace=self._namespace,
+            digest=record.digest,
+            created_ns=record.created_ns,
+            document=_document(record),
         )
+        return record
 
     def set_labels(self, digest: Digest, labels: dict[str, str]) -> BlobRecord:
         held = self.get(digest)
@@ -105,8 +85,8 @@ class BlobGrants:
 
     def revoke(self, digest: Digest) -> bool:
         try:
-            done = self._connection.execute(_REVOKE, {"ns": self._namespace, "id": digest})
-        except IntegrityError as error:
+            done = _REVOKE(self._connection, ns=self._namespace, id=digest)
+        except sqlite3.IntegrityError as error:
             key = {"namespace": self._namespace, "digest": digest}
             in_use = refused_delete(self._connection, _GRANTS, key, digest)
             if in_use is None:
@@ -114,22 +94,34 @@ class BlobGrants:
             raise in_use from error
         return done.rowcount > 0
 
+    def _record_once(self, record: BlobRecord) -> None:
+        known = _SIZE(self._connection, id=record.digest).fetchone()
+        if known is None:
+            _ADD_BLOB(
+                self._connection,
+                digest=record.digest,
+                size=record.size,
+                media_type=record.media_type,
+                created_ns=record.created_ns,
+            )
+        elif known[0] != record.size:
+            reason = f"{record.size} bytes were granted, {known[0]} are recorded"
+            raise DataLoss(f"blob {record.digest}", reason)
+
     def _change(self, record: BlobRecord) -> BlobRecord:
-        self._connection.execute(
-            _CHANGE_GRANT,
-            {"ns": self._namespace, "id": record.digest, "changed": _document(record)},
-        )
+        new = _document(record)
+        _CHANGE_GRANT(self._connection, ns=self._namespace, id=record.digest, new=new)
         return record
 
 
-def _document(record: BlobRecord) -> Json:
+def _document(record: BlobRecord) -> str:
     document = cast(dict[str, Json], to_json(record))
-    return {k: v for k, v in document.items() if k not in ("digest", "size", "created_ns")}
+    return compact_json({name: v for name, v in document.items() if name not in _COLUMNS})
 
 
-def _record(row: RowMapping) -> BlobRecord:
-    columns = {name: row[name] for name in ("digest", "size", "created_ns")}
+def _record(row: Sequence[Any]) -> BlobRecord:
     try:
-        return from_json(BlobRecord, {**row["document"], **columns})
+        whole = {**json.loads(row[-1]), **dict(zip(_COLUMNS, row, strict=False))}
+        return from_json(BlobRecord, whole)
     except (ValueError, TypeError) as error:
-        raise DataLoss(f"blob_access row {row['digest']!r}", str(error)) from error
+        raise DataLoss(f"blob_access row {row[0]!r}", str(error)) from error

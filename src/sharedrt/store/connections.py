@@ -1,18 +1,13 @@
-"""Connections to the file: how SQLite is set, and who begins transactions.
+"""Connections to the file, and how SQLite is set.
 
 Python's sqlite3 begins transactions by itself, and only before some statements; savepoints and consistent
-reads need to know better, so it is told to leave them alone (``isolation_level=None``) and SQLAlchemy's
-"begin" event issues BEGIN.
+reads need to know better, so it is told to leave them alone (``isolation_level=None``).
 """
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
-
-from sharedrt.model.codec import compact_json
+from sqlalchemy import Connection, NullPool, create_engine
 
 BUSY_TIMEOUT_S = 5.0
 """Only foreign tools (a shell, a backup) can hold the file against the one writer; wait so long for them."""
@@ -21,29 +16,40 @@ WAL_LIMIT_BYTES = 64 << 20
 """After a checkpoint the log file is cut back to this."""
 
 
-def open_writer(path: Path) -> Connection:
+def open_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes: durable at COMMIT, foreign keys enforced."""
-    pragmas = (
+    return _connect(
+        path,
+        "rw",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "trusted_schema=OFF",
         f"journal_size_limit={WAL_LIMIT_BYTES}",
     )
-    return _open(lambda: _connect(path, "rw", pragmas), "BEGIN IMMEDIATE")
 
 
-def open_reader(path: Path) -> Connection:
-    """A connection that cannot write; what it reads between begin and commit is one state."""
-    return _open(lambda: _connect(path, "ro", ("query_only=ON", "trusted_schema=OFF")), "BEGIN")
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; what it reads between BEGIN and the end is one state."""
+    return _connect(path, "ro", "query_only=ON", "trusted_schema=OFF")
 
 
 def open_migrator(path: Path) -> Connection:
-    """For migrations: foreign keys off, since altering a table rebuilds it. Makes the file if need be."""
-    return _open(lambda: _connect(path, "rwc", ("foreign_keys=OFF",)), "BEGIN IMMEDIATE")
+    """For alembic, in a transaction that the caller commits by ``COMMIT`` on its own.
+
+    Foreign keys are off, since altering a table in SQLite means to rebuild it.
+    """
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: _connect(path, "rwc", "foreign_keys=OFF"),
+        poolclass=NullPool,
+    )
+    connection = engine.connect()
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return connection
 
 
-def _connect(path: Path, mode: str, pragmas: tuple[str, ...]) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, *pragmas: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -58,23 +64,3 @@ def _connect(path: Path, mode: str, pragmas: tuple[str, ...]) -> sqlite3.Connect
         connection.close()
         raise
     return connection
-
-
-def _open(connect: Callable[[], sqlite3.Connection], begin: str) -> Connection:
-    engine: Engine = create_engine(
-        "sqlite://", creator=connect, poolclass=NullPool, json_serializer=compact_json
-    )
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine.connect()
-
-
-def driver_connection(connection: Connection) -> sqlite3.Connection:
-    """The sqlite3 connection below, for statements that SQLAlchemy has no business with."""
-    found: Any = connection.connection.driver_connection
-    if not isinstance(found, sqlite3.Connection):
-        raise TypeError(f"not a connection of sqlite3: {found!r}")
-    return found

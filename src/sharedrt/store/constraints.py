@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
 
-from sqlalchemy import Connection, ForeignKeyConstraint, Table, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ForeignKeyConstraint, Table, select
 
-from sharedrt.model.faults import AlreadyExists, Fault, Internal, InUse, NotFound
+from sharedrt.model.faults import AlreadyExists, Fault, InUse, NotFound
+from sharedrt.store.errors import database_fault
 from sharedrt.store.models import Base
+from sharedrt.store.statements import Statement, Value
 
 _NOUNS = {
     "blob_access": "blob",
@@ -39,12 +39,15 @@ MAX_USERS = 20
 
 
 def refused_insert(
-    connection: Connection, table: Table, row: Mapping[str, Any], error: IntegrityError
+    connection: sqlite3.Connection,
+    table: Table,
+    row: Mapping[str, Value],
+    error: sqlite3.IntegrityError,
 ) -> Fault:
     """Why ``row`` could not be added: AlreadyExists, NotFound, or Internal for any other constraint."""
-    code = getattr(error.orig, "sqlite_errorcode", 0)
+    code = error.sqlite_errorcode
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
-        return _already_exists(connection, table, row, str(error.orig))
+        return _already_exists(connection, table, row, str(error))
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         for constraint in _references(table):
             names = [column.name for column in constraint.columns]
@@ -54,13 +57,13 @@ def refused_insert(
             if None in values:
                 continue
             found = select(*wanted).where(*(c == v for c, v in zip(wanted, values, strict=True)))
-            if connection.execute(found).first() is None:
+            if Statement(found)(connection).fetchone() is None:
                 return NotFound(_NOUNS.get(parent.name, parent.name), str(values[-1]))
-    return Internal("database", str(error.orig))
+    return database_fault(error)
 
 
 def refused_delete(
-    connection: Connection, table: Table, key: Mapping[str, Any], name: str
+    connection: sqlite3.Connection, table: Table, key: Mapping[str, Value], name: str
 ) -> InUse | None:
     """Who uses the row with this whole primary key; None when nobody does."""
     users: dict[str, None] = {}
@@ -71,18 +74,19 @@ def refused_delete(
             elements = constraint.elements
             joined = [e.parent == key[e.column.name] for e in elements if e.column.name in key]
             holder = child.c[_HOLDERS.get(child.name, list(child.primary_key)[-1].name)]
-            rows = connection.execute(select(holder).where(*joined).limit(MAX_USERS))
+            rows = Statement(select(holder).where(*joined).limit(MAX_USERS))(connection)
             users.update((str(row[0]), None) for row in rows)
     return InUse(_NOUNS[table.name], name, tuple(users)) if users else None
 
 
 def _already_exists(
-    connection: Connection, table: Table, row: Mapping[str, Any], message: str
+    connection: sqlite3.Connection, table: Table, row: Mapping[str, Value], message: str
 ) -> Fault:
     # SQLite's words: "UNIQUE constraint failed: containers.namespace, containers.name"
     names = [part.rpartition(".")[2] for part in message.partition(": ")[2].split(", ")]
     holder = table.c[_HOLDERS.get(table.name, list(table.primary_key)[-1].name)]
-    found = connection.execute(select(holder).where(*(table.c[n] == row[n] for n in names))).first()
+    query = select(holder).where(*(table.c[n] == row[n] for n in names))
+    found = Statement(query)(connection).fetchone()
     shown = "name" if "name" in names else names[-1]
     return AlreadyExists(_NOUNS[table.name], str(row[shown]), str(found[0]) if found else "")
 

@@ -1,14 +1,12 @@
 """The database of all namespaces in one SQLite file (``model.stores.Database``)."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy import Connection
-
-from sharedrt.model.faults import Fault
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
 from sharedrt.model.stores import GlobalTransaction, Transaction
 from sharedrt.store.all_namespaces import AllNamespaces, ensure_namespace
@@ -21,6 +19,7 @@ from sharedrt.store.transaction import NamespaceTransaction
 from sharedrt.store.writer import Writer, WriterStats
 
 T = TypeVar("T")
+OpenFile = tuple[FileLock, sqlite3.Connection]
 
 
 class SqliteDatabase:
@@ -30,7 +29,7 @@ class SqliteDatabase:
         self,
         path: Path,
         lock: FileLock,
-        connection: Connection,
+        connection: sqlite3.Connection,
         *,
         events_keep: int,
         reader_threads: int,
@@ -75,7 +74,6 @@ class SqliteDatabase:
             path, lock, connection, events_keep=events_keep, reader_threads=reader_threads
         )
         try:
-            await database.write_global(lambda _: None)
             for namespace in (K8S_NAMESPACE, DOCKER_NAMESPACE):
                 await database.within(namespace).write(lambda _: None)
         except BaseException:
@@ -93,7 +91,7 @@ class SqliteDatabase:
         return SqliteNamespace(self, namespace)
 
     async def write_global(self, use_case: Callable[[GlobalTransaction], T]) -> T:
-        def run(connection: Connection) -> T:
+        def run(connection: sqlite3.Connection) -> T:
             self._known.clear()  # it may delete a namespace
             return use_case(AllNamespaces(connection))
 
@@ -128,7 +126,7 @@ class SqliteDatabase:
         self._lock.release()
 
     async def _write(self, namespace: Namespace, use_case: Callable[[Transaction], T]) -> T:
-        def run(connection: Connection) -> T:
+        def run(connection: sqlite3.Connection) -> T:
             if namespace not in self._known:
                 ensure_namespace(connection, namespace)
             result = use_case(NamespaceTransaction(connection, namespace, self._events_keep))
@@ -164,19 +162,20 @@ class SqliteNamespace:
         return await self._database._read(self._namespace, use_case)
 
 
-def _open_file(path: Path, migrations: Path | None) -> tuple[FileLock, Connection]:
+def _open_file(path: Path, migrations: Path | None) -> OpenFile:
     lock = FileLock(path)
     try:
         bring_to_head(path, migrations)
         return lock, open_writer(path)
-    except BaseException as error:
+    except sqlite3.Error as error:
         lock.release()
-        if not isinstance(error, Fault) and (fault := database_fault(error)) is not None:
-            raise fault from error
+        raise database_fault(error, f"database {path}") from error
+    except BaseException:
+        lock.release()
         raise
 
 
-def _close_unwanted(opening: "asyncio.Future[tuple[FileLock, Connection]]") -> None:
+def _close_unwanted(opening: "asyncio.Future[OpenFile]") -> None:
     if not opening.cancelled() and opening.exception() is None:
         lock, connection = opening.result()
         connection.close()

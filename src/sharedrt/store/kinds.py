@@ -1,28 +1,18 @@
 """How each kind of record lies in its table: which fields are columns, and which rows hang on it."""
 
 import ipaddress
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import (
-    Delete,
-    Insert,
-    RowMapping,
-    Select,
-    Table,
-    bindparam,
-    delete,
-    insert,
-    literal_column,
-    select,
-)
+from sqlalchemy import Select, Table, bindparam, delete, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import DeclarativeBase
 
 from sharedrt.model import records
-from sharedrt.model.codec import from_json, to_json
+from sharedrt.model.codec import compact_json, from_json, to_json
 from sharedrt.model.faults import DataLoss, InvalidArgument
 from sharedrt.model.ids import (
     ContainerId,
@@ -38,10 +28,11 @@ from sharedrt.model.records import Json
 from sharedrt.model.spec import MountKind
 from sharedrt.store import models
 from sharedrt.store.published_ports import host_port_rows
+from sharedrt.store.statements import Statement, Value
 
 K = TypeVar("K", bound=str)
 R = TypeVar("R")
-Values = dict[str, Any]
+Values = dict[str, Value]
 """Column names to values."""
 Rows = list[Values]
 
@@ -53,7 +44,7 @@ class Links(Generic[R]):
     model: type[DeclarativeBase]
     owner: str
     """The column that names the record's key."""
-    rows: Callable[[R], list[Values]]
+    rows: Callable[[R], Rows]
     """Without ``namespace`` and the owner's column."""
 
     @cached_property
@@ -61,14 +52,15 @@ class Links(Generic[R]):
         return cast(Table, self.model.__table__)
 
     @cached_property
-    def insert(self) -> Insert:
-        return insert(self.table)
+    def insert(self) -> Statement:
+        return Statement(insert(self.table))
 
     @cached_property
-    def delete(self) -> Delete:
+    def delete(self) -> Statement:
         """Parameters: ``ns``, ``id``."""
-        return delete(self.table).where(
-            self.table.c.namespace == bindparam("ns"), self.table.c[self.owner] == bindparam("id")
+        here = self.table.c.namespace == bindparam("ns")
+        return Statement(
+            delete(self.table).where(here, self.table.c[self.owner] == bindparam("id"))
         )
 
 
@@ -97,20 +89,20 @@ class Kind(Generic[K, R]):
             value = getattr(record, name)
             row[name] = None if value == "" and name in self.blank else value
         row.update(self.derived(record))
-        row["document"] = document
+        row["document"] = compact_json(document)
         return row
 
-    def to_record(self, row: RowMapping) -> R:
-        """Raises DataLoss when the stored document is not one of this kind."""
-        document = row["document"]
+    def to_record(self, row: Sequence[Any]) -> R:
+        """From the columns of :attr:`select`. Raises DataLoss when the document is not one of this kind."""
         try:
-            whole = {**document}
-            for name in self.columns:
-                value = row[name]
-                whole[name] = "" if value is None and name in self.blank else value
+            whole = json.loads(row[-1])
+            whole.update(zip(self.columns, row, strict=False))
+            for name in self.blank:
+                if whole[name] is None:
+                    whole[name] = ""
             return from_json(self.record, whole)
-        except (ValueError, TypeError) as error:
-            raise DataLoss(f"{self.table.name} row {row[self.key]!r}", str(error)) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataLoss(f"{self.table.name} row {row[0]!r}", str(error)) from error
 
     @cached_property
     def table(self) -> Table:
@@ -118,48 +110,56 @@ class Kind(Generic[K, R]):
 
     @cached_property
     def select(self) -> Select[Any]:
-        """Of all namespaces, oldest first; rows made at the same time in the order of their insertion."""
-        names = ("namespace", *self.columns, "document")
+        """``columns``, ``namespace``, ``document`` of all rows, oldest first.
+
+        Rows made in the same nanosecond come in the order of their insertion.
+        """
+        names = (*self.columns, "namespace", "document")
         return select(*(self.table.c[name] for name in names)).order_by(
             self.table.c.created_ns, literal_column("rowid")
         )
 
     @cached_property
-    def select_all(self) -> Select[Any]:
+    def select_everywhere(self) -> Statement:
+        return Statement(self.select)
+
+    @cached_property
+    def select_all(self) -> Statement:
         """Parameter: ``ns``."""
-        return self.select.where(self.table.c.namespace == bindparam("ns"))
+        return Statement(self.select.where(self.table.c.namespace == bindparam("ns")))
 
     @cached_property
-    def select_one(self) -> Select[Any]:
+    def select_one(self) -> Statement:
         """Parameters: ``ns``, ``id``."""
-        return self.select_all.where(self.table.c[self.key] == bindparam("id")).order_by(None)
+        here = self.table.c.namespace == bindparam("ns")
+        one = self.select.where(here, self.table.c[self.key] == bindparam("id"))
+        return Statement(one.order_by(None))
 
     @cached_property
-    def insert(self) -> Insert:
-        return insert(self.table)
+    def insert(self) -> Statement:
+        return Statement(insert(self.table))
 
     @cached_property
-    def upsert(self) -> Insert:
+    def upsert(self) -> Statement:
         statement = upsert(self.table)
         keys = [column.name for column in self.table.primary_key]
         changed = {c.name: c for c in statement.excluded if c.name not in keys}
-        return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+        return Statement(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
     @cached_property
-    def delete(self) -> Delete:
+    def delete(self) -> Statement:
         """Parameters: ``ns``, ``id``."""
-        return delete(self.table).where(
-            self.table.c.namespace == bindparam("ns"), self.table.c[self.key] == bindparam("id")
-        )
+        here = self.table.c.namespace == bindparam("ns")
+        return Statement(delete(self.table).where(here, self.table.c[self.key] == bindparam("id")))
 
 
-def _volume_rows(record: records.ContainerRecord) -> list[Values]:
+def _volume_rows(record: records.ContainerRecord) -> Rows:
     names = {m.source for m in record.spec.mounts if m.kind is MountKind.VOLUME and m.source}
     return [{"volume": name} for name in sorted(names)]
 
 
-def _address_rows(record: records.EndpointRecord) -> list[Values]:
-    rows = []
+def _address_rows(record: records.EndpointRecord) -> Rows:
+    rows: Rows = []
     for text in record.addresses:
         try:
             address = ipaddress.ip_interface(text).ip

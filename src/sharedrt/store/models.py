@@ -56,7 +56,7 @@ class NamespaceRow(Base):
     __tablename__ = "namespaces"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    last_event: Mapped[int] = mapped_column(default=0, server_default="0")
+    last_event: Mapped[int] = mapped_column(server_default="0")
     created_ns: Mapped[int]
     document: Mapped[Json] = mapped_column(JSON(), nullable=False)
 

@@ -1,20 +1,24 @@
 """Host ports: one set for the whole host, so a taken one is taken for every namespace."""
 
 import ipaddress
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import bindparam, select
 
 from sharedrt.model.faults import AlreadyExists, InvalidArgument
 from sharedrt.model.records import PortMapping
 from sharedrt.store.models import PublishedPortRow
+from sharedrt.store.statements import Statement
 
-_TAKEN = select(
-    PublishedPortRow.namespace, PublishedPortRow.endpoint_id, PublishedPortRow.host_ip
-).where(
-    PublishedPortRow.protocol == bindparam("protocol"),
-    PublishedPortRow.host_port == bindparam("host_port"),
+_TAKEN = Statement(
+    select(
+        PublishedPortRow.namespace, PublishedPortRow.endpoint_id, PublishedPortRow.host_ip
+    ).where(
+        PublishedPortRow.protocol == bindparam("protocol"),
+        PublishedPortRow.host_port == bindparam("host_port"),
+    )
 )
 
 
@@ -36,7 +40,7 @@ def host_port_rows(ports: Iterable[PortMapping]) -> list[dict[str, Any]]:
 
 
 def refuse_taken_ports(
-    connection: Connection, namespace: str, rows: Sequence[dict[str, Any]]
+    connection: sqlite3.Connection, namespace: str, rows: Sequence[dict[str, Any]]
 ) -> None:
     """Check the rows against those stored, and against one another.
 
@@ -55,8 +59,8 @@ def refuse_taken_ports(
             )
             if same and _overlap(wanted, earlier["host_ip"]):
                 raise AlreadyExists("host port", _words(row), row["endpoint_id"])
-        for holder_namespace, endpoint_id, host_ip in connection.execute(
-            _TAKEN, {"protocol": row["protocol"], "host_port": row["host_port"]}
+        for holder_namespace, endpoint_id, host_ip in _TAKEN(
+            connection, protocol=row["protocol"], host_port=row["host_port"]
         ):
             if _overlap(wanted, host_ip):
                 holder = endpoint_id if holder_namespace == namespace else ""

@@ -1,15 +1,12 @@
 """A small pool of threads that read, each over a connection of its own that cannot write."""
 
 import asyncio
-import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
-
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from sharedrt.model.faults import Unavailable
 from sharedrt.store.connections import open_reader
@@ -26,10 +23,10 @@ class Readers:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="database-reader")
         self._slots = asyncio.Semaphore(threads)  # so that the executor's own queue stays empty
         self._local = threading.local()
-        self._connections: list[Connection] = []
+        self._connections: list[sqlite3.Connection] = []
         self._closing = False
 
-    async def submit(self, run: Callable[[Connection], T]) -> T:
+    async def submit(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """Run over one consistent state of the database.
 
         Raises:
@@ -48,23 +45,21 @@ class Readers:
         """Wait, off the loop's thread, for what still reads, then close the connections."""
         self._executor.shutdown(wait=True)
         for connection in self._connections:
-            with contextlib.suppress(SQLAlchemyError):
-                connection.close()
+            connection.close()
 
-    def _read(self, run: Callable[[Connection], T]) -> T:
+    def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
         try:
             connection = self._own_connection()
-            with connection.begin() as transaction:
-                result = run(connection)
-                transaction.rollback()
-            return result
-        except Exception as error:
-            if (fault := database_fault(error)) is not None:
-                raise fault from error
-            raise
+            connection.execute("BEGIN")
+            try:
+                return run(connection)
+            finally:
+                connection.rollback()
+        except sqlite3.Error as error:
+            raise database_fault(error) from error
 
-    def _own_connection(self) -> Connection:
-        connection: Connection | None = getattr(self._local, "connection", None)
+    def _own_connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = open_reader(self._path)
             self._connections.append(connection)

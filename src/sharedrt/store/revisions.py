@@ -9,10 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 import sharedrt
-from sharedrt.model.faults import DataLoss, FailedPrecondition, Internal, ResourceExhausted
+from sharedrt.model.faults import DataLoss, FailedPrecondition, Internal
 from sharedrt.store.backups import back_up
 from sharedrt.store.connections import open_migrator
+from sharedrt.store.errors import database_fault, primary_code
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -38,8 +41,15 @@ def bring_to_head(path: Path, migrations: Path | None = None) -> None:
             _refuse_unknown(path, current, folder)
             back_up(path, current)
         migrate(path, HEAD, folder)
-    except sqlite3.Error as error:
-        raise _fault(path, error) from error
+    except sqlite3.DatabaseError as error:
+        if primary_code(error) == sqlite3.SQLITE_NOTADB:
+            raise FailedPrecondition("database", str(path), "not a SQLite database") from error
+        raise
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None)
+        if isinstance(cause, sqlite3.Error):
+            raise database_fault(cause, f"database {path}") from error
+        raise Internal(f"database {path}", str(error)) from error
 
 
 def current_revision(path: Path) -> str | None:
@@ -77,20 +87,19 @@ def migrate(path: Path, revision: str, migrations: Path) -> None:
     _make_private(path)
     connection = open_migrator(path)
     try:
-        with connection.begin():
-            config = alembic_config(migrations, connection)
-            known = [s.revision for s in ScriptDirectory.from_config(config).walk_revisions()]
-            at = _revision_in(connection)
-            if at is not None and (revision == "base" or known.index(at) < known.index(revision)):
-                command.downgrade(config, revision)
-            else:
-                command.upgrade(config, revision)
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-            if broken is not None:
-                raise DataLoss(f"database {path}", f"a migration broke a reference: {broken}")
+        config = alembic_config(migrations, connection)
+        known = [s.revision for s in ScriptDirectory.from_config(config).walk_revisions()]
+        at = _revision_in(connection)
+        if at is not None and (revision == "base" or known.index(at) < known.index(revision)):
+            command.downgrade(config, revision)
+        else:
+            command.upgrade(config, revision)
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise DataLoss(f"database {path}", f"a migration broke a reference: {broken}")
+        connection.commit()
     finally:
         connection.close()
-        connection.engine.dispose()
 
 
 def alembic_config(migrations: Path, connection: "Connection | None" = None) -> "Config":
@@ -126,14 +135,3 @@ def _revision_in(connection: "Connection") -> str | None:
 def _make_private(path: Path) -> None:
     """It holds environment variables and pull credentials' traces: root's alone. WAL files take its mode."""
     path.touch(0o600)
-
-
-def _fault(path: Path, error: sqlite3.Error) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_NOTADB:
-        return FailedPrecondition("database", str(path), "not a SQLite database")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return DataLoss(f"database {path}", str(error))
-    if code == sqlite3.SQLITE_FULL:
-        return ResourceExhausted(f"disk of database {path}", str(error))
-    return Internal(f"database {path}", str(error))

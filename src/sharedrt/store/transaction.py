@@ -1,6 +1,6 @@
 """One namespace's tables inside a transaction (``model.stores.Transaction``)."""
 
-from sqlalchemy import Connection
+import sqlite3
 
 from sharedrt.model import records as r
 from sharedrt.model.ids import (
@@ -23,7 +23,9 @@ from sharedrt.store.table import RecordTable
 class NamespaceTransaction:
     """A table's object is made when it is asked for: most use cases touch two or three."""
 
-    def __init__(self, connection: Connection, namespace: Namespace, events_keep: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, namespace: Namespace, events_keep: int
+    ) -> None:
         self._connection = connection
         self._namespace = namespace
         self._events_keep = events_keep

@@ -8,16 +8,13 @@ Each use case runs in a savepoint, so a failing one takes back its own changes a
 import asyncio
 import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
-
 from sharedrt.model.faults import Internal, Unavailable
-from sharedrt.store.connections import driver_connection
 from sharedrt.store.errors import database_fault
 
 T = TypeVar("T")
@@ -42,7 +39,7 @@ class WriterStats:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    run: Callable[[Connection], Any]
+    run: Callable[[sqlite3.Connection], Any]
     future: "asyncio.Future[Any]"
     value: Any = None
     error: BaseException | None = None
@@ -59,11 +56,13 @@ class Writer:
     """``on_undo`` is called, on the writer's thread, whenever changes were taken back."""
 
     def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, on_undo: Callable[[], None]
+        self,
+        connection: sqlite3.Connection,
+        loop: asyncio.AbstractEventLoop,
+        on_undo: Callable[[], None],
     ) -> None:
         self.stats = WriterStats()
         self._connection = connection
-        self._sqlite = driver_connection(connection)
         self._loop = loop
         self._on_undo = on_undo
         self._slots = asyncio.Semaphore(MAX_QUEUED)
@@ -72,7 +71,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, run: Callable[[Connection], T]) -> T:
+    async def submit(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """Run inside a savepoint; returns or raises what ``run`` did, after the commit.
 
         Cancelled while it still waits in the queue, ``run`` may be left out.
@@ -99,7 +98,7 @@ class Writer:
     def join(self) -> None:
         """Wait, off the loop's thread, until all is written, then close the connection."""
         self._thread.join()
-        with contextlib.suppress(SQLAlchemyError):  # nothing is left to lose
+        with contextlib.suppress(sqlite3.Error):  # all is on disk by now
             self._connection.close()
 
     def _work(self) -> None:
@@ -125,39 +124,40 @@ class Writer:
 
     def _write(self, batch: _Batch) -> None:
         try:
-            self._connection.begin()
+            self._connection.execute("BEGIN IMMEDIATE")
             for job in batch.jobs:
-                self._run(job, batch)
+                self._run(job)
             self._connection.commit()
         except BaseException as error:  # noqa: BLE001 - handed to every caller
-            batch.lost = batch.lost or error
-            self._abandon(batch)
+            batch.lost = error
+            self._abandon(batch.jobs, error)
         self._count(batch)
 
-    def _run(self, job: _Job, batch: _Batch) -> None:
+    def _run(self, job: _Job) -> None:
+        """Raises only what undoes the whole batch; what fails the use case alone is kept in the job."""
         if job.future.cancelled():
             return
-        self._sqlite.execute("SAVEPOINT use_case")
+        self._connection.execute("SAVEPOINT use_case")
         try:
             job.value = job.run(self._connection)
         except BaseException as error:
-            if not self._sqlite.in_transaction:  # SQLite undid everything: no space, I/O error
-                batch.lost = error
+            if not self._connection.in_transaction:  # SQLite undid everything: no space, I/O error
                 raise
-            self._sqlite.execute("ROLLBACK TO use_case")
-            job.error = database_fault(error) or error
+            self._connection.execute("ROLLBACK TO use_case")
             self._on_undo()
-        self._sqlite.execute("RELEASE use_case")
+            job.error = _for_caller(error)
+        self._connection.execute("RELEASE use_case")
 
-    def _abandon(self, batch: _Batch) -> None:
+    def _abandon(self, jobs: Sequence[_Job], lost: BaseException) -> None:
         self._on_undo()
-        with contextlib.suppress(SQLAlchemyError):  # SQLite may have rolled back already
+        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already
             self._connection.rollback()
-        for job in batch.jobs:
-            cause = batch.lost
-            job.error = cause and (database_fault(cause) or Internal("database", repr(cause)))
-            if job.error is not None:
-                job.error.__cause__ = cause
+        for job in jobs:  # an instance for each: raising one writes its traceback
+            if isinstance(lost, sqlite3.Error):
+                job.error = database_fault(lost)
+            else:
+                job.error = Internal("database", f"a commit failed: {lost!r}")
+            job.error.__cause__ = lost
 
     def _count(self, batch: _Batch) -> None:
         stats = self.stats
@@ -174,7 +174,16 @@ class Writer:
                 continue
             if job.error is None:
                 job.future.set_result(job.value)
-            elif isinstance(job.error, StopIteration):  # which no future takes
-                job.future.set_exception(Internal("use case", "raised StopIteration"))
             else:
                 job.future.set_exception(job.error)
+
+
+def _for_caller(error: BaseException) -> BaseException:
+    if isinstance(error, sqlite3.Error):
+        fault = database_fault(error)
+    elif isinstance(error, StopIteration):  # which no future takes
+        fault = Internal("use case", "it raised StopIteration")
+    else:
+        return error
+    fault.__cause__ = error
+    return fault

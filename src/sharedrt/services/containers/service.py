@@ -24,7 +24,7 @@ from sharedrt.model.records import (
     SandboxRecord,
     SandboxState,
 )
-from sharedrt.model.spec import Resources
+from sharedrt.model.spec import ImageDefaults, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife, attributes
@@ -36,6 +36,7 @@ from sharedrt.services.images import Images
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
 from sharedrt.services.working_set import WorkingSet
+from sharedrt.wire.oci_image import ImageConfig
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +104,7 @@ class ContainerService:
                 else request.labels,
                 annotations=request.annotations,
                 extensions=request.extensions,
-                image_defaults=image.defaults,
+                image_defaults=_defaults(image.config),
                 networks=request.networks,
                 ports=request.ports,
                 dns=request.dns,
@@ -352,6 +353,17 @@ class ContainerService:
 
     def _event(self, action: str, record: ContainerRecord) -> NewEvent:
         return NewEvent("container", action, record.id, attributes(record))
+
+
+def _defaults(config: ImageConfig) -> ImageDefaults:
+    return ImageDefaults(
+        entrypoint=config.entrypoint,
+        cmd=config.cmd,
+        env=config.env,
+        cwd=config.cwd,
+        user=config.user,
+        stop_signal=config.stop_signal,
+    )
 
 
 def _restarts_with_daemon(record: ContainerRecord) -> bool:

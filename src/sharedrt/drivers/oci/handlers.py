@@ -1,0 +1,126 @@
+"""Runtime handlers: which of the configured OCI runtimes can serve on this host, and why others cannot."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from sharedrt.drivers.oci.children import run
+from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.model.faults import FailedPrecondition, Fault, InvalidArgument
+
+_SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PACKAGES: Final = {"crun": "crun", "runc": "runc", "conmon": "conmon", "catatonit": "catatonit"}
+_VERSION_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something of the host that is not as it should be, and what an administrator does about it."""
+
+    subject: str
+    reason: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A usable OCI runtime; ``version`` is the first line of its ``--version``."""
+
+    name: str
+    path: str
+    version: str
+
+    @property
+    def is_crun(self) -> bool:
+        return self.version.startswith("crun")
+
+
+def find_program(name: str) -> str | None:
+    """The program's absolute path; sbin folders are searched too. ``None`` when it is nowhere."""
+    return shutil.which(name, path=_SEARCH)
+
+
+def require_program(name: str) -> str:
+    """The same. Raises FailedPrecondition, which names the package to install."""
+    path = find_program(name)
+    if path is None:
+        raise FailedPrecondition("program", name, missing(name).cure)
+    return path
+
+
+def missing(name: str) -> Problem:
+    package = _PACKAGES.get(os.path.basename(name))
+    cure = f"install the package {package}" if package else "install it, or correct its path"
+    return Problem(name, "not found", cure)
+
+
+@dataclass(slots=True)
+class Handlers:
+    """What probing found. ``default`` is the configured default, or the first usable one in its place."""
+
+    default: str
+    usable: Mapping[str, Handler] = field(default_factory=dict)
+    refused: Mapping[str, Problem] = field(default_factory=dict)
+
+    def get(self, name: str) -> Handler:
+        """The handler of that name; empty: the default.
+
+        Raises:
+            InvalidArgument: not configured. FailedPrecondition: configured, but it cannot run here.
+        """
+        name = name or self.default
+        if handler := self.usable.get(name):
+            return handler
+        if problem := self.refused.get(name):
+            raise FailedPrecondition("runtime handler", name, f"{problem.reason}: {problem.cure}")
+        raise InvalidArgument("runtime handler", name, "not configured")
+
+
+async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
+    """Ask each configured runtime for its version.
+
+    Args:
+        left_over: controllers still on the v2 hierarchy of a v1 host; crun starts nothing there.
+    """
+    usable: dict[str, Handler] = {}
+    refused: dict[str, Problem] = {}
+    for name, program in settings.handlers.items():
+        path = find_program(program)
+        if path is None:
+            refused[name] = missing(program)
+            continue
+        try:
+            answer = await run([path, "--version"], timeout_s=_VERSION_TIMEOUT_S)
+        except Fault as e:
+            refused[name] = Problem(program, str(e), "repair or reinstall it")
+            continue
+        if answer.exit_code:
+            refused[name] = Problem(
+                program, f"--version exits with {answer.exit_code}", "repair or reinstall it"
+            )
+            continue
+        handler = Handler(name, path, (answer.output.splitlines() or [""])[0])
+        if handler.is_crun and left_over:
+            refused[name] = hybrid_problem(program, left_over)
+        else:
+            usable[name] = handler
+    default = settings.default_handler
+    if default not in usable and usable:
+        default = next(iter(usable))
+    return Handlers(default, usable, refused)
+
+
+def hybrid_problem(program: str, left_over: frozenset[str]) -> Problem:
+    """crun's refusal of 'hybrid mode' (crun, ``cgroup-setup.c``), with the way out."""
+    names = " ".join(sorted(left_over))
+    mounts = "; ".join(
+        f"mkdir -p /sys/fs/cgroup/{c} && mount -t cgroup -o {c} cgroup /sys/fs/cgroup/{c}"
+        for c in sorted(left_over)
+    )
+    return Problem(
+        program,
+        f"crun refuses hybrid cgroups: the v2 hierarchy of this v1 host still has {names}",
+        f"mount what is left over as v1 ({mounts}), or boot with cgroup v2 alone",
+    )
