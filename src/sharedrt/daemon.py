@@ -20,6 +20,7 @@ from sharedrt.aio.notify import notify
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.content import FileContentStore
+from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
 from sharedrt.drivers.logs import FileLogReader
@@ -150,7 +151,8 @@ async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitS
         door = ContainerdDoor(runtime)
         await doors.enter_async_context(door.listening(config.socket("containerd")))
     if config.admin.enabled:
-        await doors.enter_async_context(AdminDoor(runtime).listening(config.socket("admin")))
+        admin = AdminDoor(runtime, check=lambda: asyncio.to_thread(check_host, config))
+        await doors.enter_async_context(admin.listening(config.socket("admin")))
 
 
 async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExitStack) -> None:

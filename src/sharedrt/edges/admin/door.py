@@ -29,11 +29,11 @@ class AdminDoor:
     """The administrator's HTTP API on a unix socket, for root alone.
 
     Args:
-        ready: why the daemon is not ready, empty when it is.
-        check: looks at the host.
+        check: looks at the host; must not block the loop.
+        ready: why the daemon is not ready, empty when it is (a daemon that opens this door last always is).
     """
 
-    def __init__(self, runtime: Runtime, *, ready: Ready, check: Check) -> None:
+    def __init__(self, runtime: Runtime, *, check: Check, ready: Ready = lambda: "") -> None:
         self._runtime, self._ready, self._check = runtime, ready, check
 
     @asynccontextmanager
