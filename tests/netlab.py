@@ -45,6 +45,24 @@ while True:
         data, peer = s.recvfrom(100)
         s.sendto(f"{name} {peer[0]}".encode(), peer)
 """
+SINK = """
+import socket, sys, time
+s = socket.create_server((sys.argv[1], 5001))
+print("ready", flush=True)
+c, _ = s.accept()
+first = c.recv(65536)
+start, total = time.monotonic(), 0
+while data := c.recv(65536):
+    total += len(data)
+print(total * 8 / (time.monotonic() - start), flush=True)
+"""
+SOURCE = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 5001))
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    s.send(bytes(8192))
+"""
 CLIENT = """
 import socket, sys
 kind, address, port, bind = (*sys.argv[1:5], "")[:4]
@@ -111,6 +129,16 @@ class Lab:
         client = (sys.executable, "-S", "-E", "-c", CLIENT, kind, address, str(port), source_port)
         return self.sh(where, *client).strip()
 
+    def throughput(self, source: str, target: str, address: str) -> float:
+        """Bits a second of one TCP connection."""
+        python = (sys.executable, "-S", "-E", "-c")
+        command = ("nsenter", f"--net={self.netns(target)}", *python, SINK, address)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sink:
+            assert sink.stdout is not None
+            assert sink.stdout.readline() == "ready\n"
+            self.sh(source, *python, SOURCE, address)
+            return float(sink.stdout.readline())
+
     async def bridge(
         self, name: str = "br0", *addresses: str, internal: bool = False, icc: bool = True
     ) -> BridgeConfig:
@@ -170,7 +198,7 @@ async def lab() -> AsyncIterator[Lab]:
         yield lab
     finally:
         lab.end_servers()
-        lab.bridges.close()
+        await lab.bridges.aclose()
         await HostFs().remove_tree(folder)
 
 

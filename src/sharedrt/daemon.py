@@ -103,7 +103,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         database = await SqliteDatabase.open(config.database, events_keep=config.store.events_keep)
         stack.push_async_callback(database.aclose)
         cgroups = CgroupManager(config.runtime.cgroup_driver)
-        oci = await OciDriver.open(_oci_settings(config), cgroups)
+        oci = await OciDriver.open(_oci_settings(config, cgroups), cgroups)
         stack.push_async_callback(oci.close)
         snapshotter = OverlaySnapshotter(daemon.state_dir / "snapshots")
         await snapshotter.start()
@@ -120,7 +120,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         )
         stack.push_async_callback(unpacker.aclose)
         bridge = HostBridges(table=net.nft_table, prefix=net.interface_prefix)
-        stack.push_async_callback(bridge.aclose)
+        stack.callback(bridge.close)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)
         drivers = Drivers(
@@ -186,14 +186,17 @@ def _group(name: str) -> int | None:
         return None
 
 
-def _oci_settings(config: Config) -> OciSettings:
+def _oci_settings(config: Config, cgroups: CgroupManager) -> OciSettings:
     runtime = config.runtime
+    parent = runtime.cgroup_parent
+    if cgroups.driver == "systemd":
+        parent = f"{parent.replace('-', '_')}.slice"
     return OciSettings(
         run_dir=config.daemon.run_dir / "oci",
         state_dir=config.daemon.state_dir / "oci",
         handlers=runtime.handlers,
         default_handler=runtime.default_handler or next(iter(runtime.handlers)),
-        cgroup_parent=runtime.cgroup_parent,
+        cgroup_parent=parent,
         conmon=runtime.conmon,
         catatonit=runtime.catatonit,
     )

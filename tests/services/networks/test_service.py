@@ -57,9 +57,9 @@ async def make(
     return made
 
 
-def restarted(lab: Lab) -> None:
+async def restarted(lab: Lab) -> None:
     """A new daemon's driver: it remembers nothing."""
-    lab.bridges.close()
+    await lab.bridges.aclose()
     lab.bridges = HostBridges(table=lab.table, prefix="tst", netns=lab.netns("host"))
 
 
@@ -204,7 +204,7 @@ async def test_after_a_restart_live_owners_keep_their_places(
     kept = await networks.connect("bridge", owner="c1", netns=live, ports=[WEB])
     await networks.connect("bridge", owner="c2", netns=dead, ports=[replace(WEB, host_port=8081)])
     lab.serve("live", 80)
-    restarted(lab)
+    await restarted(lab)
     again = await make(database, lab, DOCKER_NAMESPACE, "c1")
     assert again.endpoints_of("c1") == [kept]
     assert again.endpoints_of("c2") == []
@@ -226,7 +226,7 @@ async def test_recovery_spares_other_namespaces_and_removes_strays(
     netns, stray = await lab.new_netns("a"), await lab.new_netns("stray")
     endpoint = await networks.connect("bridge", owner="c1", netns=netns, ports=[WEB])
     lost = await networks.connect("bridge", owner="c2", netns=stray)
-    restarted(lab)
+    await restarted(lab)
     # As if the rows had been written by a database that was restored from a backup since.
     with sqlite3.connect(tmp_path / "test.db") as connection:
         connection.execute("PRAGMA foreign_keys=ON")
@@ -245,7 +245,7 @@ async def test_after_a_reboot_nothing_is_there_and_nothing_fails(
     await networks.connect("bridge", owner="c1", netns=netns, ports=[WEB])
     await lab.namespaces.remove(netns.parent)
     await lab.bridges.flush()
-    restarted(lab)
+    await restarted(lab)
     again = await make(database, lab, DOCKER_NAMESPACE, "c1")
     assert again.endpoints_of("c1") == []
     assert "brdef" in lab.sh("host", "ip", "link")

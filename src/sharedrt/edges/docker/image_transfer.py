@@ -216,7 +216,7 @@ async def post_images_load(call: Call) -> web.StreamResponse:
     progress = ProgressStream()
 
     def last(loaded: Sequence[LoadedImage]) -> list[Message]:
-        names = [name for image in loaded for name in image.references or (image.id,)]
+        names = [name for image in loaded for name in image.references or (image.image.id,)]
         return [{"stream": _loaded(name)} for name in names]
 
     work = call.runtime.images.load(call.request.content.iter_chunked(_CHUNK_BYTES))

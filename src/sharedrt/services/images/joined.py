@@ -38,7 +38,7 @@ class Joined(Generic[K, R, P]):
         work = self._running.get(key)
         if work is None:
             work = self._running[key] = _Work()
-            work.task = self._owner.spawn(self._outcome(key, work), f"{key!s:.80}")
+            work.task = self._owner.start(self._outcome(key, work), f"{key!s:.80}")
         assert work.task is not None
         work.waiting += 1
         if listener is not None:

@@ -93,7 +93,7 @@ class Library:
                 return found[0], ""
         raise NotFound("image", ref)
 
-    def select(self, ref: str) -> list[tuple[Image, str]]:
+    def select(self, ref: str) -> Sequence[tuple[Image, str]]:
         """As :meth:`lookup`, but a name without a tag stands for all tags of its repository, as in
         ``docker save``. Raises as that does."""
         try:

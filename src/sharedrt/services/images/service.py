@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import Credentials, Usage
 from sharedrt.model.faults import NotFound
-from sharedrt.model.ids import Digest
+from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.records import Descriptor, SnapshotKind
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
@@ -99,6 +99,13 @@ class Images:
         """All, each once however many references name it."""
         return self._library.list()
 
+    def layer_sizes(self, image: Image) -> Sequence[tuple[SnapshotKey, int]]:
+        """Chain id and unpacked bytes of each layer, the base layer first."""
+        return [
+            (key, usage.size_bytes if (usage := self._host.usage_of(layer_directory(key))) else 0)
+            for key in image.config.chain_ids()
+        ]
+
     def history(self, ref: str) -> Sequence[HistoryRow]:
         """How the image was made, the newest step first. Raises NotFound."""
         image = self.get(ref)
@@ -163,6 +170,10 @@ class Images:
             NotFound: no such reference. Others as :meth:`pull`.
         """
         return await self._pusher.push(reference, credentials, progress or _ignore)
+
+    async def login(self, credentials: Credentials) -> str:
+        """Check credentials against their registry; see :class:`sharedrt.model.drivers.Registry`."""
+        return await self._host.registry.login(credentials)
 
     # ------------------------------------------------------------ names
 
