@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,7 +42,7 @@ class GrpcServer:
         services: Sequence["IServable"],
         *,
         describe: Describe,
-        listeners: Sequence[Callable[[RecvRequest], Awaitable[None]]] = (),
+        listeners: Sequence[Callable[[RecvRequest], Coroutine[Any, Any, None]]] = (),
     ) -> None:
         self._calls = Calls(describe)
         self._server = Server(
