@@ -9,6 +9,9 @@ import pytest
 from sharedrt.model.records import PortMapping
 from tests.netlab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 
+SETTLED_S = 0.5
+"""Time in which what goes on in the background is over."""
+
 pytestmark = pytest.mark.real
 
 
@@ -41,14 +44,15 @@ async def test_flows_to_other_ports_stay(lab: Lab) -> None:
         ports=[PortMapping("udp", 53, 5353), PortMapping("udp", 54, 5454)],
     )
     lab.serve("a", 54, "udp")
-    assert lab.ask("outside", HOST, 5454, "udp", "40000") == f"a {OUTSIDE}"
-    await lab.bridges.connect(replace(config, ports=config.ports[1:]))
+    await asyncio.sleep(SETTLED_S)
 
     def flows() -> str:
         return lab.sh("host", "cat", "/proc/net/nf_conntrack")
 
-    lab.ask("outside", HOST, 5353, "udp", "40000")
-    await asyncio.sleep(0.2)
+    assert lab.ask("outside", HOST, 5454, "udp", "40000") == f"a {OUTSIDE}"
+    assert "dport=5454" in flows()
+    await lab.bridges.connect(replace(config, ports=config.ports[1:]))
+    await asyncio.sleep(SETTLED_S)
     assert "dport=5454" in flows()
     await lab.bridges.disconnect(config)
     await soon(lambda: "dport=5454" not in flows())
