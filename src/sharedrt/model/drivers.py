@@ -668,6 +668,10 @@ class BridgeNetwork(Protocol):
         """Ids of endpoints that have a veth or nft elements, for removing what no row owns."""
         ...
 
+    async def bridges_on_host(self) -> Sequence[str]:
+        """Names of the bridges that we made or have rules for, for removing what no row owns."""
+        ...
+
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         """Whether nothing on the host listens there (checked by binding)."""
         ...
