@@ -135,6 +135,7 @@ class NamespaceServices:
             drivers.oci,
             snapshots,
             wirer,
+            drivers.host,
             self._owner,
             settings.boot_id,
         )
@@ -251,6 +252,7 @@ class RuntimeService:
             drivers.snapshotter,
             drivers.unpacker,
             drivers.registry,
+            spool_dir=settings.state_dir / "spool",
             max_downloads=3 * settings.max_downloads,
             max_uploads=settings.max_uploads,
             image_bytes_max=settings.image_bytes_max,

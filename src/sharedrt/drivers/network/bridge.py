@@ -6,6 +6,7 @@ their table. The host's end of a veth pair is named after the endpoint's id.
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
@@ -14,11 +15,12 @@ from typing import Final
 
 import structlog
 
+from sharedrt.drivers.network.conntrack import forget_udp_flows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
 from sharedrt.drivers.network.nft import Nftables
 from sharedrt.drivers.network.rtnetlink import Link, Rtnetlink
-from sharedrt.drivers.network.ruleset import bridge_elements, endpoint_elements
+from sharedrt.drivers.network.ruleset import Element, bridge_elements, endpoint_elements
 from sharedrt.drivers.network.table import RuleTable
 from sharedrt.drivers.network.worker import NetworkWorker
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig
@@ -54,6 +56,8 @@ class HostBridges:
         self._foreign = ForeignFirewall(nft, table)
         self._ports = HostPorts()
         self._worker = NetworkWorker(netns)
+        self._doomed: deque[str] = deque()
+        """Veths to be deleted; filled on the loop, emptied on the worker's thread."""
 
     # ------------------------------------------------------------ the contract
 
@@ -67,7 +71,10 @@ class HostBridges:
         await self._worker.run(self._connect, config)
 
     async def disconnect(self, config: EndpointConfig) -> None:
-        await self._worker.run(self._disconnect, config.id)
+        await self._worker.run(self._unpublish, config.id)
+        # Those who wait at the same time share one deletion, which takes the kernel some 30 ms.
+        self._doomed.append(self._veth(config.id))
+        await self._worker.run(self._delete_doomed)
 
     async def endpoints_on_host(self) -> Sequence[str]:
         return await self._worker.run(self._endpoints_on_host)
@@ -87,10 +94,10 @@ class HostBridges:
     async def flush(self) -> None:
         await self._worker.run(self._flush)
 
-    def close(self) -> None:
-        """End the thread and let go of the held ports; what is on the host stays. Blocks for milliseconds."""
-        self._ports.close()
-        self._worker.close()
+    async def aclose(self) -> None:
+        """Let go of the held ports and end the thread; what is on the host stays."""
+        await self._worker.run(self._ports.close)
+        await self._worker.aclose()
 
     # ------------------------------------------------------------ bridges, on the worker's thread
 
@@ -162,7 +169,9 @@ class HostBridges:
             self._plug(config)
             if any(element.set in ("any4", "one4") for element in elements):
                 _write(_NET / "ipv4/conf" / config.bridge / "route_localnet", "1")
+            before = self._table.elements(owner)
             self._table.replace(owner, elements)
+            _forget_flows(before ^ elements)
             undo.pop_all()
 
     def _plug(self, config: EndpointConfig) -> None:
@@ -180,6 +189,7 @@ class HostBridges:
                 ) from error
             stack.callback(os.close, netns)
             link = netlink.link(name)
+            created = link is None
             if link is None:
                 netlink.add_veth(
                     name,
@@ -199,8 +209,11 @@ class HostBridges:
                 for element in self._table.elements(f"bridge:{config.bridge}")
             }
             netlink.set_bridge_port(link.index, hairpin=bool(config.ports), isolated=isolated)
+            # What the host's end sends is what the container receives.
+            if config.ingress_bps or not created:
+                netlink.limit_rate(link.index, config.ingress_bps)
             with self._worker.inside(netns):
-                _set_up_interface(config)
+                _set_up_interface(config, created=created)
 
     def _undo_connect(self, id: str) -> None:
         try:
@@ -210,10 +223,26 @@ class HostBridges:
             log.error("cannot undo a failed connect", endpoint=id, exc_info=error)
 
     def _disconnect(self, id: str) -> None:
-        self._table.replace(f"endpoint:{id}", frozenset())
-        self._ports.release(id)
+        self._unpublish(id)
         with Rtnetlink() as netlink:
             netlink.delete_link(self._veth(id))
+
+    def _unpublish(self, id: str) -> None:
+        elements = self._table.elements(f"endpoint:{id}")
+        self._table.replace(f"endpoint:{id}", frozenset())
+        _forget_flows(elements)
+        self._ports.release(id)
+
+    def _delete_doomed(self) -> None:
+        names = []
+        while self._doomed:
+            names.append(self._doomed.popleft())
+        try:
+            with Rtnetlink() as netlink:
+                netlink.delete_links(names)
+        except OSError:
+            self._doomed.extend(names)  # of others too: their own turn comes
+            raise
 
     def _veth(self, id: str) -> str:
         digest = hashlib.sha256(id.encode()).hexdigest()
@@ -254,7 +283,16 @@ class HostBridges:
         self._table.remove()
 
 
-def _set_up_interface(config: EndpointConfig) -> None:
+def _forget_flows(elements: Collection[Element]) -> None:
+    """After published ports have changed hands."""
+    for port in {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}:
+        try:
+            forget_udp_flows(port)
+        except OSError as error:
+            log.warning("cannot forget tracked flows", port=port, reason=str(error))
+
+
+def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
     """Inside the container's network namespace: addresses, up, default routes. Idempotent."""
     versions = {ip_interface(cidr).version for cidr in config.addresses}
     settings = _NET / "ipv6/conf" / config.interface
@@ -268,6 +306,8 @@ def _set_up_interface(config: EndpointConfig) -> None:
         for cidr in config.addresses:
             netlink.add_address(link.index, cidr)
         netlink.set_link(link.index, up=True)
+        if config.egress_bps or not created:
+            netlink.limit_rate(link.index, config.egress_bps)
         for gateway in config.gateways:
             netlink.set_default_route(link.index, gateway)
 

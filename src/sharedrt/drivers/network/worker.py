@@ -47,10 +47,14 @@ class NetworkWorker:
             raise Internal("network", _words(error)) from error
         return future.result()
 
-    def close(self) -> None:
-        """Wait for the work under way and end the thread."""
+    async def aclose(self) -> None:
+        """Finish what was asked for and end the thread. Idempotent."""
+        if self._home < 0:
+            return
+        await self.run(lambda: None)  # the queue is worked off
         self._pool.shutdown()
         os.close(self._home)
+        self._home = -1
 
     def _at_home(self, function: Callable[[], T]) -> T:
         # Cheap (1 µs), and a thread that could not find its way back does no harm in a wrong place.

@@ -58,10 +58,7 @@ class Library:
         """What :meth:`put` was given for the record's manifest."""
         return self._facts[record.manifest]
 
-    def references(self) -> Sequence[str]:
-        return list(self._records)
-
-    def list(self) -> Sequence[Image]:
+    def images(self) -> Sequence[Image]:
         return list(self._images.values())
 
     def find(self, id: Digest) -> Image | None:
@@ -93,7 +90,7 @@ class Library:
                 return found[0], ""
         raise NotFound("image", ref)
 
-    def select(self, ref: str) -> list[tuple[Image, str]]:
+    def select(self, ref: str) -> Sequence[tuple[Image, str]]:
         """As :meth:`lookup`, but a name without a tag stands for all tags of its repository, as in
         ``docker save``. Raises as that does."""
         try:

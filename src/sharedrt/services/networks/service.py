@@ -114,9 +114,9 @@ class Networks:
         record = make_record(request)
         self._records.reserve(record.name, record.id)
         try:
-            if request.subnets and record.subnets[0] == request.subnets[0]:
-                return await self._add_bridge(record, preferred=record.subnets[0], only=True)
-            return await self._add_bridge(record, preferred="")
+            settled = record.subnets[0] != UNSETTLED
+            preferred = record.subnets[0] if settled else ""
+            return await self._add_bridge(record, preferred=preferred, only=settled)
         except BaseException:
             self._records.release(record.name, record.id)
             raise
