@@ -1,5 +1,7 @@
 """The splitter: hijacking requests pass whole and alone, however their bytes arrive."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def feed(splitter: HijackSplitter, data: bytes, cuts: list[int]) -> bytes:
     borders = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     return b"".join(
         splitter.receive_data(data[start:end])
-        for start, end in zip(borders, borders[1:], strict=False)
+        for start, end in itertools.pairwise(borders)
     )
 
 
@@ -47,9 +49,7 @@ def test_any_split_keeps_the_stream_apart(
 
 @pytest.mark.parametrize("request_bytes", OTHERS)
 @given(cuts=st.lists(st.integers(1, 80)), tail=st.binary(max_size=40))
-def test_other_requests_pass_untouched(
-    request_bytes: bytes, cuts: list[int], tail: bytes
-) -> None:
+def test_other_requests_pass_untouched(request_bytes: bytes, cuts: list[int], tail: bytes) -> None:
     splitter = HijackSplitter()
     assert feed(splitter, request_bytes + tail, cuts) == request_bytes + tail
     assert not splitter.holding

@@ -1,5 +1,7 @@
 """Docker's multiplexed stream: any split of the bytes gives the same frames."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,14 +22,12 @@ def test_layout() -> None:
 
 
 @given(frames, st.lists(st.integers(0, 2000)))
-def test_any_split_gives_the_same_frames(
-    sent: list[tuple[int, bytes]], cuts: list[int]
-) -> None:
+def test_any_split_gives_the_same_frames(sent: list[tuple[int, bytes]], cuts: list[int]) -> None:
     data = encode_frames(sent)
     assert data == b"".join(encode_frame(*frame) for frame in sent)
     decoder, got = StreamDecoder(), []
     borders = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in itertools.pairwise(borders):
         got += decoder.receive_data(data[start:end])
     decoder.receive_eof()
     assert got == [StreamFrame(*frame) for frame in sent]

@@ -1,6 +1,7 @@
 """What every call meets: versions, headers, errors, malformed requests, peers."""
 
 import asyncio
+import io
 import os
 import socket
 from pathlib import Path
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 
 from sharedrt.edges.docker import DockerSettings, make_docker_app, serve
+from sharedrt.edges.docker.gate import Peer
 from sharedrt.edges.docker.serve import bind_unix
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument
 from sharedrt.services.contracts import NamespacedRuntime
@@ -68,8 +70,12 @@ async def test_head_ping_has_no_body(door: DoorUnderTest) -> None:
         (b"[]", "application/json", "not an object"),
         (b"[" * 100_000, "application/json", "invalid JSON"),
         (b'{"Image":5}', "application/json", "cannot unmarshal number into field Image"),
-        (b'{"Cmd":[1]}', "application/json", "field Cmd of type []string"),
-        (b'{"HostConfig":[]}', "application/json", "cannot unmarshal array into field HostConfig"),
+        (b'{"Image":"busybox","Cmd":[1]}', "application/json", "field Cmd of type []string"),
+        (
+            b'{"Image":"busybox","HostConfig":[]}',
+            "application/json",
+            "cannot unmarshal array into field HostConfig",
+        ),
         (b"{}", "text/plain", "unsupported Content-Type header (text/plain)"),
     ],
 )
@@ -86,7 +92,7 @@ async def test_malformed_bodies(
 async def test_a_body_beyond_the_bound(door: DoorUnderTest) -> None:
     async with door.http.post(
         "http://docker/containers/create",
-        data=b" " * (5 << 20),
+        data=io.BytesIO(b" " * (5 << 20)),
         headers={"Content-Type": "application/json"},
     ) as response:
         assert response.status == 413
@@ -124,10 +130,15 @@ async def test_bad_http_is_refused_and_the_door_stays_open(door: DoorUnderTest) 
 
 async def test_peers_are_checked_by_their_credentials(tmp_path: Path) -> None:
     runtime = FakeRuntime()
-    seen = []
+    seen: list[Peer] = []
+
+    def refuse(peer: Peer) -> bool:
+        seen.append(peer)
+        return False
+
     app = make_docker_app(cast(NamespacedRuntime, runtime), HOST, DockerSettings())
     path = tmp_path / "d.sock"
-    server = await serve(app, unix=path, peer_check=lambda peer: seen.append(peer) is not None)
+    server = await serve(app, unix=path, peer_check=refuse)
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http,
         http.get("http://docker/_ping") as response,

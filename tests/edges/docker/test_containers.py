@@ -84,9 +84,7 @@ async def test_ports_and_addresses_while_it_runs(door: DoorUnderTest) -> None:
 
 async def test_names(door: DoorUnderTest) -> None:
     id = await door.create()
-    status, value, _ = await door.call(
-        "POST", "/containers/create?name=web", {"Image": "busybox"}
-    )
+    status, value, _ = await door.call("POST", "/containers/create?name=web", {"Image": "busybox"})
     assert status == 409
     assert value["message"] == (
         f'Conflict. The container name "/web" is already in use by container "{id}". You have to '
@@ -183,9 +181,10 @@ async def test_wait_sends_its_head_at_once(
     door: DoorUnderTest, condition: str, wanted: WaitCondition
 ) -> None:
     id = await door.create()
-    async with asyncio.timeout(5), door.http.post(
-        f"http://docker/containers/{id}/wait{condition}"
-    ) as response:
+    async with (
+        asyncio.timeout(5),
+        door.http.post(f"http://docker/containers/{id}/wait{condition}") as response,
+    ):
         assert response.status == 200
         assert door.runtime.containers.wait_condition is wanted
         await door.call("POST", f"/containers/{id}/start")
