@@ -46,6 +46,11 @@ class Ingest(Protocol):
 class ContentStore(Protocol):
     """Blobs by digest, one file each, shared by all namespaces. Access is the store's business."""
 
+    @property
+    def scratch(self) -> Path:
+        """A folder of the same file system for files without a name, such as a spooled archive."""
+        ...
+
     def path(self, digest: Digest) -> Path: ...
 
     def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:

@@ -47,6 +47,9 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
             request, ids, cgroups_path=cgroup.oci_path, facts=context.facts, notes=context.notes, init=init
         )  # fmt: skip
         write_bundle(bundle, exits, config)
+        if request.log_path:
+            # conmon ends at once where the folder is missing; clients other than the kubelet make none.
+            Path(request.log_path).parent.mkdir(parents=True, exist_ok=True)
         return config
 
     state = BundleState(

@@ -91,6 +91,8 @@ class Endpoint:
         attempt = 0
         while True:
             attempt += 1
+            if url.authority == self.host.authority and url.scheme != self._scheme:
+                url = url.with_scheme(self._scheme)  # found out since the URL was made
             last = attempt >= attempts
             scope = Scope(self.origin, scopes or self._scopes, self._credentials)
             header = self._authorizations.header(scope)
@@ -99,7 +101,6 @@ class Endpoint:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if self._falls_back_to_http(error):
                     self._connections.plain_http.add(self.host.authority)
-                    url = url.with_scheme("http")
                     attempt -= 1
                     continue
                 if last or not _may_pass(error):

@@ -70,7 +70,9 @@ class ArchiveLoader:
         self, chunks: AsyncIterator[bytes], tell: LoadListener | None
     ) -> Sequence[LoadedImage]:
         """See ``Images.load``."""
-        async with spooled(chunks, self._host.spool_dir, self._host.image_bytes_max) as archive:
+        async with spooled(
+            chunks, self._host.content.scratch, self._host.image_bytes_max
+        ) as archive:
             saved = await _saved_images(archive)
             if "index.json" in archive.index and "oci-layout" in archive.index:
                 return await self._load_layout(archive, saved, tell)
@@ -92,10 +94,10 @@ class ArchiveLoader:
             found += [name for name in [_name_of(entry)] if name and name not in found]
         if len(names) > _MAX_IMAGES:
             raise InvalidArgument("archive", len(names), f"has more than {_MAX_IMAGES} images")
-        loaded = []
-        for target, listed in names.items():
-            loaded.append(await self._load_target(archive, target, listed, saved, tell))
-        return loaded
+        return [
+            await self._load_target(archive, target, listed, saved, tell)
+            for target, listed in names.items()
+        ]
 
     async def _load_target(
         self,

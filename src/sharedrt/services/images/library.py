@@ -61,10 +61,7 @@ class Library:
         """What :meth:`put` was given for the record's manifest."""
         return self._facts[record.manifest]
 
-    def references(self) -> Sequence[str]:
-        return list(self._records)
-
-    def list(self) -> Sequence[Image]:
+    def images(self) -> Sequence[Image]:
         return list(self._images.values())
 
     def find(self, id: Digest) -> Image | None:

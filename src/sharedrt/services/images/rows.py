@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import structlog
 
+from sharedrt.aio.completion import complete
 from sharedrt.model.faults import Fault, NotFound
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import BlobRecord, ImageRecord, SnapshotRecord
@@ -17,7 +18,6 @@ from sharedrt.services.images.gc import Removed, Roots, sweep
 from sharedrt.services.images.host import ImageHost, LayerUsage, layer_directory
 from sharedrt.services.images.image import Image
 from sharedrt.services.images.library import Library
-from sharedrt.services.images.tasks import to_the_end
 from sharedrt.services.images.unpack import snapshot_records
 
 log = structlog.get_logger(__name__)
@@ -71,17 +71,17 @@ class ImageRows:
 
         An image that so loses its last name keeps its id for one. ``source``: (registry, repository).
         """
-        return await to_the_end(self._put(documents, names, events, labels or {}, source))
+        return await complete(self._put(documents, names, events, labels or {}, source))
 
     async def drop(
         self, references: Sequence[str], *events: NewEvent, unnamed: ImageRecord | None = None
     ) -> None:
         """Remove references; with ``unnamed`` their image stays, named by its id."""
-        await to_the_end(self._drop(references, events, unnamed))
+        await complete(self._drop(references, events, unnamed))
 
     async def set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
         """Replace the labels of one reference. Raises NotFound."""
-        return await to_the_end(self._set_labels(reference, labels))
+        return await complete(self._set_labels(reference, labels))
 
     async def sweep(self, only: Roots | None = None, *, grace_s: float = 0.0) -> Removed:
         """Remove rows that nothing in this namespace needs any more, then files that no namespace does.
@@ -90,7 +90,7 @@ class ImageRows:
             only: look at these blobs and snapshots alone.
             grace_s: spare blobs that came by themselves (through the content door) less than so long ago.
         """
-        return await to_the_end(self._sweep(only, grace_s))
+        return await complete(self._sweep(only, grace_s))
 
     async def _put(
         self,
@@ -214,7 +214,7 @@ class ImageRows:
     def _roots(self) -> Roots:
         """What the images of the working set need."""
         roots = Roots(set(), set())
-        for image in self._library.list():
+        for image in self._library.images():
             roots.snapshots |= set(image.layers)
             for record in self._library.records_of(image.id):
                 layers = self._library.facts_of(record).layer_blobs

@@ -7,12 +7,13 @@ from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import Credentials, Usage
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
-from sharedrt.model.records import Descriptor, ImageRecord, SnapshotKind
+from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
 from sharedrt.services.images.documents import read_documents, reader_of
 from sharedrt.services.images.export import export
+from sharedrt.services.images.fetch import Fetcher
 from sharedrt.services.images.gc import Removed, Roots
 from sharedrt.services.images.host import ImageHost, layer_directory
 from sharedrt.services.images.image import (
@@ -32,6 +33,7 @@ from sharedrt.services.images.removal import Remover, Users
 from sharedrt.services.images.rows import ImageRows
 from sharedrt.services.images.tasks import all_of
 from sharedrt.services.images.unpack import unpack_layer
+from sharedrt.wire.oci_image import Index, parse_target
 from sharedrt.wire.platforms import parse_platform
 from sharedrt.wire.reference import parse_reference
 
@@ -97,14 +99,22 @@ class Images:
 
     def list(self) -> Sequence[Image]:
         """All, each once however many references name it."""
-        return self._library.list()
+        return self._library.images()
 
     def layer_sizes(self, image: Image) -> Sequence[tuple[SnapshotKey, int]]:
-        """Chain id and unpacked bytes of each layer, the base layer first."""
-        return [
-            (key, usage.size_bytes if (usage := self._host.usage_of(layer_directory(key))) else 0)
-            for key in image.config.chain_ids()
-        ]
+        """Each layer's chain id with the bytes that its folder takes, base layer first."""
+        usages = ((key, self._host.usage_of(layer_directory(key))) for key in image.layers[::-1])
+        return [(key, usage.size_bytes if usage else 0) for key, usage in usages]
+
+    async def disk_usage(self) -> Usage:
+        """What this namespace's images take, unpacked and as blobs, each file counted once."""
+        keys = {key for image in self.list() for key in image.layers}
+        usages = [usage for key in keys if (usage := self._host.usage_of(layer_directory(key)))]
+        blobs = await self._store.read(lambda tx: tx.blobs.list())
+        return Usage(
+            size_bytes=sum(u.size_bytes for u in usages) + sum(blob.size for blob in blobs),
+            inodes=sum(usage.inodes for usage in usages) + len(blobs),
+        )
 
     def records(self) -> Sequence[ImageRecord]:
         """Every reference by itself, with its own target and labels: containerd's idea of an image."""
@@ -141,8 +151,7 @@ class Images:
                 size = sizes[layer]
                 layer += 1
             rows.append(HistoryRow(None, entry.created, entry.created_by, entry.comment, size))
-        for size in sizes[layer:]:
-            rows.append(HistoryRow(None, config.created, "", "", size))
+        rows += [HistoryRow(None, config.created, "", "", size) for size in sizes[layer:]]
         rows.reverse()
         if rows:
             rows[0] = replace(rows[0], id=image.id, tags=image.repo_tags)
@@ -190,8 +199,30 @@ class Images:
         """
         return await self._pusher.push(reference, credentials, progress or _ignore)
 
+    async def inspect_remote(
+        self, reference: str, *, credentials: Credentials | None = None
+    ) -> tuple[Descriptor, Sequence[str]]:
+        """What a registry has under a name, without pulling it: its target, and the platforms
+        (``os/architecture[/variant]``) that it is for. Raises as :meth:`pull`."""
+        ref = parse_reference(reference).pinned()
+        repository = self._host.registry.repository(ref.domain, ref.path, credentials)
+        try:
+            target = await repository.resolve(ref.selector)
+            document = parse_target(await repository.manifest(target), target.media_type)
+        except NotFound as fault:
+            raise NotFound("image", str(ref)) from fault
+        target = replace(target, media_type=document.media_type)
+        if isinstance(document, Index):
+            return target, [entry.platform for entry in document.manifests if entry.platform]
+        # The configuration is no row's yet, so the hold's end would leave its blob: collect it by hand.
+        async with self._host.hold() as hold:
+            fetcher = Fetcher(self._host, self._store, repository, hold, ref.domain)
+            documents = await fetcher.documents(target, None, str(ref))
+        await self._host.collect(hold.digests)
+        return target, [documents.config.platform]
+
     async def login(self, credentials: Credentials) -> str:
-        """Check credentials against their registry; see :class:`sharedrt.model.drivers.Registry`."""
+        """Check credentials; an identity token where the registry gives one. Raises Unauthenticated, Unavailable."""
         return await self._host.registry.login(credentials)
 
     # ------------------------------------------------------------ names
@@ -318,13 +349,6 @@ class Images:
                     raise NotFound("platform", f"{ref} is not here for {wanted}")
         found = [pair for ref in references for pair in self._library.select(ref)]
         return export(self._host, found)
-
-    async def disk_usage(self) -> Usage:
-        """What the unpacked layers of this namespace's images take, each counted once."""
-        layers = await self._store.read(
-            lambda tx: [s for s in tx.snapshots.list() if s.kind is SnapshotKind.COMMITTED]
-        )
-        return Usage(sum(s.size_bytes for s in layers), sum(s.inodes for s in layers))
 
     # ------------------------------------------------------------ upkeep
 

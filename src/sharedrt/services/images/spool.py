@@ -130,9 +130,9 @@ def _uncompressed(file: IO[bytes], folder: Path, limit: int) -> IO[bytes]:
             IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         )
     elif magic.startswith(b"BZh"):
-        reader = cast(IO[bytes], bz2.BZ2File(file))
+        reader = cast(IO[bytes], bz2.BZ2File(file))  # noqa: SIM115 - a view of the file
     elif magic.startswith(b"\xfd7zXZ\0"):
-        reader = cast(IO[bytes], lzma.LZMAFile(file))
+        reader = cast(IO[bytes], lzma.LZMAFile(file))  # noqa: SIM115
     else:
         return file
     plain = _new_file(folder)
