@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 
 
@@ -23,8 +24,20 @@ class Layout:
         """config.json, pid files, conmon's attach socket and control fifo."""
         return self.run_dir / "bundles" / key.namespace / key.id
 
+    def containers(self) -> list[ContainerKey]:
+        """Keys of all containers that have a bundle or an exit folder. Blocking."""
+        roots = (self.run_dir / "bundles", self.state_dir / "exits")
+        found = {
+            ContainerKey(Namespace(path.parent.name), ContainerId(path.name))
+            for root in roots
+            for path in root.glob("*/*")
+        }
+        return sorted(found)
+
     def exec_dir(self, key: ContainerKey, exec_id: str) -> Path:
-        """The same for one exec."""
+        """The same for one exec. Raises InvalidArgument: an id that is no file name."""
+        if not exec_id or "/" in exec_id or exec_id in (".", ".."):
+            raise InvalidArgument("exec id", exec_id, "must be a plain name")
         return self.bundle(key) / "execs" / exec_id
 
     def exits(self, key: ContainerKey) -> Path:
