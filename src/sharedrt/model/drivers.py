@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sharedrt.model.ids import ContainerKey, Digest
 from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
-from sharedrt.model.spec import ContainerSpec, Resources, User
+from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, User
 from sharedrt.model.stdio import StdioSession
 
 # ---------------------------------------------------------------- content
@@ -46,6 +46,11 @@ class Ingest(Protocol):
 class ContentStore(Protocol):
     """Blobs by digest, one file each, shared by all namespaces. Access is the store's business."""
 
+    @property
+    def scratch(self) -> Path:
+        """A folder of the same file system for files without a name, such as a spooled archive."""
+        ...
+
     def path(self, digest: Digest) -> Path: ...
 
     def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:
@@ -67,6 +72,14 @@ class ContentStore(Protocol):
         ...
 
     async def delete(self, digest: Digest) -> bool: ...
+
+    async def digests(self) -> Sequence[Digest]:
+        """All blobs on disk, for removing what no row knows."""
+        ...
+
+    async def discard_ingests(self, *, idle_s: float) -> int:
+        """Remove ingests that nobody has open and nobody has written to for so long; how many."""
+        ...
 
 
 # ---------------------------------------------------------------- layers and snapshots
@@ -254,18 +267,6 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageDefaults:
-    """Of an image's configuration, what a process takes from it."""
-
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    cwd: str = ""
-    user: str = ""
-    stop_signal: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ResolvedMount:
     """A mount whose source is settled: a host path, or a tmpfs-like file system type."""
 
@@ -450,6 +451,10 @@ class OciRuntime(Protocol):
         """
         ...
 
+    async def leftovers(self) -> Sequence[ContainerKey]:
+        """Every container that has a bundle, runtime state or conmon on this host, for recovery."""
+        ...
+
     async def pids(self, key: ContainerKey) -> Sequence[int]:
         """All processes in the container's cgroup, as host pids."""
         ...
@@ -494,6 +499,10 @@ class OciRuntime(Protocol):
 
     def handlers(self) -> Mapping[str, str]:
         """Usable handlers: name to the binary's path."""
+        ...
+
+    async def purge(self) -> None:
+        """Remove the cgroups and folders that outlive single containers. Nothing may run any more."""
         ...
 
 
@@ -616,6 +625,8 @@ class BridgeConfig:
     inter_container: bool = True
     isolation_group: str = ""
     """Bridges of different groups never reach each other (a namespace's name)."""
+    routed: bool = False
+    """Its containers may be reached from outside the host at any port, as pods are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -631,6 +642,9 @@ class EndpointConfig:
     gateways: tuple[str, ...]
     ports: tuple[PortMapping, ...] = ()
     mtu: int = 1500
+    ingress_bps: int = 0
+    """Bits a second towards the container; 0: no bound."""
+    egress_bps: int = 0
 
 
 class BridgeNetwork(Protocol):
@@ -658,6 +672,18 @@ class BridgeNetwork(Protocol):
         """Whether nothing on the host listens there (checked by binding)."""
         ...
 
+    async def host_subnets(self) -> Sequence[str]:
+        """CIDRs that the host has routes to, other than over bridges of ours."""
+        ...
+
+    async def mend(self) -> bool:
+        """Put our table back if others changed or removed it; whether that was needed."""
+        ...
+
+    async def problems(self) -> Sequence[str]:
+        """What of the host's firewall will stop our containers' traffic, in words for an administrator."""
+        ...
+
     async def flush(self) -> None:
         """Remove the table and all bridges of ours: the purge."""
         ...
@@ -669,3 +695,33 @@ class UserResolver(Protocol):
     async def resolve(self, rootfs: Path, user: User) -> tuple[int, int, tuple[int, ...]]:
         """(uid, gid, additional gids). Raises NotFound for an unknown user or group name."""
         ...
+
+
+class HostFiles(Protocol):
+    """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
+
+    async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
+        """Make the folder (0711) and write each file atomically."""
+        ...
+
+    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
+
+    async def remove_tree(self, path: Path) -> None:
+        """Unmount what is mounted below, then remove. Never follows a link, never crosses a mount."""
+        ...
+
+    async def names(self, folder: Path) -> Sequence[str]:
+        """What is in a folder; nothing when it is missing."""
+        ...
+
+    async def mount_tmpfs(self, path: Path, *, size_bytes: int, mode: int = 0o1777) -> None: ...
+
+    async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
+        """Bind a file or folder on ``target``, which is made when missing."""
+        ...
+
+    async def unmount(self, path: Path) -> None: ...
+
+    async def exists(self, path: Path) -> bool: ...
+
+    async def rename(self, source: Path, target: Path) -> None: ...

@@ -20,9 +20,40 @@ from sharedrt.model.ids import (
     SandboxId,
     SnapshotKey,
 )
-from sharedrt.model.spec import ContainerSpec, Resources, Security
+from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, Security
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of a sandbox or container published on the host. ``protocol``: ``tcp``, ``udp`` or ``sctp``."""
+
+    protocol: str
+    container_port: int
+    host_port: int
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsConfig:
+    """What resolv.conf is to hold; all empty: the host's own."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """One network that a container of its own (not of a pod) shall join at its start."""
+
+    network: str
+    """Name or id."""
+    aliases: tuple[str, ...] = ()
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
 
 
 class ContainerState(StrEnum):
@@ -55,6 +86,12 @@ class ContainerRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, Json] = field(default_factory=dict)
+    image_defaults: ImageDefaults = ImageDefaults()
+    networks: tuple[NetworkRequest, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    dns: DnsConfig = DnsConfig()
+    extra_hosts: tuple[str, ...] = ()
+    """``name:address`` lines for /etc/hosts."""
     snapshot_key: SnapshotKey | None = None
     log_path: str = ""
     """Host path of the CRI-format log; empty: no log is kept."""
@@ -80,6 +117,8 @@ class ContainerRecord:
     """CRI's word: Completed, Error, OOMKilled, StartError, ContainerCannotRun."""
     message: str = ""
     oom_killed: bool = False
+    boot_id: str = ""
+    """/proc/sys/kernel/random/boot_id of the boot that it last ran in."""
 
 
 class SandboxState(StrEnum):
@@ -87,25 +126,6 @@ class SandboxState(StrEnum):
 
     READY = "ready"
     NOT_READY = "not_ready"
-
-
-@dataclass(frozen=True, slots=True)
-class PortMapping:
-    """A port of a sandbox or container published on the host. ``protocol``: ``tcp``, ``udp`` or ``sctp``."""
-
-    protocol: str
-    container_port: int
-    host_port: int
-    host_ip: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsConfig:
-    """What resolv.conf is to hold; all empty: the host's own."""
-
-    servers: tuple[str, ...] = ()
-    searches: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +321,13 @@ class EndpointRecord:
     """CIDR, the prefix being the subnet's; the IPv4 one first."""
     ports: tuple[PortMapping, ...] = ()
     aliases: tuple[str, ...] = ()
+    netns: str = ""
+    """Path of the network namespace that it is plugged into, needed again after a restart."""
+    default_route: bool = False
+    """Its network's gateway is the way to the world."""
+    ingress_bps: int = 0
+    """Bits a second towards the container; 0: no bound."""
+    egress_bps: int = 0
     extensions: Mapping[str, Json] = field(default_factory=dict)
     created_ns: int = 0
 

@@ -223,6 +223,18 @@ class Rlimit:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageDefaults:
+    """Of an image's configuration, what a process takes from it."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """A container as asked for. The image's own defaults fill what is ``None``.
 

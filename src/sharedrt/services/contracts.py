@@ -26,12 +26,14 @@ from sharedrt.model.ids import ContainerId, Digest, ExecId, LeaseId, Namespace, 
 from sharedrt.model.records import (
     BlobRecord,
     ContainerRecord,
+    DnsConfig,
     EndpointRecord,
     EventRecord,
     ExecRecord,
     Json,
     LeaseRecord,
     NamespaceRecord,
+    NetworkRequest,
     PortMapping,
     SandboxRecord,
     SandboxSpec,
@@ -45,18 +47,6 @@ if TYPE_CHECKING:
 
 
 # ---------------------------------------------------------------- containers
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkRequest:
-    """One network that a container of its own (not of a pod) shall join at its start."""
-
-    network: str
-    """Name or id."""
-    aliases: tuple[str, ...] = ()
-    address: str = ""
-    address6: str = ""
-    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +70,7 @@ class NewContainer:
     log_max_bytes: int = 0
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
-    dns_servers: tuple[str, ...] = ()
-    dns_searches: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
+    dns: DnsConfig = DnsConfig()
     extra_hosts: tuple[str, ...] = ()
     """``name:address``."""
     auto_remove: bool = False
@@ -207,6 +195,10 @@ class Containers(Protocol):
         """Size of the writable layer."""
         ...
 
+    def restarting(self, id: ContainerId) -> bool:
+        """Whether its restart policy is about to start it again."""
+        ...
+
     def logs(self, id: ContainerId, query: LogQuery) -> AsyncIterator[Sequence[LogLine]]:
         """Raises FailedPrecondition when no log is kept. Following ends with the container's end."""
         ...
@@ -256,6 +248,10 @@ class Execs(Protocol):
 
     def get(self, id: str) -> ExecRecord:
         """Also after its end, as long as the container is there. Raises NotFound (kind ``exec``)."""
+        ...
+
+    def of_container(self, id: ContainerId) -> Sequence[ExecRecord]:
+        """All execs of a container that is still there."""
         ...
 
     async def run(self, request: NewExec, *, kill_on_close: bool = True) -> StdioSession:
@@ -447,7 +443,7 @@ class AllNamespaces(Protocol):
 
     def names(self) -> Sequence[Namespace]: ...
 
-    def list(self) -> Sequence[NamespaceRecord]: ...
+    async def list(self) -> Sequence[NamespaceRecord]: ...
 
     async def create(self, name: Namespace, labels: Mapping[str, str]) -> NamespaceRecord: ...
 

@@ -1,1 +1,5 @@
 """SQL and nothing else: the database of all namespaces, seen one namespace at a time."""
+
+from sharedrt.store.database import SqliteDatabase
+
+__all__ = ["SqliteDatabase"]

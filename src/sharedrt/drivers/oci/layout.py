@@ -1,5 +1,7 @@
 """Where a container's files are: functions of its key, below the run and state folders."""
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +25,6 @@ class Layout:
         """config.json, pid files, conmon's attach socket and control fifo."""
         return self.run_dir / "bundles" / key.namespace / key.id
 
-    def containers(self) -> list[ContainerKey]:
-        """Keys of all containers that have a bundle or an exit folder. Blocking."""
-        roots = (self.run_dir / "bundles", self.state_dir / "exits")
-        found = {
-            ContainerKey(Namespace(path.parent.name), ContainerId(path.name))
-            for root in roots
-            for path in root.glob("*/*")
-        }
-        return sorted(found)
-
     def exec_dir(self, key: ContainerKey, exec_id: str) -> Path:
         """The same for one exec. Raises InvalidArgument: an id that is no file name."""
         if not exec_id or "/" in exec_id or exec_id in (".", ".."):
@@ -49,3 +41,21 @@ class Layout:
     def runtime_root(self, handler: str, key: ContainerKey) -> Path:
         """The OCI runtime's own state; one a namespace, so that ids of two namespaces never meet."""
         return self.run_dir / "runtimes" / handler / key.namespace
+
+    def keys_on_disk(self) -> Sequence[ContainerKey]:
+        """Every container with a bundle or an exit file. Blocking."""
+        found = {
+            ContainerKey(Namespace(folder.parent.name), ContainerId(folder.name))
+            for root in (self.run_dir / "bundles", self.state_dir / "exits")
+            for folder in root.glob("*/*")
+        }
+        return sorted(found)
+
+    def remove(self) -> None:
+        """Remove the folders that all containers share. Blocking."""
+        for folder in (
+            self.run_dir / "bundles",
+            self.run_dir / "runtimes",
+            self.state_dir / "exits",
+        ):
+            shutil.rmtree(folder, ignore_errors=True)

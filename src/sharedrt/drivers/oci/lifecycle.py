@@ -43,8 +43,6 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
     bundle, exits = context.layout.bundle(key), context.layout.exits(key)
 
     def prepare() -> dict[str, Any]:
-        if request.log_path and not Path(request.log_path).parent.is_dir():
-            raise NotFound("log folder", str(Path(request.log_path).parent))
         user = request.spec.user
         if not user.name and user.uid is None:
             user = replace(user, name=request.image.user)
@@ -53,6 +51,9 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
             request, ids, cgroups_path=cgroup.oci_path, facts=context.facts, notes=context.notes, init=init
         )  # fmt: skip
         write_bundle(bundle, exits, config)
+        if request.log_path:
+            # conmon ends at once where the folder is missing; clients other than the kubelet make none.
+            Path(request.log_path).parent.mkdir(parents=True, exist_ok=True)
         return config
 
     state = BundleState(

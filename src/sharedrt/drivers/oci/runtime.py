@@ -72,6 +72,14 @@ class OciDriver:
     def handlers(self) -> Mapping[str, str]:
         return {name: handler.path for name, handler in self._context.handlers.usable.items()}
 
+    async def leftovers(self) -> Sequence[ContainerKey]:
+        return await asyncio.to_thread(self._context.layout.keys_on_disk)
+
+    async def purge(self) -> None:
+        cgroups = self._context.cgroups
+        await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
+        await asyncio.to_thread(self._context.layout.remove)
+
     @property
     def default_handler(self) -> str:
         """The handler that serves requests which name none."""
@@ -91,10 +99,6 @@ class OciDriver:
                 )
             )
         return found
-
-    async def containers_on_disk(self) -> Sequence[ContainerKey]:
-        """Every container that has a folder here, for deleting those that no row owns."""
-        return await asyncio.to_thread(self._context.layout.containers)
 
     async def create(self, request: BundleRequest) -> ProcessIdentity:
         self._drop_hub(request.key)

@@ -1,0 +1,146 @@
+"""Small files, folders and plain mounts of ours (:class:`sharedrt.model.drivers.HostFiles`)."""
+
+import asyncio
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from sharedrt.drivers import libc
+from sharedrt.model.faults import Internal, ResourceExhausted
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class HostFs:
+    """Implements HostFiles on the host's file system, each call on a thread."""
+
+    async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
+        await _run(_write, folder, files, mode)
+
+    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None:
+        await _run(_make_folder, path, mode)
+
+    async def remove_tree(self, path: Path) -> None:
+        await _run(_remove_tree, path)
+
+    async def names(self, folder: Path) -> Sequence[str]:
+        return await _run(_names, folder)
+
+    async def mount_tmpfs(self, path: Path, *, size_bytes: int, mode: int = 0o1777) -> None:
+        await _run(_mount_tmpfs, path, size_bytes, mode)
+
+    async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
+        await _run(_bind, source, target, readonly)
+
+    async def unmount(self, path: Path) -> None:
+        await _run(_unmount, path)
+
+    async def exists(self, path: Path) -> bool:
+        return await _run(os.path.lexists, path)
+
+    async def rename(self, source: Path, target: Path) -> None:
+        await _run(os.replace, source, target)
+
+
+async def _run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    except OSError as error:
+        where = str(error.filename or args[0])
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted("disk", f"no space left for {where}") from error
+        raise Internal(where, error.strerror or str(error)) from error
+
+
+def _write(folder: Path, files: Mapping[str, bytes], mode: int) -> None:
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for name, data in files.items():
+        target = folder / name
+        if target.exists():
+            # In place: a bind mount into a container holds the inode, a renamed one it would not see.
+            target.write_bytes(data)
+            continue
+        temporary = folder / f".{name}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+        os.rename(temporary, target)
+
+
+def _make_folder(path: Path, mode: int) -> None:
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def _mounts_below(path: Path) -> list[str]:
+    """Mount points at or below ``path``, the deepest first."""
+    root = os.path.realpath(path.parent) + "/" + path.name
+    found = []
+    with open("/proc/self/mountinfo") as table:
+        for line in table:
+            point = line.split(" ")[4].encode().decode("unicode_escape")
+            if point == root or point.startswith(root + "/"):
+                found.append(point)
+    return found[::-1]
+
+
+def _remove_tree(path: Path) -> None:
+    for point in _mounts_below(path):
+        _detach(point)
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _mount_tmpfs(path: Path, size_bytes: int, mode: int) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    if os.path.ismount(path):
+        return
+    flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+    libc.mount("shm", str(path), "tmpfs", flags, f"size={size_bytes},mode={mode:o}")
+
+
+def _bind(source: Path, target: Path, readonly: bool) -> None:
+    if not target.exists():
+        if source.is_dir():
+            target.mkdir(parents=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+    if _mounts_below(target):
+        return
+    libc.mount(str(source), str(target), "none", libc.MS_BIND)
+    if readonly:
+        flags = libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY
+        libc.mount("none", str(target), "none", flags)
+
+
+def _unmount(path: Path) -> None:
+    for point in _mounts_below(path):
+        if point == str(path):
+            _detach(point)
+
+
+def _detach(point: str) -> None:
+    try:
+        libc.umount(point, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise

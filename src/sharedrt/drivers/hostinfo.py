@@ -1,0 +1,101 @@
+"""Facts about this host and the tools on it, gathered once at start-up."""
+
+import asyncio
+import os
+import platform
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_ARCHITECTURES: Final = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+    "i686": "386",
+}
+PACKAGES: Final[Mapping[str, str]] = {
+    "crun": "crun",
+    "runc": "runc",
+    "conmon": "conmon",
+    "catatonit": "catatonit",
+    "nft": "nftables",
+}
+"""Debian's package of each tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The host as /proc and os-release tell it."""
+
+    hostname: str
+    kernel: str
+    operating_system: str
+    os_version: str
+    machine: str
+    architecture: str
+    cpus: int
+    memory_bytes: int
+    boot_id: str
+
+
+def read_host_facts() -> HostFacts:
+    """Blocking, but only on /proc and one small file."""
+    release = _os_release()
+    machine = platform.machine()
+    return HostFacts(
+        hostname=platform.node(),
+        kernel=platform.release(),
+        operating_system=release.get("PRETTY_NAME", "Linux"),
+        os_version=release.get("VERSION_ID", ""),
+        machine=machine,
+        architecture=_ARCHITECTURES.get(machine, machine),
+        cpus=len(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )
+
+
+def find_tool(name: str) -> str:
+    """Absolute path of a binary: a path as it is, a name from PATH; empty when there is none."""
+    return shutil.which(name) or ""
+
+
+async def tool_versions(tools: Sequence[str]) -> Mapping[str, str]:
+    """``--version`` of each tool that is there, all at once."""
+    paths = [(tool, find_tool(tool)) for tool in tools]
+    found = [(tool, path) for tool, path in paths if path]
+    versions = await asyncio.gather(*(_version(path) for _, path in found))
+    return {Path(tool).name: version for (tool, _), version in zip(found, versions, strict=True)}
+
+
+async def _version(path: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        path,
+        "--version",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(5):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return "unknown"
+    match = re.search(rb"\d+(?:\.\d+)+\S*", output)
+    return match[0].decode() if match else "unknown"
+
+
+def _os_release() -> dict[str, str]:
+    for path in (Path("/etc/os-release"), Path("/usr/lib/os-release")):
+        if path.exists():
+            pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+            return {key: value.strip("\"'") for key, value in pairs}
+    return {}

@@ -1,0 +1,1 @@
+"""overlayfs snapshots: folders, mounts and their removal."""

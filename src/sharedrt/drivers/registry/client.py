@@ -1,0 +1,125 @@
+"""The registries of the world, as configured (:class:`sharedrt.model.drivers.Registry`)."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sharedrt.drivers.registry.auth import Authorizations, fetch_token
+from sharedrt.drivers.registry.challenge import parse_challenges
+from sharedrt.drivers.registry.connections import Connections
+from sharedrt.drivers.registry.endpoint import Endpoint
+from sharedrt.drivers.registry.hosts import DOCKER_HUB, HostsConfig, RegistryHost
+from sharedrt.drivers.registry.repository import HttpRepository
+from sharedrt.model.drivers import Credentials
+from sharedrt.model.faults import FailedPrecondition, InvalidArgument
+
+_DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
+
+
+class HttpRegistry:
+    """Implements Registry. To be closed with :meth:`aclose`.
+
+    Args:
+        config_dirs: roots of ``HOST/hosts.toml``, the first with a host's folder wins.
+        insecure: ``host[:port]`` or networks that may be spoken to without verified TLS.
+        stall_timeout_s: how long a host may send, or take, no byte.
+    """
+
+    def __init__(
+        self,
+        config_dirs: Sequence[Path] = (),
+        *,
+        insecure: Sequence[str] = (),
+        stall_timeout_s: float = 60.0,
+    ) -> None:
+        self._hosts = HostsConfig(config_dirs, insecure)
+        self._stall_timeout_s = stall_timeout_s
+        self._connections = Connections()
+        self._authorizations = Authorizations()
+
+    def repository(
+        self, host: str, path: str, credentials: Credentials | None, *, push: bool = False
+    ) -> HttpRepository:
+        """A repository of the registry ``host``; its configuration is read at the first use."""
+        scopes = (f"repository:{path}:pull,push" if push else f"repository:{path}:pull",)
+
+        async def endpoints() -> Sequence[Endpoint]:
+            hosts = await asyncio.to_thread(self._hosts.hosts_for, host)
+            return [self._endpoint(each, host, path, credentials, scopes) for each in hosts]
+
+        return HttpRepository(host, path, endpoints)
+
+    async def login(self, credentials: Credentials) -> str:
+        """See the contract."""
+        domain = _domain_of(credentials.server_address) or DOCKER_HUB
+        hosts = await asyncio.to_thread(self._hosts.hosts_for, domain)
+        host = next((each for each in hosts if each.own), None)
+        if host is None:
+            raise FailedPrecondition("registry", domain, "no host of it takes its credentials")
+        # Anonymous at first: only the challenge tells how to log in.
+        probe = self._endpoint(host, domain, "", None, ())
+        async with probe.request("GET", probe.url(""), authorize=False) as response:
+            challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+            if response.status != 401:
+                await probe.check(response, "registry", domain)
+                return ""
+        session = await self._connections.session(host.tls)
+        for challenge in challenges:
+            if challenge.scheme == "bearer":
+                token = await fetch_token(
+                    challenge, probe.origin, (), credentials, session, offline=True
+                )
+                return token.refresh
+        endpoint = self._endpoint(host, domain, "", credentials, ())
+        async with endpoint.request("GET", endpoint.url("")) as response:
+            await endpoint.check(response, "registry", domain)
+        return ""
+
+    async def aclose(self) -> None:
+        await self._connections.aclose()
+
+    def _endpoint(
+        self,
+        host: RegistryHost,
+        domain: str,
+        path: str,
+        credentials: Credentials | None,
+        scopes: tuple[str, ...],
+    ) -> Endpoint:
+        return Endpoint(
+            host,
+            domain,
+            path,
+            _credentials_for(host, domain, credentials),
+            scopes=scopes,
+            connections=self._connections,
+            authorizations=self._authorizations,
+            stall_timeout_s=self._stall_timeout_s,
+        )
+
+
+def _credentials_for(
+    host: RegistryHost, domain: str, credentials: Credentials | None
+) -> Credentials | None:
+    """A registry's credentials are for the registry itself; a mirror gets only what names it."""
+    if credentials is None or credentials == Credentials():
+        return None
+    address = _domain_of(credentials.server_address)
+    if host.own:
+        if address in ("", domain, host.authority):
+            return credentials
+        same_hub = {address, domain} <= _DOCKER_HUB_NAMES
+        return credentials if same_hub else None
+    return credentials if address == host.authority else None
+
+
+def _domain_of(address: str) -> str:
+    """``host[:port]`` of what clients give as server address, which may be a URL."""
+    if not address:
+        return ""
+    parts = urlsplit(address if "://" in address else f"https://{address}")
+    if not parts.netloc:
+        raise InvalidArgument("server address", address, "names no host")
+    authority = parts.netloc.rpartition("@")[2]
+    return DOCKER_HUB if authority in _DOCKER_HUB_NAMES else authority

@@ -1,0 +1,88 @@
+"""``containerd.services.leases.v1``: holds against garbage collection."""
+
+import time
+from datetime import datetime
+from typing import Final
+
+from betterproto.lib.google.protobuf import Empty
+
+from sharedrt.edges.containerd.call import NamespacedCalls, Service
+from sharedrt.edges.containerd.fields import fields_of, select
+from sharedrt.model.faults import InvalidArgument, NotFound
+from sharedrt.model.ids import LeaseId, new_id
+from sharedrt.model.records import LeaseRecord
+from sharedrt.pb.codec import from_unix_ns, to_unix_ns
+from sharedrt.pb.containerd.services.leases import v1 as pb
+
+EXPIRE_LABEL: Final = "containerd.io/gc.expire"
+"""RFC 3339 time at which a lease ends by itself."""
+
+
+class LeasesService(NamespacedCalls, Service, pb.LeasesBase):
+    """Leases as rows; the collector reads them."""
+
+    async def create(self, create_request: pb.CreateRequest) -> pb.CreateResponse:
+        labels = dict(create_request.labels)
+        record = LeaseRecord(
+            id=LeaseId(create_request.id or new_id()),
+            labels=labels,
+            created_ns=time.time_ns(),
+            expires_ns=_expiry(labels.get(EXPIRE_LABEL, "")),
+        )
+        return pb.CreateResponse(lease=_render(await self.here().leases.create(record)))
+
+    async def delete(self, delete_request: pb.DeleteRequest) -> Empty:
+        await self.here().leases.delete(LeaseId(delete_request.id))
+        return Empty()
+
+    async def list(self, list_request: pb.ListRequest) -> pb.ListResponse:
+        found = select(
+            await self.here().leases.list(),
+            list_request.filters,
+            lambda r: fields_of({"id": r.id}, {"labels": r.labels}),
+        )
+        return pb.ListResponse(leases=[_render(record) for record in found])
+
+    async def add_resource(self, add_resource_request: pb.AddResourceRequest) -> Empty:
+        resource = add_resource_request.resource
+        if not resource.type or not resource.id:
+            raise InvalidArgument("resource", resource.id, "needs an id and a type")
+        await self.here().leases.add_resource(
+            LeaseId(add_resource_request.id), resource.type, resource.id
+        )
+        return Empty()
+
+    async def delete_resource(self, delete_resource_request: pb.DeleteResourceRequest) -> Empty:
+        resource = delete_resource_request.resource
+        await self.here().leases.delete_resource(
+            LeaseId(delete_resource_request.id), resource.type, resource.id
+        )
+        return Empty()
+
+    async def list_resources(
+        self, list_resources_request: pb.ListResourcesRequest
+    ) -> pb.ListResourcesResponse:
+        for record in await self.here().leases.list():
+            if record.id == list_resources_request.id:
+                return pb.ListResourcesResponse(
+                    resources=[pb.Resource(type=kind, id=id) for kind, id in record.resources]
+                )
+        raise NotFound("lease", list_resources_request.id)
+
+
+def _expiry(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidArgument(f"label {EXPIRE_LABEL}", text, "not an RFC 3339 time") from error
+    if moment.tzinfo is None:
+        raise InvalidArgument(f"label {EXPIRE_LABEL}", text, "has no time zone")
+    return to_unix_ns(moment)
+
+
+def _render(record: LeaseRecord) -> pb.Lease:
+    return pb.Lease(
+        id=record.id, created_at=from_unix_ns(record.created_ns), labels=dict(record.labels)
+    )

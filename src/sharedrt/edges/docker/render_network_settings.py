@@ -1,0 +1,159 @@
+"""``NetworkSettings`` and ports of a container."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sharedrt.edges.docker.container_view import ContainerView
+from sharedrt.edges.docker.translate_network import parse_port
+from sharedrt.model.records import EndpointRecord, Json, NetworkRecord
+
+NetworkNames = Callable[[str], NetworkRecord | None]
+"""A network by id or name; ``None`` when it is gone."""
+
+
+def render_network_settings(
+    view: ContainerView, endpoints: Sequence[EndpointRecord], names: NetworkNames
+) -> dict[str, Any]:
+    """``NetworkSettings`` of inspect. The fields outside ``Networks`` repeat those of ``bridge``, if it is there."""
+    networks = render_networks(view, endpoints, names)
+    bridge = networks.get("bridge", {})
+    running = view.running
+    return {
+        "Bridge": "",
+        "SandboxID": view.record.id if running else "",
+        "SandboxKey": "",
+        "Ports": render_port_map(view, endpoints) if running else {},
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": bridge.get("EndpointID", ""),
+        "Gateway": bridge.get("Gateway", ""),
+        "GlobalIPv6Address": bridge.get("GlobalIPv6Address", ""),
+        "GlobalIPv6PrefixLen": bridge.get("GlobalIPv6PrefixLen", 0),
+        "IPAddress": bridge.get("IPAddress", ""),
+        "IPPrefixLen": bridge.get("IPPrefixLen", 0),
+        "IPv6Gateway": bridge.get("IPv6Gateway", ""),
+        "MacAddress": bridge.get("MacAddress", ""),
+        "Networks": networks,
+    }
+
+
+def render_networks(
+    view: ContainerView, endpoints: Sequence[EndpointRecord], names: NetworkNames
+) -> dict[str, dict[str, Any]]:
+    """EndpointSettings by network name: what it is plugged into, or will be at its start."""
+    by_network = {endpoint.network_id: endpoint for endpoint in endpoints}
+    asked = view.endpoints_asked
+    rendered: dict[str, dict[str, Any]] = {}
+    for request in view.record.networks:
+        network = names(request.network)
+        name = network.name if network else request.network
+        endpoint = by_network.pop(network.id, None) if network else None
+        rendered[name] = _endpoint(view, network, endpoint, asked.get(request.network, {}))
+    for network_id, endpoint in by_network.items():
+        network = names(network_id)
+        name = network.name if network else network_id
+        rendered[name] = _endpoint(view, network, endpoint, {})
+    if view.network_mode in ("host", "none"):
+        rendered[view.network_mode] = _endpoint(view, names(view.network_mode), None, {})
+    return rendered
+
+
+def _endpoint(
+    view: ContainerView,
+    network: NetworkRecord | None,
+    endpoint: EndpointRecord | None,
+    asked: Mapping[str, Json],
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "IPAMConfig": asked.get("IPAMConfig"),
+        "Links": None,
+        "Aliases": asked.get("Aliases"),
+        "MacAddress": asked.get("MacAddress") or "",
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": network.id if network else "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": _dns_names(view, network, asked),
+    }
+    if endpoint is None:
+        return settings
+    settings["EndpointID"] = endpoint.id
+    settings["MacAddress"] = endpoint.mac
+    for address in endpoint.addresses:
+        ip, _, prefix = address.partition("/")
+        if ":" in ip:
+            settings["GlobalIPv6Address"] = ip
+            settings["GlobalIPv6PrefixLen"] = int(prefix or 128)
+        else:
+            settings["IPAddress"] = ip
+            settings["IPPrefixLen"] = int(prefix or 32)
+    for gateway in network.gateways if network and not network.internal else ():
+        settings["IPv6Gateway" if ":" in gateway else "Gateway"] = gateway.partition("/")[0]
+    return settings
+
+
+def _dns_names(
+    view: ContainerView, network: NetworkRecord | None, asked: Mapping[str, Json]
+) -> list[str] | None:
+    if network is None or network.name in ("bridge", "host", "none"):
+        return None
+    aliases = asked.get("Aliases")
+    names = [
+        view.record.name,
+        *(str(alias) for alias in (aliases if isinstance(aliases, list) else [])),
+        view.record.id[:12],
+        view.record.spec.hostname,
+    ]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+# ---------------------------------------------------------------- ports
+
+
+def _published(endpoints: Iterable[EndpointRecord]) -> Iterable[tuple[int, str, str, int]]:
+    """(container port, protocol, host address, host port) of what is published now."""
+    for endpoint in endpoints:
+        for port in endpoint.ports:
+            yield port.container_port, port.protocol, port.host_ip or "0.0.0.0", port.host_port
+
+
+def render_port_map(
+    view: ContainerView, endpoints: Sequence[EndpointRecord]
+) -> dict[str, list[dict[str, str]] | None]:
+    """``Ports`` of inspect: every exposed port, with where it is published."""
+    ports: dict[str, list[dict[str, str]] | None] = dict.fromkeys(view.exposed_ports)
+    for port, protocol, address, host_port in _published(endpoints):
+        key = f"{port}/{protocol}"
+        bindings = ports.get(key) or []
+        bindings.append({"HostIp": address, "HostPort": str(host_port)})
+        ports[key] = bindings
+    return ports
+
+
+def render_port_list(
+    view: ContainerView, endpoints: Sequence[EndpointRecord]
+) -> list[dict[str, Any]]:
+    """``Ports`` of a list: published ones, then those that are only exposed."""
+    if not view.running:
+        return []
+    listed: list[dict[str, Any]] = []
+    published: set[tuple[int, str]] = set()
+    for port, protocol, address, host_port in _published(endpoints):
+        published.add((port, protocol))
+        listed.append(
+            {"IP": address, "PrivatePort": port, "PublicPort": host_port, "Type": protocol}
+        )
+    for text in view.exposed_ports:
+        port, protocol = parse_port(text)
+        if (port, protocol) not in published:
+            listed.append({"PrivatePort": port, "Type": protocol})
+    return listed

@@ -1,0 +1,295 @@
+"""``POST /containers/create``: Config, HostConfig and NetworkingConfig into a NewContainer.
+
+Every field of the API's schema is either done here, refused by name, or one that means nothing on Linux
+(ContainerIDFile is the client's own business; Consistency is for Docker on a Mac).
+"""
+
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sharedrt.edges.docker import translate_security as security
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_config import DEFAULT_SHM_BYTES, complete_host_config
+from sharedrt.edges.docker.translate_config import (
+    SHORT_ID,
+    ContainerConfig,
+    merge_config,
+    process_env,
+)
+from sharedrt.edges.docker.translate_log import translate_log, translate_restart
+from sharedrt.edges.docker.translate_mounts import translate_mounts
+from sharedrt.edges.docker.translate_network import (
+    NetworkPlan,
+    network_mode,
+    plan_network,
+    translate_dns,
+    translate_extra_hosts,
+)
+from sharedrt.edges.docker.translate_resources import (
+    memory_swap,
+    translate_device_requests,
+    translate_device_rules,
+    translate_devices,
+    translate_resources,
+    translate_ulimits,
+)
+from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.ids import ContainerId
+from sharedrt.model.records import ContainerRecord, Json
+from sharedrt.model.spec import ContainerSpec, Namespaces, User
+from sharedrt.services.contracts import HostInfo, NewContainer
+
+EXTENSION: Final = "docker"
+"""Key of what this edge keeps with a container: ``Config`` and ``HostConfig`` as ``inspect`` shows them."""
+
+_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_BUILT_IN_RUNTIME: Final = "io.containerd.runc.v2"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateContext:
+    """What a translation has to look up."""
+
+    host: HostInfo
+    find_container: Callable[[str], ContainerRecord]
+    bridge_gateway: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    request: NewContainer
+    warnings: tuple[str, ...]
+
+
+def check_name(name: str) -> str:
+    """A container's name without its leading slash. Raises Refusal."""
+    if not _NAME.fullmatch(name):
+        raise bad_request(
+            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )
+    return name.lstrip("/")
+
+
+def translate_create(
+    id: ContainerId,
+    name: str,
+    body: Fields,
+    host_config: Mapping[str, Json],
+    image_config: Mapping[str, Any],
+    context: CreateContext,
+) -> Translation:
+    """The whole request.
+
+    Args:
+        host_config: the body's HostConfig, as :mod:`versions` has made it.
+        image_config: the image's ``config`` object (OCI image specification).
+
+    Raises:
+        Refusal: what is wrong or not done, by name. NotFound: a container that is referred to.
+    """
+    warnings: list[str] = []
+    host = Fields(host_config, "HostConfig")
+    _refuse_the_rest(host)
+    find = context.find_container
+    config = merge_config(body, image_config, warnings)
+    mode = security.resolve_mode(network_mode(host), find)
+    plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
+    pid_mode = security.resolve_mode(host.text("PidMode"), find)
+    ipc_mode = security.resolve_mode(host.text("IpcMode"), find)
+    cgroupns = _cgroupns_mode(host, context.host)
+    hostname = _hostname(config, mode, host.text("UTSMode"), id, find)
+    namespaces = Namespaces(
+        network=plan.namespace,
+        pid=security.pid_namespace(pid_mode),
+        ipc=security.ipc_namespace(ipc_mode, find),
+        uts=security.uts_namespace(host.text("UTSMode")),
+        cgroup=security.cgroup_namespace(cgroupns),
+        user=security.user_namespace(host.text("UsernsMode")),
+    )
+    restart = translate_restart(host.sub("RestartPolicy"))
+    if host.boolean("AutoRemove") and restart.policy != "no":
+        raise bad_request("can't create 'AutoRemove' container with restart policy")
+    logs = translate_log(host.sub("LogConfig"))
+    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find, warnings))
+    spec = _with_limits(spec, host, context.host)
+    rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
+    settled: dict[str, Json] = {
+        "NetworkMode": mode,
+        "PidMode": pid_mode,
+        "IpcMode": ipc_mode or "private",
+        "CgroupnsMode": cgroupns,
+        "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.max_retries},
+        "MemorySwap": memory_swap(host) or 0,
+        "Runtime": host.text("Runtime") or context.host.default_runtime,
+        "LogConfig": {
+            "Type": host.sub("LogConfig").text("Type") or "json-file",
+            "Config": dict(host.sub("LogConfig").mapping("Config")),
+        },
+    }
+    request = NewContainer(
+        name=name,
+        image=body.text("Image"),
+        spec=spec,
+        id=id,
+        runtime_handler=_runtime(host, context.host),
+        labels=config.labels,
+        extensions={
+            EXTENSION: {
+                "Config": rendered,
+                "HostConfig": complete_host_config(host_config, settled),
+                "Endpoints": _endpoints(plan),
+            }
+        },
+        keep_log=logs.keep,
+        log_max_bytes=logs.max_bytes,
+        networks=plan.networks,
+        ports=plan.ports,
+        dns=translate_dns(host),
+        extra_hosts=translate_extra_hosts(host, context.bridge_gateway),
+        auto_remove=host.boolean("AutoRemove"),
+        restart_policy=restart.policy,
+        restart_max_retries=restart.max_retries,
+    )
+    return Translation(request, tuple(warnings))
+
+
+def _refuse_the_rest(host: Fields) -> None:
+    if host.text("Cgroup"):
+        raise not_implemented("HostConfig.Cgroup")
+    if host.mapping("StorageOpt"):
+        raise not_implemented("HostConfig.StorageOpt")
+    if (isolation := host.text("Isolation")) not in ("", "default"):
+        raise bad_request(f'invalid isolation "{isolation}" on linux')
+    if host.integer("ShmSize") < 0:
+        raise bad_request("SHM size can not be less than 0")
+    if not -1000 <= host.integer("OomScoreAdj") <= 1000:
+        raise bad_request(
+            f"Invalid value {host.integer('OomScoreAdj')}, range for oom score adj is [-1000, 1000]"
+        )
+
+
+def _spec(
+    host: Fields,
+    config: ContainerConfig,
+    namespaces: Namespaces,
+    hostname: str,
+    mounts: tuple[Any, ...],
+) -> ContainerSpec:
+    command, args = _argv(config)
+    return ContainerSpec(
+        command=command,
+        args=args,
+        env=process_env(config, hostname),
+        cwd=config.working_dir,
+        user=_user(host, config),
+        tty=config.tty,
+        open_stdin=config.open_stdin,
+        stdin_once=config.stdin_once,
+        hostname=hostname,
+        domainname=config.domainname,
+        namespaces=namespaces,
+        security=security.translate_security(host),
+        mounts=mounts,
+        cgroup_parent=host.text("CgroupParent"),
+        init=host.boolean("Init"),
+        shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
+        stop_signal=config.stop_signal,
+        annotations=host.mapping("Annotations"),
+    )
+
+
+def _with_limits(spec: ContainerSpec, host: Fields, info: HostInfo) -> ContainerSpec:
+    score = host.integer("OomScoreAdj")
+    return replace(
+        spec,
+        resources=translate_resources(host, info.cpus),
+        devices=translate_devices(host),
+        device_rules=translate_device_rules(host),
+        cdi_devices=translate_device_requests(host),
+        rlimits=translate_ulimits(host),
+        sysctls=_sysctls(host),
+        oom_score_adj=score or None,
+    )
+
+
+def _argv(config: ContainerConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Both parts always said, so that none of the image's comes back."""
+    if config.entrypoint:
+        return config.entrypoint, config.cmd
+    return config.cmd[:1], config.cmd[1:]
+
+
+def _user(host: Fields, config: ContainerConfig) -> User:
+    groups = host.strings("GroupAdd")
+    return User(
+        name=config.user,
+        additional_gids=tuple(int(group) for group in groups if group.isdecimal()),
+        additional_groups=tuple(group for group in groups if not group.isdecimal()),
+    )
+
+
+def _hostname(
+    config: ContainerConfig,
+    mode: str,
+    uts_mode: str,
+    id: str,
+    find: Callable[[str], ContainerRecord],
+) -> str:
+    if config.hostname and uts_mode == "host":
+        raise bad_request("conflicting options: hostname and the UTS mode")
+    if config.hostname:
+        return config.hostname
+    if mode == "host" or uts_mode == "host":
+        return socket.gethostname()
+    if mode.startswith("container:"):
+        return find(mode.removeprefix("container:")).spec.hostname
+    return id[:SHORT_ID]
+
+
+def _cgroupns_mode(host: Fields, info: HostInfo) -> str:
+    if mode := host.text("CgroupnsMode"):
+        return mode
+    if host.boolean("Privileged") and info.cgroup_version == 1:
+        return "host"
+    return "private" if info.cgroup_version == 2 else "host"
+
+
+def _runtime(host: Fields, info: HostInfo) -> str:
+    name = host.text("Runtime")
+    if name == _BUILT_IN_RUNTIME and "runc" in info.runtimes:
+        return "runc"
+    if name and name not in info.runtimes:
+        raise bad_request(f"unknown or invalid runtime name: {name}")
+    return name
+
+
+def _sysctls(host: Fields) -> dict[str, str]:
+    sysctls = host.mapping("Sysctls")
+    if network_mode(host) == "host":
+        for name in sysctls:
+            if name.startswith("net."):
+                raise bad_request(f"sysctl '{name}' not allowed in host network namespace")
+    return sysctls
+
+
+def _endpoints(plan: NetworkPlan) -> Json:
+    """What was asked of each network, for ``inspect`` of a container that does not run."""
+    return {
+        request.network: {
+            "Aliases": list(request.aliases) or None,
+            "MacAddress": request.mac,
+            "IPAMConfig": {
+                key: value
+                for key, value in (
+                    ("IPv4Address", request.address),
+                    ("IPv6Address", request.address6),
+                )
+                if value
+            }
+            or None,
+        }
+        for request in plan.networks
+    }

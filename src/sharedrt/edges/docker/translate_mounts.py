@@ -1,0 +1,234 @@
+"""``Binds``, ``Mounts``, ``Tmpfs``, ``Volumes`` and ``VolumesFrom``: what is mounted where."""
+
+import posixpath
+from collections.abc import Iterable
+from typing import Final
+
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.translate_config import ContainerConfig
+from sharedrt.edges.docker.translate_security import FindContainer
+from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.spec import Mount, MountKind
+
+_PROPAGATIONS: Final = frozenset(["private", "rprivate", "shared", "rshared", "slave", "rslave"])
+_CONSISTENCIES: Final = frozenset(["default", "consistent", "cached", "delegated"])
+"""For file sharing between a Mac and its Linux machine; they mean nothing on Linux."""
+
+
+def translate_mounts(
+    host: Fields, config: ContainerConfig, find: FindContainer, warnings: list[str]
+) -> tuple[Mount, ...]:
+    """All mounts, one for each target: Binds and Mounts win over VolumesFrom.
+
+    Raises:
+        Refusal: a malformed one, two at one target, or one of a kind that this daemon does not do.
+        NotFound: a container named by VolumesFrom.
+    """
+    if host.text("VolumeDriver") not in ("", "local"):
+        raise not_implemented(f"HostConfig.VolumeDriver {host.text('VolumeDriver')}")
+    own = [parse_bind(text) for text in host.strings("Binds")]
+    own += [_mount(item) for item in host.objects("Mounts")]
+    own += [_tmpfs(path, options) for path, options in host.mapping("Tmpfs").items()]
+    by_target: dict[str, Mount] = {}
+    for mount in _from_others(host.strings("VolumesFrom"), find):
+        by_target[mount.target] = mount
+    seen: set[str] = set()
+    for mount in own:
+        if mount.target in seen:
+            raise bad_request(f"Duplicate mount point: {mount.target}")
+        seen.add(mount.target)
+        by_target[mount.target] = mount
+    for path in config.volumes:
+        if clean_target(path) not in by_target:
+            raise not_implemented(f"an anonymous volume (Config.Volumes {path})")
+    left_out = [p for p in config.image_volumes if clean_target(p) not in by_target]
+    if left_out:
+        warnings.append(
+            f"The image's volumes ({', '.join(left_out)}) are kept in the container itself."
+        )
+    for mount in by_target.values():
+        if mount.kind in (MountKind.VOLUME, MountKind.IMAGE):
+            raise not_implemented(f"a {mount.kind.value} mount ({mount.source}:{mount.target})")
+    return tuple(by_target.values())
+
+
+def clean_target(path: str) -> str:
+    """An absolute target, normalized. Raises Refusal."""
+    if not path.startswith("/"):
+        raise bad_request(f"invalid mount path: '{path}' mount path must be absolute")
+    cleaned = "/" + posixpath.normpath(path).lstrip("/")
+    if cleaned == "/":
+        raise bad_request("invalid volume specification: destination can't be '/'")
+    return cleaned
+
+
+def parse_bind(text: str) -> Mount:
+    """``SOURCE:TARGET[:OPTIONS]``; a source that is no path is a volume's name."""
+    parts = text.split(":")
+    if not 2 <= len(parts) <= 3 or not all(parts[:2]):
+        raise bad_request(f"invalid volume specification: '{text}'")
+    source, target = parts[0], clean_target(parts[1])
+    options = _Modes(parts[2] if len(parts) == 3 else "", text)
+    is_path = source.startswith("/")
+    if not is_path and options.propagation:
+        raise bad_request(f"invalid volume specification: '{text}'")
+    return Mount(
+        MountKind.BIND if is_path else MountKind.VOLUME,
+        posixpath.normpath(source) if is_path else source,
+        target,
+        readonly=options.readonly,
+        propagation=options.propagation,
+        create_source=is_path,
+        nocopy=options.nocopy,
+        selinux_relabel=options.relabel,
+    )
+
+
+class _Modes:
+    """The comma-separated last part of a bind; each kind of mode at most once."""
+
+    def __init__(self, text: str, whole: str) -> None:
+        self.readonly, self.nocopy, self.propagation, self.relabel = False, False, "", ""
+        seen: set[str] = set()
+        for mode in filter(None, text.split(",")):
+            kind = self._apply(mode)
+            if not kind or kind in seen:
+                raise bad_request(f"invalid mode: {text} (in '{whole}')")
+            seen.add(kind)
+
+    def _apply(self, mode: str) -> str:
+        if mode in ("ro", "rw"):
+            self.readonly = mode == "ro"
+            return "write"
+        if mode in ("z", "Z"):
+            self.relabel = "shared" if mode == "z" else "private"
+            return "label"
+        if mode in _PROPAGATIONS:
+            self.propagation = mode
+            return "propagation"
+        if mode == "nocopy":
+            self.nocopy = True
+            return "copy"
+        return "consistency" if mode in _CONSISTENCIES else ""
+
+
+def _mount(item: Fields) -> Mount:
+    kind = item.text("Type")
+    target = item.text("Target")
+    if not target:
+        raise _invalid(kind, "field Target must not be empty")
+    target = clean_target(target)
+    if item.text("Consistency") not in ("", *_CONSISTENCIES):
+        raise _invalid(kind, f"invalid consistency: {item.text('Consistency')}")
+    for other, name in (
+        ("bind", "BindOptions"),
+        ("volume", "VolumeOptions"),
+        ("tmpfs", "TmpfsOptions"),
+        ("image", "ImageOptions"),
+    ):
+        if kind != other and item.sub(name).raw:
+            raise _invalid(kind, f"field {name} must not be specified")
+    match kind:
+        case "bind":
+            return _bind_mount(item, target)
+        case "tmpfs":
+            return _tmpfs_mount(item, target)
+        case "volume":
+            options = item.sub("VolumeOptions")
+            return Mount(
+                MountKind.VOLUME,
+                item.text("Source"),
+                target,
+                readonly=item.boolean("ReadOnly"),
+                nocopy=options.boolean("NoCopy"),
+                sub_path=options.text("Subpath"),
+            )
+        case "image":
+            return Mount(
+                MountKind.IMAGE,
+                item.text("Source"),
+                target,
+                readonly=True,
+                sub_path=item.sub("ImageOptions").text("Subpath"),
+            )
+        case "cluster" | "npipe":
+            raise not_implemented(f"a mount of type {kind}")
+        case _:
+            raise _invalid(kind, f'mount type unknown: "{kind}"')
+
+
+def _bind_mount(item: Fields, target: str) -> Mount:
+    source, options = item.text("Source"), item.sub("BindOptions")
+    if not source:
+        raise _invalid("bind", "field Source must not be empty")
+    if not source.startswith("/"):
+        raise _invalid("bind", f"invalid mount path: '{source}' mount path must be absolute")
+    propagation = options.text("Propagation")
+    if propagation and propagation not in _PROPAGATIONS:
+        raise _invalid("bind", f"invalid propagation mode: {propagation}")
+    if options.boolean("NonRecursive"):
+        raise not_implemented("BindOptions.NonRecursive")
+    forced = options.boolean("ReadOnlyForceRecursive")
+    if forced and options.boolean("ReadOnlyNonRecursive"):
+        raise _invalid("bind", "ReadOnlyForceRecursive and ReadOnlyNonRecursive exclude each other")
+    return Mount(
+        MountKind.BIND,
+        posixpath.normpath(source),
+        target,
+        readonly=item.boolean("ReadOnly"),
+        recursive_readonly=forced,
+        propagation=propagation,
+        create_source=options.boolean("CreateMountpoint"),
+    )
+
+
+def _tmpfs_mount(item: Fields, target: str) -> Mount:
+    if item.text("Source"):
+        raise _invalid("tmpfs", "field Source must not be specified")
+    given = item.sub("TmpfsOptions")
+    options = []
+    if size := given.integer("SizeBytes"):
+        options.append(f"size={size}")
+    if mode := given.integer("Mode"):
+        options.append(f"mode={mode:o}")
+    raw = given.raw.get("Options")
+    for pair in raw if isinstance(raw, list) else []:
+        if not isinstance(pair, list) or not all(isinstance(part, str) for part in pair):
+            raise _invalid("tmpfs", "invalid option array length")
+        options.append("=".join(str(part) for part in pair))
+    return Mount(
+        MountKind.TMPFS, "", target, readonly=item.boolean("ReadOnly"), options=tuple(options)
+    )
+
+
+def _tmpfs(path: str, text: str) -> Mount:
+    options = [option for option in text.split(",") if option]
+    readonly = "ro" in options
+    kept = tuple(option for option in options if option not in ("ro", "rw"))
+    return Mount(MountKind.TMPFS, "", clean_target(path), readonly=readonly, options=kept)
+
+
+def _from_others(texts: Iterable[str], find: FindContainer) -> Iterable[Mount]:
+    """``CONTAINER[:ro|rw]``: that container's mounts, except its tmpfs ones."""
+    for text in texts:
+        reference, _, mode = text.partition(":")
+        if not reference or mode not in ("", "ro", "rw", "z", "Z"):
+            raise bad_request(f"invalid volumes-from specification: '{text}'")
+        for mount in find(reference).spec.mounts:
+            if mount.kind is MountKind.TMPFS:
+                continue
+            readonly = mount.readonly or mode == "ro"
+            yield Mount(
+                mount.kind,
+                mount.source,
+                mount.target,
+                readonly=readonly,
+                propagation=mount.propagation,
+                create_source=mount.create_source,
+                nocopy=True,
+                sub_path=mount.sub_path,
+            )
+
+
+def _invalid(kind: str, reason: str) -> Exception:
+    return bad_request(f'invalid mount config for type "{kind}": {reason}')

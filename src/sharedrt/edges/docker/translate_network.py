@@ -1,0 +1,207 @@
+"""``NetworkMode``, ``NetworkingConfig``, ports, DNS and hosts of a create request."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.translate_config import ContainerConfig
+from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.records import DnsConfig, NetworkRequest, PortMapping
+from sharedrt.model.spec import NamespaceMode, NamespaceRef
+
+DEFAULT_NETWORK: Final = "bridge"
+_PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """Where the container's network namespace comes from, and what is plugged into it."""
+
+    namespace: NamespaceRef
+    networks: tuple[NetworkRequest, ...]
+    ports: tuple[PortMapping, ...]
+
+
+def plan_network(
+    mode: str, host: Fields, networking: Fields, config: ContainerConfig, warnings: list[str]
+) -> NetworkPlan:
+    """The plan for ``mode`` (with ``container:ID`` resolved).
+
+    Raises:
+        Refusal: conflicting options in dockerd's words; links, which this daemon does not do.
+    """
+    if host.strings("Links"):
+        raise not_implemented("HostConfig.Links")
+    ports = translate_ports(host, config)
+    if config.network_disabled or mode == "none":
+        return NetworkPlan(NamespaceRef(), (), ())
+    if mode == "host":
+        if ports:
+            warnings.append("Published ports are discarded when using host network mode")
+        return NetworkPlan(NamespaceRef(NamespaceMode.HOST), (), ())
+    if mode.startswith("container:"):
+        _check_joined(host, config, ports)
+        target = mode.removeprefix("container:")
+        return NetworkPlan(NamespaceRef(NamespaceMode.CONTAINER, target), (), ())
+    return NetworkPlan(NamespaceRef(), _requests(mode, networking, config.mac_address), ports)
+
+
+def network_mode(host: Fields) -> str:
+    """``NetworkMode`` with its default."""
+    mode = host.text("NetworkMode")
+    return DEFAULT_NETWORK if mode in ("", "default") else mode
+
+
+def _requests(mode: str, networking: Fields, mac: str) -> tuple[NetworkRequest, ...]:
+    """The network of the mode first: it gives the default route and the ports."""
+    requests = {mode: NetworkRequest(mode)}
+    for name, endpoint in networking.items("EndpointsConfig"):
+        name = DEFAULT_NETWORK if name == "default" else name
+        if name in ("host", "none"):
+            raise bad_request(
+                f"conflicting options: cannot attach to network {name} besides {mode}"
+            )
+        requests[name] = endpoint_request(name, endpoint)
+    if mac:
+        first = requests[mode]
+        if first.mac and first.mac != normal_mac(mac):
+            raise bad_request(
+                "the container-wide MAC address must match the endpoint-specific MAC address "
+                "for the main network, or be left empty"
+            )
+        requests[mode] = replace(first, mac=normal_mac(mac))
+    return tuple(requests.values())
+
+
+def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
+    """One EndpointSettings as a client may send it (here and in ``network connect``)."""
+    if endpoint.strings("Links"):
+        raise not_implemented("EndpointSettings.Links")
+    if endpoint.mapping("DriverOpts"):
+        raise not_implemented("EndpointSettings.DriverOpts")
+    ipam = endpoint.sub("IPAMConfig")
+    if ipam.strings("LinkLocalIPs"):
+        raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
+    mac = endpoint.text("MacAddress")
+    return NetworkRequest(
+        network,
+        aliases=endpoint.strings("Aliases"),
+        address=_address(ipam.text("IPv4Address"), 4),
+        address6=_address(ipam.text("IPv6Address"), 6),
+        mac=normal_mac(mac) if mac else "",
+    )
+
+
+def normal_mac(text: str) -> str:
+    """Lower case with colons. Raises Refusal."""
+    if not _MAC.fullmatch(text):
+        raise bad_request(f"invalid MAC address: {text}")
+    return text.lower().replace("-", ":")
+
+
+def _address(text: str, version: int) -> str:
+    if not text:
+        return ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise bad_request(f"invalid IPv{version} address: {text}") from error
+    if address.version != version:
+        raise bad_request(f"invalid IPv{version} address: {text}")
+    return str(address)
+
+
+def _check_joined(host: Fields, config: ContainerConfig, ports: tuple[PortMapping, ...]) -> None:
+    """What makes no sense in another container's network."""
+    wanted = (
+        (config.hostname, "hostname"),
+        (config.mac_address, "mac-address"),
+        (host.strings("Dns"), "dns"),
+        (host.strings("ExtraHosts"), "custom host-to-IP mapping"),
+        (ports or host.boolean("PublishAllPorts"), "port publishing"),
+        (config.exposed_ports, "port exposing"),
+    )
+    for value, name in wanted[:-1]:
+        if value:
+            raise bad_request(f"conflicting options: {name} and the container type network mode")
+
+
+# ---------------------------------------------------------------- ports
+
+
+def parse_port(text: str) -> tuple[int, str]:
+    """``80/tcp`` or ``80``. Raises Refusal."""
+    number, _, protocol = text.partition("/")
+    protocol = (protocol or "tcp").lower()
+    if not number.isdecimal() or not 0 < int(number) < 65536:
+        raise bad_request(f'invalid port specification: "{text}"')
+    if protocol not in _PROTOCOLS:
+        raise bad_request(f"invalid proto: {protocol}")
+    return int(number), protocol
+
+
+def translate_ports(host: Fields, config: ContainerConfig) -> tuple[PortMapping, ...]:
+    """``PortBindings``, and with ``PublishAllPorts`` every other exposed port. Host port 0: any free one."""
+    mappings: list[PortMapping] = []
+    bound: set[tuple[int, str]] = set()
+    for key, bindings in host.lists("PortBindings"):
+        port, protocol = parse_port(key)
+        bound.add((port, protocol))
+        mappings += (_binding(port, protocol, binding) for binding in bindings or [Fields({})])
+    if host.boolean("PublishAllPorts"):
+        for text in config.exposed_ports:
+            port, protocol = parse_port(text)
+            if (port, protocol) not in bound:
+                mappings.append(PortMapping(protocol, port, 0))
+    return tuple(mappings)
+
+
+def _binding(port: int, protocol: str, binding: Fields) -> PortMapping:
+    text, address = binding.text("HostPort"), binding.text("HostIp")
+    if "-" in text:
+        raise not_implemented(f"a range of host ports ({text})")
+    if text and (not text.isdecimal() or int(text) > 65535):
+        raise bad_request(f'invalid port specification: "{text}"')
+    if address:
+        try:
+            address = str(ipaddress.ip_address(address.strip("[]")))
+        except ValueError as error:
+            raise bad_request(f"invalid IP address: {address}") from error
+    return PortMapping(protocol, port, int(text or 0), address)
+
+
+# ---------------------------------------------------------------- names
+
+
+def translate_dns(host: Fields) -> DnsConfig:
+    """``Dns``, ``DnsSearch`` and ``DnsOptions``."""
+    for server in host.strings("Dns"):
+        try:
+            ipaddress.ip_address(server)
+        except ValueError as error:
+            raise bad_request(f"bad DNS server: {server} is not an IP address") from error
+    return DnsConfig(host.strings("Dns"), host.strings("DnsSearch"), host.strings("DnsOptions"))
+
+
+def translate_extra_hosts(host: Fields, gateway: Callable[[], str]) -> tuple[str, ...]:
+    """``name:address`` lines; the address ``host-gateway`` stands for the host as seen from ``bridge``."""
+    lines = []
+    for text in host.strings("ExtraHosts"):
+        name, separator, address = text.partition(":")
+        if not separator:
+            name, separator, address = text.partition("=")
+        if not name or not address:
+            raise bad_request(f'bad format for add-host: "{text}"')
+        if address == "host-gateway":
+            address = gateway()
+        address = address.strip("[]")
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise bad_request(f'invalid IP address in add-host: "{address}"') from error
+        lines.append(f"{name}:{address}")
+    return tuple(lines)

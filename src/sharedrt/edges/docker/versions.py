@@ -1,0 +1,186 @@
+"""API versions: which there are, and what older ones say differently, as functions listed by version.
+
+A handler builds the newest form and passes it through the functions here; it never compares versions.
+Facts: Engine API version history.
+"""
+
+import re
+from typing import Any, Final, NamedTuple
+
+from sharedrt.model.faults import InvalidArgument
+
+
+class ApiVersion(NamedTuple):
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+NEWEST: Final = ApiVersion(1, 51)
+OLDEST: Final = ApiVersion(1, 24)
+
+_PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
+
+
+def split_version(path: str) -> tuple[ApiVersion, str]:
+    """The version that a path asks for (the newest, when it names none), and the path without it.
+
+    Raises:
+        InvalidArgument: outside of what is served; ``reason`` holds Docker's words.
+    """
+    found = _PREFIX.match(path)
+    if not found:
+        return NEWEST, path
+    version = ApiVersion(int(found[1]), int(found[2]))
+    if version > NEWEST:
+        raise InvalidArgument(
+            "API version",
+            str(version),
+            f"client version {version} is too new. Maximum supported API version is {NEWEST}",
+        )
+    if version < OLDEST:
+        raise InvalidArgument(
+            "API version",
+            str(version),
+            f"client version {version} is too old. Minimum supported API version is {OLDEST}, "
+            "please upgrade your client to a newer version",
+        )
+    return version, path[found.end() :]
+
+
+# ---------------------------------------------------------------- responses
+
+
+def stream_content_type(version: ApiVersion, *, tty: bool) -> str:
+    """1.42: a stream of frames has a media type of its own."""
+    if not tty and version >= (1, 42):
+        return "application/vnd.docker.multiplexed-stream"
+    return "application/vnd.docker.raw-stream"
+
+
+def sends_text(version: ApiVersion) -> bool:
+    """1.28: attach over WebSocket sends binary messages; before, text."""
+    return version < (1, 28)
+
+
+def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
+    """1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: null lists for no names."""
+    if version < (1, 44):
+        summary["VirtualSize"] = summary["Size"]
+        summary["RepoTags"] = summary["RepoTags"] or ["<none>:<none>"]
+        summary["RepoDigests"] = summary["RepoDigests"] or ["<none>@<none>"]
+    return summary
+
+
+def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
+    """1.44: VirtualSize is gone. 1.45: so are Container and ContainerConfig. 1.50: so are those fields of
+    Config that an image never sets."""
+    if version < (1, 44):
+        image["VirtualSize"] = image["Size"]
+    if version < (1, 45):
+        image["Container"] = ""
+        image["ContainerConfig"] = None
+    if version < (1, 50):
+        image["Config"] = {
+            "Hostname": "",
+            "Domainname": "",
+            "AttachStdin": False,
+            "AttachStdout": False,
+            "AttachStderr": False,
+            "Tty": False,
+            "OpenStdin": False,
+            "StdinOnce": False,
+            "Image": "",
+            **image["Config"],
+        }
+    return image
+
+
+def container_inspect(version: ApiVersion, container: dict[str, Any]) -> dict[str, Any]:
+    """1.44: MacAddress moved from Config to the endpoints. 1.45: an endpoint's DNSNames are apart from its
+    Aliases. 1.48: ImageManifestDescriptor and GwPriority."""
+    networks = container["NetworkSettings"]["Networks"]
+    if version < (1, 44):
+        container["Config"]["MacAddress"] = container["NetworkSettings"]["MacAddress"]
+    if version < (1, 45):
+        for endpoint in networks.values():
+            names = endpoint.pop("DNSNames", None)
+            endpoint["Aliases"] = names or endpoint["Aliases"]
+    if version < (1, 48):
+        container.pop("ImageManifestDescriptor", None)
+        for endpoint in networks.values():
+            endpoint.pop("GwPriority", None)
+    return container
+
+
+def container_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
+    """1.46: Annotations in HostConfig. 1.48: ImageManifestDescriptor."""
+    if version < (1, 46):
+        summary["HostConfig"].pop("Annotations", None)
+    if version < (1, 48):
+        summary.pop("ImageManifestDescriptor", None)
+    return summary
+
+
+def network(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
+    """1.48: EnableIPv4."""
+    if version < (1, 48):
+        rendered.pop("EnableIPv4", None)
+    return rendered
+
+
+def event(version: ApiVersion, message: dict[str, Any]) -> dict[str, Any]:
+    """1.52 drops ``status``, ``id`` and ``from``, which all that is served here still has."""
+    if message["Type"] == "container":
+        message["status"] = message["Action"]
+        message["id"] = message["Actor"]["ID"]
+        message["from"] = message["Actor"]["Attributes"].get("image", "")
+    elif message["Type"] == "image":
+        message["status"] = message["Action"]
+        message["id"] = message["Actor"]["ID"]
+    return message
+
+
+def info(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
+    """1.44 and older list more registry and commit fields. 1.49: FirewallBackend. 1.50: DiscoveredDevices."""
+    if version < (1, 47):
+        rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsCIDRs", None)
+        rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsHostnames", None)
+    if version < (1, 49):
+        rendered.pop("FirewallBackend", None)
+    if version < (1, 50):
+        rendered.pop("DiscoveredDevices", None)
+        rendered["BridgeNfIptables"] = False
+        rendered["BridgeNfIp6tables"] = False
+    return rendered
+
+
+def disk_usage(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
+    """1.42: BuilderSize is gone."""
+    if version < (1, 42):
+        rendered["BuilderSize"] = sum(item["Size"] for item in rendered["BuildCache"] or [])
+    return rendered
+
+
+# ---------------------------------------------------------------- requests
+
+
+def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict[str, Any]:
+    """1.40: a private IPC namespace by default. 1.41: a private cgroup namespace where cgroups are v2."""
+    if version < (1, 40) and not host_config.get("IpcMode"):
+        host_config["IpcMode"] = "shareable"
+    if version < (1, 41) and not host_config.get("CgroupnsMode"):
+        host_config["CgroupnsMode"] = "host"
+    return host_config
+
+
+def wait_condition(version: ApiVersion, condition: str) -> str:
+    """1.30 brought conditions; before, wait means not running."""
+    return condition if version >= (1, 30) else ""
+
+
+def reads_auto_remove(version: ApiVersion) -> bool:
+    """1.25: the engine removes; before, the client did."""
+    return version >= (1, 25)

@@ -1,0 +1,66 @@
+"""Attaching before a container starts, as Docker clients do: the session waits for the start."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from sharedrt.model.faults import Fault
+from sharedrt.model.stdio import StdioSession, StdStream
+
+
+class AttachSession:
+    """A :class:`StdioSession` that is bound to conmon's streams at the container's next start.
+
+    Input sent before waits with it. A start that fails ends the session with that fault.
+    """
+
+    def __init__(self, *, tty: bool, exit_code: Callable[[], Awaitable[int]]) -> None:
+        self._tty = tty
+        self._exit_code = exit_code
+        self._bound: asyncio.Future[StdioSession] = asyncio.get_running_loop().create_future()
+
+    @property
+    def tty(self) -> bool:
+        return self._tty
+
+    def bind(self, session: StdioSession) -> bool:
+        """Connect; False when the client has gone already."""
+        if self._bound.done():
+            return False
+        self._bound.set_result(session)
+        return True
+
+    def fail(self, fault: Fault) -> None:
+        """The start failed: there will be no streams."""
+        if not self._bound.done():
+            self._bound.set_exception(fault)
+            self._bound.exception()
+
+    async def read(self) -> tuple[StdStream, bytes] | None:
+        return await (await self._session()).read()
+
+    async def write(self, data: bytes) -> None:
+        await (await self._session()).write(data)
+
+    async def close_stdin(self) -> None:
+        await (await self._session()).close_stdin()
+
+    async def resize(self, width: int, height: int) -> None:
+        await (await self._session()).resize(width, height)
+
+    async def wait(self) -> int:
+        return await self._exit_code()
+
+    async def close(self) -> None:
+        if not self._bound.done():
+            self._bound.cancel()
+        elif not self._bound.cancelled() and self._bound.exception() is None:
+            await self._bound.result().close()
+
+    async def __aenter__(self) -> "AttachSession":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _session(self) -> StdioSession:
+        return await asyncio.shield(self._bound)

@@ -1,0 +1,386 @@
+"""One namespace's containers: the door to them (:class:`sharedrt.services.contracts.Containers`)."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from sharedrt.aio.tasks import TaskOwner
+from sharedrt.model.drivers import HostFiles, LogLine, LogQuery, LogReader, OciRuntime, Usage
+from sharedrt.model.faults import (
+    AlreadyExists,
+    FailedPrecondition,
+    Fault,
+    InvalidArgument,
+    NotFound,
+)
+from sharedrt.model.ids import ContainerId, SnapshotKey, new_id
+from sharedrt.model.records import (
+    ContainerRecord,
+    ContainerState,
+    EndpointRecord,
+    SandboxRecord,
+    SandboxState,
+)
+from sharedrt.model.spec import ImageDefaults, Resources
+from sharedrt.model.stdio import StdioSession
+from sharedrt.model.stores import Transaction
+from sharedrt.services.containers.life import ContainerLife, attributes
+from sharedrt.services.containers.signals import parse_signal
+from sharedrt.services.containers.snapshots import ContainerSnapshots
+from sharedrt.services.contracts import ContainerStats, NewContainer, WaitCondition
+from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.images import Images
+from sharedrt.services.layout import Layout
+from sharedrt.services.networks import Networks
+from sharedrt.services.working_set import WorkingSet
+from sharedrt.wire.oci_image import ImageConfig
+
+log = structlog.get_logger(__name__)
+
+RESTART_POLICIES = frozenset({"no", "always", "unless-stopped", "on-failure"})
+
+
+class ContainerService:
+    """Creates, finds and removes; what runs is :class:`ContainerLife`'s."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        records: WorkingSet[ContainerRecord],
+        life: ContainerLife,
+        events: NamespacedEvents,
+        images: Images,
+        networks: Networks,
+        snapshots: ContainerSnapshots,
+        runtime: OciRuntime,
+        host: HostFiles,
+        log_reader: LogReader,
+        find_sandbox: Callable[[str], SandboxRecord],
+        owner: TaskOwner,
+    ) -> None:
+        self._layout = layout
+        self._records = records
+        self._life = life
+        self._events = events
+        self._images = images
+        self._networks = networks
+        self._snapshots = snapshots
+        self._runtime = runtime
+        self._host = host
+        self._log_reader = log_reader
+        self._find_sandbox = find_sandbox
+        self._owner = owner
+        self.on_removed: Callable[[ContainerId], None] | None = None
+        """Told when a container's rows are gone (its execs go with it)."""
+        life.on_auto_remove = self._auto_remove
+
+    # ------------------------------------------------------------ create and remove
+
+    async def create(self, request: NewContainer) -> ContainerRecord:
+        return await self._owner.finish(self._create(request), "create container")
+
+    async def _create(self, request: NewContainer) -> ContainerRecord:
+        self._check(request)
+        id = request.id or ContainerId(new_id())
+        self._records.reserve(request.name, id)
+        try:
+            image = self._images.get(request.image)
+            await self._images.ensure_unpacked(image)
+            now = time.time_ns()
+            config = image.config
+            record = ContainerRecord(
+                id=id,
+                name=request.name,
+                image_reference=request.image,
+                image_id=image.id,
+                spec=request.spec,
+                sandbox_id=request.sandbox_id,
+                runtime_handler=request.runtime_handler or self._handler_of(request),
+                labels={**config.labels, **request.labels}
+                if not request.sandbox_id
+                else request.labels,
+                annotations=request.annotations,
+                extensions=request.extensions,
+                image_defaults=_defaults(image.config),
+                networks=request.networks,
+                ports=request.ports,
+                dns=request.dns,
+                extra_hosts=request.extra_hosts,
+                snapshot_key=SnapshotKey(id),
+                log_path=self._log_path(id, request),
+                log_max_bytes=request.log_max_bytes,
+                auto_remove=request.auto_remove,
+                restart_policy=request.restart_policy,
+                restart_max_retries=request.restart_max_retries,
+                created_ns=now,
+            )
+            top = image.layers[0] if image.layers else None
+            snapshot = self._snapshots.row(record, top, now)
+
+            def insert(tx: Transaction) -> None:
+                tx.snapshots.add(snapshot)
+                tx.containers.add(record)
+
+            await self._events.commit(insert, self._event("create", record))
+        except BaseException:
+            self._records.release(request.name, id)
+            raise
+        return self._records.put(record)
+
+    def _check(self, request: NewContainer) -> None:
+        if request.restart_policy not in RESTART_POLICIES:
+            raise InvalidArgument("restart policy", request.restart_policy, "unknown")
+        if request.auto_remove and request.restart_policy != "no":
+            raise InvalidArgument(
+                "restart policy",
+                request.restart_policy,
+                "can't create 'AutoRemove' container with restart policy",
+            )
+        if request.spec.stop_signal:
+            parse_signal(request.spec.stop_signal)
+        if request.runtime_handler and request.runtime_handler not in self._runtime.handlers():
+            raise InvalidArgument(
+                "runtime",
+                request.runtime_handler,
+                f"unknown or invalid runtime name: {request.runtime_handler}",
+            )
+        if request.sandbox_id is not None:
+            sandbox = self._find_sandbox(request.sandbox_id)
+            if sandbox.state is not SandboxState.READY:
+                raise FailedPrecondition("sandbox", sandbox.id, "is not ready")
+
+    def _handler_of(self, request: NewContainer) -> str:
+        return self._find_sandbox(request.sandbox_id).runtime_handler if request.sandbox_id else ""
+
+    def _log_path(self, id: ContainerId, request: NewContainer) -> str:
+        if request.log_path:
+            return request.log_path
+        return str(self._layout.container_log(id)) if request.keep_log else ""
+
+    async def remove(self, id: ContainerId, *, force: bool = False, volumes: bool = False) -> None:
+        await self._owner.finish(self._remove(id, force), "remove container")
+
+    async def _remove(self, id: ContainerId, force: bool) -> None:
+        async with self._life.locks.hold(id):
+            record = self._records.by_id(id)
+            if self._life.is_running(id) and not force:
+                raise FailedPrecondition("container", id, "is running")
+            await self._life.end_for_removal(record)
+            record = self._records.by_id(id)
+
+            def delete(tx: Transaction) -> None:
+                for exec_record in tx.execs.list():
+                    if exec_record.container_id == id:
+                        tx.execs.delete(exec_record.id)
+                tx.containers.delete(id)
+                tx.snapshots.delete(SnapshotKey(id))
+
+            await self._events.commit(delete, self._event("destroy", record))
+            self._records.drop(id)
+            if self.on_removed is not None:
+                self.on_removed(id)
+            await self._clean_up(record)
+            self._life.forget(record)
+
+    async def _clean_up(self, record: ContainerRecord) -> None:
+        """The rows are gone; recovery would do the rest, should this not come to its end."""
+        await self._snapshots.remove(record)
+        await self._host.remove_tree(self._layout.container_run(record.id))
+        await self._host.remove_tree(self._layout.container_state(record.id))
+
+    def _auto_remove(self, id: ContainerId) -> None:
+        async def run() -> None:
+            try:
+                await self._remove(id, force=True)
+            except NotFound:
+                log.debug("removed by somebody else", container=id)
+
+        self._owner.spawn(run(), f"auto-remove {id[:12]}")
+
+    # ------------------------------------------------------------ life
+
+    async def start(self, id: ContainerId) -> None:
+        await self._owner.finish(self._life.start(id), "start container")
+
+    async def stop(
+        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+    ) -> None:
+        await self._life.stop(id, grace_s, signal)
+
+    async def restart(
+        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+    ) -> None:
+        await self._owner.finish(self._life.restart(id, grace_s, signal), "restart container")
+
+    async def kill(self, id: ContainerId, signal: str = "SIGKILL") -> None:
+        await self._life.kill(id, signal)
+
+    async def pause(self, id: ContainerId) -> None:
+        await self._owner.finish(self._life.pause(id), "pause container")
+
+    async def unpause(self, id: ContainerId) -> None:
+        await self._owner.finish(self._life.unpause(id), "unpause container")
+
+    async def wait(
+        self, id: ContainerId, condition: WaitCondition = WaitCondition.NOT_RUNNING
+    ) -> ContainerRecord:
+        if condition is WaitCondition.REMOVED:
+            return await self._life.wait_removed(id)
+        return await self._life.wait_end(id, next_exit=condition is WaitCondition.NEXT_EXIT)
+
+    def restarting(self, id: ContainerId) -> bool:
+        """Whether its restart policy is about to start it again."""
+        return self._life.restarting(id)
+
+    # ------------------------------------------------------------ change
+
+    async def rename(self, id: ContainerId, name: str) -> None:
+        await self._owner.finish(self._rename(id, name), "rename container")
+
+    async def _rename(self, id: ContainerId, name: str) -> None:
+        async with self._life.locks.hold(id):
+            record = self._records.by_id(id)
+            if record.name == name:
+                raise AlreadyExists("container", name, id)
+            self._records.reserve(name, id)
+            renamed = replace(record, name=name)
+            event = NewEvent(
+                "container", "rename", id, {**attributes(renamed), "oldName": record.name}
+            )
+            try:
+                await self._events.commit(lambda tx: tx.containers.put(renamed), event)
+            except BaseException:
+                self._records.release(name, id)
+                raise
+            self._records.put(renamed)
+
+    async def update(self, id: ContainerId, resources: Resources) -> None:
+        await self._owner.finish(self._update(id, resources), "update container")
+
+    async def _update(self, id: ContainerId, resources: Resources) -> None:
+        async with self._life.locks.hold(id):
+            record = self._records.by_id(id)
+            merged = merge_resources(record.spec.resources, resources)
+            if self._life.is_running(id):
+                await self._runtime.update(self._life.key(id), resources)
+            updated = replace(record, spec=replace(record.spec, resources=merged))
+            await self._events.commit(
+                lambda tx: tx.containers.put(updated), self._event("update", record)
+            )
+            self._records.put(updated)
+
+    async def change(
+        self, id: ContainerId, edit: Callable[[ContainerRecord], ContainerRecord]
+    ) -> ContainerRecord:
+        async with self._life.locks.hold(id):
+            changed = edit(self._records.by_id(id))
+            await self._events.commit(lambda tx: tx.containers.put(changed))
+            return self._records.put(changed)
+
+    # ------------------------------------------------------------ look
+
+    def get(self, ref: str) -> ContainerRecord:
+        return self._records.get(ref)
+
+    def by_id(self, id: str) -> ContainerRecord:
+        return self._records.by_id(id)
+
+    def list(self) -> Sequence[ContainerRecord]:
+        return self._records.list()
+
+    def is_running(self, id: ContainerId) -> bool:
+        return self._life.is_running(id)
+
+    async def processes(self, id: ContainerId) -> Sequence[int]:
+        self._life.running(id)
+        return await self._runtime.pids(self._life.key(id))
+
+    async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats:
+        record = self._life.running(id)
+        cgroup = await self._runtime.stats(self._life.key(id))
+        networks = await self._runtime.network_stats(record.pid)
+        usage = await self._snapshots.usage(record) if writable else None
+        return ContainerStats(id, cgroup, tuple(networks), usage)
+
+    async def usage(self, id: ContainerId) -> Usage:
+        return await self._snapshots.usage(self._records.by_id(id))
+
+    def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
+        return self._networks.endpoints_of(self._records.by_id(id).id)
+
+    # ------------------------------------------------------------ streams
+
+    async def attach(self, id: ContainerId) -> StdioSession:
+        return await self._life.attach(id)
+
+    async def resize(self, id: ContainerId, width: int, height: int) -> None:
+        self._life.running(id)
+        await self._runtime.resize(self._life.key(id), width, height)
+
+    def logs(self, id: ContainerId, query: LogQuery) -> AsyncIterator[Sequence[LogLine]]:
+        record = self._records.by_id(id)
+        if not record.log_path:
+            raise FailedPrecondition("container", id, "keeps no log")
+
+        def ended() -> bool:
+            return not self._life.is_running(id) and not self._life.restarting(id)
+
+        return self._log_reader.read(Path(record.log_path), query, ended=ended)
+
+    async def reopen_log(self, id: ContainerId) -> None:
+        self._life.running(id)
+        await self._runtime.reopen_log(self._life.key(id))
+
+    # ------------------------------------------------------------ recovery
+
+    async def recover(self) -> None:
+        """Adopt what runs, record what ended, remove what no running row owns; see services/recovery."""
+        for record in self._records.list():
+            if record.state is ContainerState.RUNNING:
+                self._life.adopt(record)
+                continue
+            try:
+                await self._life.clean(record)
+            except Fault as fault:
+                log.warning("clean-up failed", container=record.id, error=str(fault))
+            if record.auto_remove:
+                self._auto_remove(record.id)
+            elif _restarts_with_daemon(record):
+                self._life.schedule_restart(record.id, 0.0)
+
+    def _event(self, action: str, record: ContainerRecord) -> NewEvent:
+        return NewEvent("container", action, record.id, attributes(record))
+
+
+def _defaults(config: ImageConfig) -> ImageDefaults:
+    return ImageDefaults(
+        entrypoint=config.entrypoint,
+        cmd=config.cmd,
+        env=config.env,
+        cwd=config.cwd,
+        user=config.user,
+        stop_signal=config.stop_signal,
+    )
+
+
+def _restarts_with_daemon(record: ContainerRecord) -> bool:
+    """A policy that wants it running, after a host's reboot or a kill of the daemon in mid-restart."""
+    if record.state is ContainerState.CREATED:
+        return False
+    if record.restart_policy == "always":
+        return True
+    return record.restart_policy == "unless-stopped" and not record.stopped_by_client
+
+
+def merge_resources(old: Resources, new: Resources) -> Resources:
+    """``new`` over ``old``: what ``new`` does not ask for stays."""
+    empty = Resources()
+    changed = {
+        name: value
+        for name in Resources.__dataclass_fields__
+        if (value := getattr(new, name)) != getattr(empty, name)
+    }
+    return replace(old, **changed)

@@ -1,0 +1,207 @@
+"""What a container that is no pod's member gets of network and generated files, and what it joins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharedrt.model.drivers import HostFiles, ResolvedMount, SandboxNamespaces
+from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.records import (
+    ContainerRecord,
+    ContainerState,
+    EndpointRecord,
+    SandboxRecord,
+    SandboxState,
+)
+from sharedrt.model.spec import NamespaceMode, NamespaceRef
+from sharedrt.services.layout import Layout
+from sharedrt.services.networks import Networks
+from sharedrt.wire.resolv_conf import hosts_file
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What the bundle needs to know of the container's surroundings."""
+
+    namespace_paths: dict[str, str]
+    host_namespaces: frozenset[str]
+    mounts: tuple[ResolvedMount, ...]
+    hostname: str
+    cgroup_parent: str
+
+
+class Wirer:
+    """Makes and removes a container's surroundings. All steps are idempotent."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        host: HostFiles,
+        namespaces: SandboxNamespaces,
+        networks: Networks,
+        find_container: Callable[[str], ContainerRecord],
+        find_sandbox: Callable[[str], SandboxRecord],
+    ) -> None:
+        self._layout = layout
+        self._host = host
+        self._namespaces = namespaces
+        self._networks = networks
+        self._find_container = find_container
+        self._find_sandbox = find_sandbox
+
+    async def wire(self, record: ContainerRecord) -> Wiring:
+        """Make network namespace, endpoints and files.
+
+        Raises:
+            FailedPrecondition: the pod is not ready, or a container to share with does not run.
+        """
+        sandbox = self._find_sandbox(record.sandbox_id) if record.sandbox_id else None
+        if sandbox is not None and sandbox.state is not SandboxState.READY:
+            raise FailedPrecondition("sandbox", sandbox.id, "not ready")
+        paths: dict[str, str] = {}
+        host: set[str] = set()
+        spec = record.spec.namespaces
+        for kind, ref in (
+            ("network", spec.network),
+            ("pid", spec.pid),
+            ("ipc", spec.ipc),
+            ("uts", spec.uts),
+            ("cgroup", spec.cgroup),
+            ("user", spec.user),
+        ):
+            path = self._namespace_path(kind, ref, sandbox)
+            if path is None:
+                host.add(kind)
+            elif path:
+                paths[kind] = path
+        endpoints: list[EndpointRecord] = []
+        if sandbox is None and spec.network.mode is NamespaceMode.PRIVATE:
+            netns = await self._make_network(record, endpoints)
+            paths["network"] = str(netns)
+        mounts = await self._files(record, sandbox, endpoints)
+        hostname = record.spec.hostname or (sandbox.spec.hostname if sandbox else record.id[:12])
+        parent = record.spec.cgroup_parent
+        if not parent:
+            parent = sandbox.spec.cgroup_parent if sandbox else ""
+        return Wiring(
+            paths, frozenset(host), mounts, hostname, parent or self._layout.cgroup_parent
+        )
+
+    async def unwire(self, record: ContainerRecord) -> None:
+        """Take all of it away again."""
+        if record.sandbox_id is None:
+            await self._networks.release_owner(record.id)
+            await self._namespaces.remove(self._netns_folder(record))
+        await self._host.remove_tree(self._layout.container_run(record.id))
+
+    def _netns_folder(self, record: ContainerRecord) -> Path:
+        return self._layout.container_run(record.id) / "ns"
+
+    async def _make_network(self, record: ContainerRecord, endpoints: list[EndpointRecord]) -> Path:
+        """A pinned network namespace, with ``lo`` up, joined to what the container asked for."""
+        pins = await self._namespaces.create(
+            self._netns_folder(record), frozenset({"net"}), hostname="", sysctls={}
+        )
+        netns = pins["net"]
+        for index, request in enumerate(record.networks):
+            endpoint = await self._networks.connect(
+                request.network,
+                owner=record.id,
+                netns=netns,
+                ports=record.ports if index == 0 else (),
+                aliases=request.aliases,
+                mac=request.mac,
+                address=request.address,
+            )
+            endpoints.append(endpoint)
+        return netns
+
+    def _namespace_path(
+        self, kind: str, ref: NamespaceRef, sandbox: SandboxRecord | None
+    ) -> str | None:
+        """A path to join; empty: a new one; ``None``: the host's."""
+        match ref.mode:
+            case NamespaceMode.PRIVATE:
+                return ""
+            case NamespaceMode.HOST:
+                return None
+            case NamespaceMode.PATH:
+                return ref.target
+            case NamespaceMode.CONTAINER:
+                target = self._find_container(ref.target)
+                if target.state is not ContainerState.RUNNING:
+                    raise FailedPrecondition("container", ref.target, "is not running")
+                proc = {"network": "net", "pid": "pid"}.get(kind, kind)
+                return f"/proc/{target.pid}/ns/{proc}"
+            case NamespaceMode.SANDBOX:
+                if sandbox is None:
+                    raise FailedPrecondition("container", "", f"no pod to share a {kind} namespace")
+                return _sandbox_path(kind, sandbox)
+
+    async def _files(
+        self,
+        record: ContainerRecord,
+        sandbox: SandboxRecord | None,
+        endpoints: list[EndpointRecord],
+    ) -> tuple[ResolvedMount, ...]:
+        """/etc/resolv.conf, /etc/hosts, /etc/hostname and the pod's /dev/shm, unless the client brings
+        its own."""
+        taken = {mount.target.rstrip("/") for mount in record.spec.mounts}
+        mode = "ro" if record.spec.security.readonly_rootfs else "rw"
+        sources: dict[str, Path] = {}
+        if sandbox is not None:
+            folder = self._layout.sandbox_run(sandbox.id)
+            names = ("resolv.conf", "hosts", "hostname")
+            sources = {f"/etc/{name}": folder / name for name in names}
+            if record.spec.namespaces.ipc.mode is NamespaceMode.SANDBOX:
+                sources["/dev/shm"] = folder / "shm"
+        else:
+            folder = self._layout.container_run(record.id)
+            await self._host.write(folder, self._contents(record, endpoints))
+            sources = {
+                f"/etc/{name}": folder / name for name in ("resolv.conf", "hosts", "hostname")
+            }
+        if record.spec.namespaces.ipc.mode is NamespaceMode.HOST:
+            sources["/dev/shm"] = Path("/dev/shm")
+        return tuple(
+            ResolvedMount(
+                str(source),
+                target,
+                "bind",
+                ("rbind", "rprivate", "rw" if target == "/dev/shm" else mode),
+            )
+            for target, source in sources.items()
+            if target not in taken
+        )
+
+    def _contents(
+        self, record: ContainerRecord, endpoints: list[EndpointRecord]
+    ) -> dict[str, bytes]:
+        on_host = record.spec.namespaces.network.mode is NamespaceMode.HOST
+        hostname = record.spec.hostname or record.id[:12]
+        addresses = [a.split("/")[0] for endpoint in endpoints for a in endpoint.addresses]
+        dns = self._networks.resolv_conf(record.dns, host_network=on_host, fill_from_host=True)
+        names = hostname if not record.spec.domainname else f"{hostname}.{record.spec.domainname}"
+        return {
+            "hostname": f"{hostname}\n".encode(),
+            "hosts": hosts_file(names, addresses, record.extra_hosts).encode(),
+            "resolv.conf": dns.encode(),
+        }
+
+
+def _sandbox_path(kind: str, sandbox: SandboxRecord) -> str | None:
+    match kind:
+        case "network":
+            return sandbox.netns_path or None
+        case "ipc":
+            return sandbox.ipcns_path or None
+        case "uts":
+            return sandbox.utsns_path or None
+        case "user":
+            return sandbox.userns_path or None
+        case "pid":
+            if sandbox.spec.host_pid:
+                return None
+            return f"/proc/{sandbox.pause_pid}/ns/pid"
+        case _:
+            raise FailedPrecondition("sandbox", sandbox.id, f"has no {kind} namespace to share")

@@ -1,0 +1,193 @@
+"""Processes started inside running containers (:class:`sharedrt.services.contracts.Execs`)."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from sharedrt.aio.tasks import TaskOwner
+from sharedrt.model.drivers import ExecResult, OciRuntime
+from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, InvalidArgument
+from sharedrt.model.ids import ContainerId, ContainerKey, ExecId, Namespace, new_id
+from sharedrt.model.records import ContainerRecord, ExecRecord
+from sharedrt.model.stdio import StdioSession
+from sharedrt.services.containers import ContainerLife
+from sharedrt.services.containers.life import attributes
+from sharedrt.services.contracts import NewExec
+from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.working_set import WorkingSet
+
+log = structlog.get_logger(__name__)
+
+
+class ExecService:
+    """Execs of one namespace. Records live as long as their container."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        records: WorkingSet[ExecRecord],
+        life: ContainerLife,
+        events: NamespacedEvents,
+        runtime: OciRuntime,
+        owner: TaskOwner,
+    ) -> None:
+        self._namespace = namespace
+        self._records = records
+        self._life = life
+        self._events = events
+        self._runtime = runtime
+        self._owner = owner
+        self._sessions: dict[ExecId, StdioSession] = {}
+        self._pids: dict[ExecId, int] = {}
+
+    async def create(self, request: NewExec) -> ExecRecord:
+        if not request.args:
+            raise InvalidArgument("command", "", "no exec command specified")
+        container = self._runnable(request.container_id)
+        record = self._record(request)
+        await self._events.commit(
+            lambda tx: tx.execs.add(record),
+            self._event(container, record, f"exec_create: {' '.join(record.args)}"),
+        )
+        return self._records.put(record)
+
+    async def start(
+        self, id: ExecId, *, detach: bool = False, size: tuple[int, int] | None = None
+    ) -> StdioSession | None:
+        return await self._owner.finish(self._start(id, detach, size), "start exec")
+
+    async def _start(
+        self, id: ExecId, detach: bool, size: tuple[int, int] | None
+    ) -> StdioSession | None:
+        record = self._records.by_id(id)
+        if record.running or record.exit_code is not None:
+            raise AlreadyDone("exec", id, "started")
+        container = self._runnable(record.container_id)
+        record = self._records.put(replace(record, running=True))
+        try:
+            session = await self._open(record, size, kill_on_close=False)
+        except Fault as fault:
+            code = getattr(fault, "exit_code", 126)
+            self._records.put(replace(record, running=False, exit_code=code))
+            raise
+        self._records.put(replace(record, pid=self._pids.pop(id, 0)))
+        self._sessions[id] = session
+        await self._events.publish(
+            "container",
+            f"exec_start: {' '.join(record.args)}",
+            container.id,
+            {**attributes(container), "execID": id},
+        )
+        self._owner.spawn(self._see_end(id, session), f"exec {id[:12]}")
+        if not detach:
+            return session
+        self._owner.spawn(_drain(session), f"drain exec {id[:12]}")
+        return None
+
+    async def _see_end(self, id: ExecId, session: StdioSession) -> None:
+        code = await session.wait()
+        self._sessions.pop(id, None)
+        record = self._records.find(id)
+        if record is None:
+            return
+        record = self._records.put(replace(record, running=False, exit_code=code))
+        container = self._life.find(record.container_id)
+        if container is None:
+            return
+        details = {**attributes(container), "execID": id, "exitCode": str(code)}
+        await self._events.commit(
+            lambda tx: tx.execs.put(record) if tx.execs.get(id) else None,
+            NewEvent("container", "exec_die", container.id, details),
+        )
+
+    async def resize(self, id: ExecId, width: int, height: int) -> None:
+        self._records.by_id(id)
+        session = self._sessions.get(id)
+        if session is None:
+            raise FailedPrecondition("exec", id, "is not running")
+        await session.resize(width, height)
+
+    def get(self, id: str) -> ExecRecord:
+        return self._records.by_id(id)
+
+    def of_container(self, id: ContainerId) -> Sequence[ExecRecord]:
+        """All execs of a container that is still there."""
+        return [record for record in self._records if record.container_id == id]
+
+    async def run(self, request: NewExec, *, kill_on_close: bool = True) -> StdioSession:
+        self._runnable(request.container_id)
+        return await self._open(self._record(request), None, kill_on_close=kill_on_close)
+
+    async def sync(
+        self, container_id: ContainerId, args: Sequence[str], *, timeout_s: float
+    ) -> ExecResult:
+        self._runnable(container_id)
+        key = ContainerKey(self._namespace, container_id)
+        return await self._runtime.exec_sync(key, args, timeout_s=timeout_s)
+
+    def forget_container(self, id: ContainerId) -> None:
+        """The container is gone, and its execs with it."""
+        for record in self.of_container(id):
+            self._records.drop(record.id)
+
+    async def recover(self) -> None:
+        """Execs that ran under an earlier daemon have lost their streams and their exit code."""
+        for record in self._records.list():
+            if record.running:
+                self._records.put(replace(record, running=False, exit_code=255))
+
+    async def _open(
+        self, record: ExecRecord, size: tuple[int, int] | None, *, kill_on_close: bool
+    ) -> StdioSession:
+        key = ContainerKey(self._namespace, record.container_id)
+        return await self._runtime.exec(
+            key,
+            record,
+            kill_on_close=kill_on_close,
+            on_pid=lambda pid: self._pids.__setitem__(record.id, pid),
+            size=size,
+        )
+
+    def _runnable(self, id: ContainerId) -> ContainerRecord:
+        container = self._life.running(id)
+        if container.paused:
+            raise FailedPrecondition(
+                "container", id, "is paused, unpause the container before exec"
+            )
+        return container
+
+    def _record(self, request: NewExec) -> ExecRecord:
+        return ExecRecord(
+            id=ExecId(new_id()),
+            container_id=request.container_id,
+            args=request.args,
+            env=request.env,
+            cwd=request.cwd,
+            user=request.user,
+            tty=request.tty,
+            attach_stdin=request.attach_stdin,
+            attach_stdout=request.attach_stdout,
+            attach_stderr=request.attach_stderr,
+            privileged=request.privileged,
+            detach_keys=request.detach_keys,
+            created_ns=time.time_ns(),
+        )
+
+    def _event(self, container: ContainerRecord, record: ExecRecord, action: str) -> NewEvent:
+        details = {**attributes(container), "execID": record.id}
+        return NewEvent("container", action, container.id, details)
+
+
+async def _drain(session: StdioSession) -> None:
+    """Nobody listens: read and forget, so that a full pipe does not stop the process."""
+    try:
+        await session.close_stdin()
+        while await session.read() is not None:
+            pass
+    except asyncio.CancelledError:
+        await session.close()
+        raise
+    await session.close()

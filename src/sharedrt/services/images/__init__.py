@@ -1,0 +1,30 @@
+"""Images of a namespace: pulled, pushed, loaded, saved, named, removed."""
+
+from sharedrt.services.images.archives import LoadedImage
+from sharedrt.services.images.gc import Removed
+from sharedrt.services.images.host import ImageHost, collect_orphans, layer_directory
+from sharedrt.services.images.image import (
+    Image,
+    PullPhase,
+    PullProgress,
+    PushPhase,
+    PushProgress,
+    RemovedImage,
+)
+from sharedrt.services.images.service import HistoryRow, Images
+
+__all__ = [
+    "HistoryRow",
+    "Image",
+    "ImageHost",
+    "Images",
+    "LoadedImage",
+    "PullPhase",
+    "PullProgress",
+    "PushPhase",
+    "PushProgress",
+    "Removed",
+    "RemovedImage",
+    "collect_orphans",
+    "layer_directory",
+]

@@ -1,0 +1,194 @@
+"""Bridge networks: what a client asks for, as a record, and a record as the host's bridge."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from sharedrt.model.drivers import BridgeConfig
+from sharedrt.model.faults import InvalidArgument, Unimplemented
+from sharedrt.model.ids import Namespace, NetworkId, new_id
+from sharedrt.model.records import Json, NetworkRecord
+from sharedrt.services.networks.addresses import first_host
+
+UNSETTLED: Final = "0.0.0.0/32"
+"""Stands for a subnet that is still to be taken from the pools."""
+
+OPTION_NAME: Final = "com.docker.network.bridge.name"
+OPTION_MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
+OPTION_ICC: Final = "com.docker.network.bridge.enable_icc"
+OPTION_HOST_IP: Final = "com.docker.network.bridge.host_binding_ipv4"
+OPTION_DEFAULT: Final = "com.docker.network.bridge.default_bridge"
+OPTION_MTU: Final = "com.docker.network.driver.mtu"
+OPTION_ROUTED: Final = "sharedrt.routed"
+_OPTIONS: Final = frozenset(
+    {OPTION_NAME, OPTION_MASQUERADE, OPTION_ICC, OPTION_HOST_IP, OPTION_MTU}
+)
+
+DRIVERS: Final = ("bridge", "host", "none", "null")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class NewNetwork:
+    """A network to be created. ``subnets`` in CIDR form, at most one of each family; with ``gateways`` in the
+    same order, empty ones chosen. Without an IPv4 subnet a free one is taken from the configured pools."""
+
+    name: str
+    driver: str = "bridge"
+    subnets: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    internal: bool = False
+    attachable: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+
+
+def check_request(request: NewNetwork) -> None:
+    """Raises InvalidArgument or Unimplemented, by the field's or option's name."""
+    if not _NAME.fullmatch(request.name):
+        raise InvalidArgument("network name", request.name, f"must match {_NAME.pattern}")
+    if request.driver != "bridge":
+        raise Unimplemented(f"network driver {request.driver!r}")
+    for option in request.options:
+        if option not in _OPTIONS:
+            raise Unimplemented(f"bridge network option {option!r}")
+    for option in (OPTION_MASQUERADE, OPTION_ICC):
+        _flag(request.options, option)
+    _mtu(request.options, 1500)
+    versions = [_subnet(subnet).version for subnet in request.subnets]
+    if len(versions) != len(set(versions)):
+        raise InvalidArgument("subnets", list(request.subnets), "more than one of a family")
+    for subnet, gateway in zip(request.subnets, request.gateways, strict=False):
+        if gateway and ip_address(gateway) not in ip_network(subnet):
+            raise InvalidArgument("gateway", gateway, f"not in subnet {subnet}")
+    if host_ip := request.options.get(OPTION_HOST_IP):
+        _address(host_ip)
+
+
+def make_record(request: NewNetwork) -> NetworkRecord:
+    """A record of a checked request, its IPv4 subnet unsettled when it names none."""
+    given = dict(zip(request.subnets, request.gateways, strict=False))
+    subnets = sorted(request.subnets, key=lambda subnet: _subnet(subnet).version)
+    if not subnets or _subnet(subnets[0]).version != 4:
+        subnets.insert(0, UNSETTLED)
+    id = NetworkId(new_id())
+    return NetworkRecord(
+        id=id,
+        name=request.name,
+        driver=request.driver,
+        bridge=request.options.get(OPTION_NAME) or f"br-{id[:12]}",
+        subnets=tuple(subnets),
+        gateways=tuple(given.get(subnet) or first_host(subnet) for subnet in subnets),
+        internal=request.internal,
+        attachable=request.attachable,
+        options=dict(request.options),
+        labels=dict(request.labels),
+        extensions=dict(request.extensions),
+        created_ns=time.time_ns(),
+    )
+
+
+def with_ipv4_subnet(record: NetworkRecord, subnet: str) -> NetworkRecord:
+    """The record with its IPv4 subnet settled, and the gateway that goes with it."""
+    return replace(
+        record,
+        subnets=(subnet, *record.subnets[1:]),
+        gateways=(first_host(subnet), *record.gateways[1:]),
+    )
+
+
+def default_bridge(name: str, bridge: str, subnet: str, mtu: int) -> NetworkRecord:
+    """Docker's network ``bridge``, with the options that its inspection shows."""
+    return NetworkRecord(
+        id=NetworkId(new_id()),
+        name=name,
+        driver="bridge",
+        bridge=bridge,
+        subnets=(subnet,),
+        gateways=(first_host(subnet),),
+        options={
+            OPTION_DEFAULT: "true",
+            OPTION_ICC: "true",
+            OPTION_MASQUERADE: "true",
+            OPTION_HOST_IP: "0.0.0.0",
+            OPTION_NAME: bridge,
+            OPTION_MTU: str(mtu),
+        },
+        created_ns=time.time_ns(),
+    )
+
+
+def pod_bridge(name: str, bridge: str, subnet: str, mtu: int) -> NetworkRecord:
+    """The built-in pod network: pods can be reached from outside at any port, as Kubernetes expects."""
+    return NetworkRecord(
+        id=NetworkId(new_id()),
+        name=name,
+        driver="bridge",
+        bridge=bridge,
+        subnets=(subnet,),
+        gateways=(first_host(subnet),),
+        options={OPTION_MTU: str(mtu), OPTION_ROUTED: "true"},
+        created_ns=time.time_ns(),
+    )
+
+
+def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> BridgeConfig:
+    """The host's bridge for a record; ``mtu`` where it has no option of its own."""
+    addresses = (
+        f"{gateway}/{ip_network(subnet).prefixlen}"
+        for subnet, gateway in zip(record.subnets, record.gateways, strict=True)
+    )
+    return BridgeConfig(
+        name=record.bridge,
+        addresses=tuple(addresses),
+        mtu=mtu_of(record, mtu),
+        masquerade=_flag(record.options, OPTION_MASQUERADE),
+        internal=record.internal,
+        inter_container=_flag(record.options, OPTION_ICC),
+        isolation_group=namespace,
+        routed=record.options.get(OPTION_ROUTED) == "true",
+    )
+
+
+def mtu_of(record: NetworkRecord, default: int) -> int:
+    return _mtu(record.options, default)
+
+
+def host_binding(record: NetworkRecord) -> str:
+    """Where ports without a host address are published; empty: everywhere."""
+    address = record.options.get(OPTION_HOST_IP, "")
+    return "" if address in ("0.0.0.0", "") else address
+
+
+def _flag(options: Mapping[str, str], name: str) -> bool:
+    text = options.get(name, "true")
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise InvalidArgument(f"option {name}", text, "neither true nor false")
+    return text.lower() in ("true", "1")
+
+
+def _mtu(options: Mapping[str, str], default: int) -> int:
+    text = options.get(OPTION_MTU, "")
+    if not text or text == "0":
+        return default
+    if not text.isdecimal() or not 68 <= int(text) <= 65535:
+        raise InvalidArgument(f"option {OPTION_MTU}", text, "not between 68 and 65535")
+    return int(text)
+
+
+def _address(text: str) -> None:
+    try:
+        ip_address(text)
+    except ValueError as error:
+        raise InvalidArgument("address", text, "no IP address") from error
+
+
+def _subnet(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise InvalidArgument("subnet", text, str(error)) from error

@@ -1,0 +1,328 @@
+"""Endpoints: a container's or sandbox's place on a network, from the lease of its addresses to its veth.
+
+The row is written first and deleted last, so that after a crash at any point the row leads to whatever
+there is in the world. Calls about one owner queue.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from sharedrt.aio.locks import KeyedLocks
+from sharedrt.aio.tasks import TaskOwner
+from sharedrt.model.drivers import BridgeNetwork, EndpointConfig
+from sharedrt.model.faults import (
+    AlreadyExists,
+    FailedPrecondition,
+    Fault,
+    InUse,
+    InvalidArgument,
+    NotFound,
+)
+from sharedrt.model.ids import EndpointId, NetworkId, new_id
+from sharedrt.model.mac import mac_address
+from sharedrt.model.records import EndpointRecord, NetworkRecord, PortMapping
+from sharedrt.model.stores import NamespacedStore
+from sharedrt.services.networks.addresses import AddressPool
+from sharedrt.services.networks.bridges import host_binding, mtu_of
+from sharedrt.services.networks.ports import HostPortChooser
+from sharedrt.services.networks.settings import NetworkSettings
+
+log = structlog.get_logger(__name__)
+
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_PORT_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a connection asks for."""
+
+    owner: str
+    netns: Path
+    ports: tuple[PortMapping, ...] = ()
+    aliases: tuple[str, ...] = ()
+    mac: str = ""
+    address: str = ""
+    address6: str = ""
+    ingress_bps: int = 0
+    egress_bps: int = 0
+
+
+class Endpoints:
+    """Endpoints of one namespace, in memory and on the host."""
+
+    def __init__(
+        self, store: NamespacedStore, bridge: BridgeNetwork, settings: NetworkSettings
+    ) -> None:
+        self._store = store
+        self._bridge = bridge
+        self._settings = settings
+        self._records: dict[EndpointId, EndpointRecord] = {}
+        self._pools: dict[NetworkId, Sequence[AddressPool]] = {}
+        self._chooser = HostPortChooser(bridge)
+        self._locks = KeyedLocks()
+        self._tasks = TaskOwner(f"endpoints of {store.namespace}")
+
+    # ------------------------------------------------------------ look
+
+    def of_owner(self, owner: str) -> Sequence[EndpointRecord]:
+        return [record for record in self._records.values() if record.owner == owner]
+
+    def on_network(self, network: NetworkId) -> Sequence[EndpointRecord]:
+        return [record for record in self._records.values() if record.network_id == network]
+
+    def get(self, id: str) -> EndpointRecord:
+        if (record := self._records.get(EndpointId(id))) is None:
+            raise NotFound("endpoint", id)
+        return record
+
+    # ------------------------------------------------------------ connect
+
+    async def connect(self, network: NetworkRecord, asked: Attachment) -> EndpointRecord:
+        """All of it, or nothing. A cancelled caller's connection is finished or undone in the background;
+        :meth:`release` of its owner waits for that."""
+        return await self._tasks.finish(self._connect(network, asked), "connect")
+
+    async def _connect(self, network: NetworkRecord, asked: Attachment) -> EndpointRecord:
+        if network.driver == "host":
+            raise FailedPrecondition(
+                "network",
+                network.name,
+                "a container with a network namespace of its own cannot join",
+            )
+        async with self._locks.hold(asked.owner):
+            others = self.of_owner(asked.owner)
+            if any(other.network_id == network.id for other in others):
+                raise AlreadyExists("endpoint", network.name, asked.owner)
+            open_ports = any(not mapping.host_port for mapping in asked.ports)
+            for attempt in range(_PORT_ATTEMPTS):
+                try:
+                    return await self._attempt(network, asked, others)
+                except InUse as error:
+                    # Between our look at an open port and taking it somebody else can have been faster.
+                    last = attempt == _PORT_ATTEMPTS - 1
+                    if error.kind != "port" or not open_ports or last:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(
+        self, network: NetworkRecord, asked: Attachment, others: Sequence[EndpointRecord]
+    ) -> EndpointRecord:
+        ports = await self._chooser.settle(asked.ports, host_binding(network), self._port_taken)
+        id = EndpointId(new_id())
+        addresses = self._lease(network, id, asked)
+        interfaces = {other.interface for other in others}
+        record = EndpointRecord(
+            id=id,
+            network_id=network.id,
+            owner=asked.owner,
+            interface=next(n for i in range(len(others) + 1) if (n := f"eth{i}") not in interfaces),
+            mac=_checked_mac(asked.mac) or mac_address(addresses),
+            addresses=addresses,
+            ports=ports,
+            aliases=asked.aliases,
+            netns=str(asked.netns),
+            default_route=_has_way_out(network) and not any(o.default_route for o in others),
+            ingress_bps=asked.ingress_bps,
+            egress_bps=asked.egress_bps,
+            created_ns=time.time_ns(),
+        )
+        try:
+            await self._store.write(lambda tx: tx.endpoints.add(record))
+        except AlreadyExists as error:
+            self._release_leases(record)
+            if error.kind == "host port":
+                name = error.name.rpartition("/")[0]
+                holders = (error.holder,) if error.holder else ()
+                raise InUse("port", name, holders, "port is already allocated") from error
+            raise
+        except BaseException:
+            await self._undo(record)  # a write of unknown fate
+            raise
+        self._records[id] = record
+        try:
+            if network.driver == "bridge":
+                await self._bridge.connect(self._config(record, network))
+        except BaseException:
+            await self._undo(record)
+            raise
+        return record
+
+    def _lease(self, network: NetworkRecord, id: str, asked: Attachment) -> tuple[str, ...]:
+        wanted = {
+            ip_address(a).version: a for a in (asked.address, asked.address6) if _is_address(a)
+        }
+        leased: list[tuple[AddressPool, str]] = []
+        try:
+            for subnet, pool in zip(network.subnets, self._pools_of(network), strict=True):
+                address = wanted.pop(ip_network(subnet).version, "")
+                leased.append((pool, pool.lease(id, address)))
+            if wanted:
+                address = next(iter(wanted.values()))
+                raise InvalidArgument(
+                    "address", address, f"network {network.name!r} has no such subnet"
+                )
+        except BaseException:
+            for pool, cidr in leased:
+                pool.release(cidr, id)
+            raise
+        return tuple(cidr for _, cidr in leased)
+
+    def _port_taken(self, protocol: str, port: int) -> bool:
+        return any(
+            mapping.protocol == protocol and mapping.host_port == port
+            for record in self._records.values()
+            for mapping in record.ports
+        )
+
+    # ------------------------------------------------------------ disconnect
+
+    async def disconnect(self, id: str, networks: Sequence[NetworkRecord]) -> None:
+        """Off the host, then out of the database. Idempotent. Another network's gateway becomes the way to
+        the world when this was it."""
+        await self._tasks.finish(self._disconnect(EndpointId(id), networks), "disconnect")
+
+    async def _disconnect(self, id: EndpointId, networks: Sequence[NetworkRecord]) -> None:
+        if (record := self._records.get(id)) is None:
+            return
+        async with self._locks.hold(record.owner):
+            if id not in self._records:
+                return
+            await self._remove(record)
+            if record.default_route:
+                await self._pass_on_default_route(record.owner, networks)
+
+    async def _pass_on_default_route(self, owner: str, networks: Sequence[NetworkRecord]) -> None:
+        by_id = {network.id: network for network in networks}
+        for record in self.of_owner(owner):
+            network = by_id.get(record.network_id)
+            if network is not None and _has_way_out(network):
+                await self._put(replace(record, default_route=True), network)
+                return
+
+    async def _put(self, record: EndpointRecord, network: NetworkRecord) -> None:
+        await self._store.write(lambda tx: tx.endpoints.put(record))
+        self._records[record.id] = record
+        await self._bridge.connect(self._config(record, network))
+
+    async def release(self, owner: str) -> None:
+        """Disconnect an owner from everything. Idempotent."""
+        await self._tasks.finish(self._release(owner), "release")
+
+    async def _release(self, owner: str) -> None:
+        async with self._locks.hold(owner):
+            for record in self.of_owner(owner):
+                await self._remove(record)
+
+    async def _remove(self, record: EndpointRecord) -> None:
+        await self._bridge.disconnect(self._config(record, None))
+        await self._store.write(lambda tx: tx.endpoints.delete(record.id))
+        self._records.pop(record.id, None)
+        self._release_leases(record)
+
+    async def _undo(self, record: EndpointRecord) -> None:
+        try:
+            await self._remove(record)
+        except Fault as error:
+            # The row is still there, so the next start removes what is left; the first error is reported.
+            log.error("cannot undo a failed connection", endpoint=record.id, reason=str(error))
+
+    def _release_leases(self, record: EndpointRecord) -> None:
+        for pool in self._pools.get(record.network_id, ()):
+            for cidr in record.addresses:
+                pool.release(cidr, record.id)
+
+    # ------------------------------------------------------------ recovery
+
+    async def recover(
+        self,
+        records: Sequence[EndpointRecord],
+        networks: Sequence[NetworkRecord],
+        live_owners: Container[str],
+    ) -> None:
+        """Plug in again what belongs to live owners and remove what belongs to nobody."""
+        by_id = {network.id: network for network in networks}
+        for record in records:
+            self._records[record.id] = record
+            pools = self._pools_of(by_id[record.network_id])
+            for pool, cidr in zip(pools, record.addresses, strict=False):
+                pool.restore(cidr, record.id)
+        for record in records:
+            network = by_id[record.network_id]
+            try:
+                there = await asyncio.to_thread(os.path.exists, record.netns)
+                if record.owner not in live_owners or not (there or network.driver != "bridge"):
+                    log.info("removing an endpoint without an owner", endpoint=record.id)
+                    await self._remove(record)
+                elif network.driver == "bridge":
+                    await self._bridge.connect(self._config(record, network))
+            except Fault as error:
+                log.error("cannot recover an endpoint", endpoint=record.id, reason=str(error))
+
+    async def remove_strays(self, known: Container[str]) -> None:
+        """Remove from the host what no row of any namespace names."""
+        for id in await self._bridge.endpoints_on_host():
+            if id not in known:
+                log.info("removing an endpoint that no row owns", endpoint=id)
+                await self._bridge.disconnect(EndpointConfig(id, "", Path(), "", "", (), ()))
+
+    async def aclose(self) -> None:
+        await self._tasks.aclose()
+
+    def forget_network(self, id: NetworkId) -> None:
+        self._pools.pop(id, None)
+
+    def _pools_of(self, network: NetworkRecord) -> Sequence[AddressPool]:
+        if (pools := self._pools.get(network.id)) is None:
+            pools = [
+                AddressPool(subnet, gateway)
+                for subnet, gateway in zip(network.subnets, network.gateways, strict=True)
+            ]
+            self._pools[network.id] = pools
+        return pools
+
+    def _config(self, record: EndpointRecord, network: NetworkRecord | None) -> EndpointConfig:
+        """For the driver; without a network for disconnecting, which needs the id alone."""
+        return EndpointConfig(
+            id=record.id,
+            bridge=network.bridge if network else "",
+            netns=Path(record.netns),
+            interface=record.interface,
+            mac=record.mac,
+            addresses=record.addresses,
+            gateways=network.gateways if network and record.default_route else (),
+            ports=record.ports,
+            mtu=mtu_of(network, self._settings.mtu) if network else self._settings.mtu,
+            ingress_bps=record.ingress_bps,
+            egress_bps=record.egress_bps,
+        )
+
+
+def _has_way_out(network: NetworkRecord) -> bool:
+    return network.driver == "bridge" and not network.internal
+
+
+def _checked_mac(text: str) -> str:
+    mac = text.lower().replace("-", ":")
+    if mac and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1):
+        raise InvalidArgument("mac address", text, "not six bytes of a single interface")
+    return mac
+
+
+def _is_address(text: str) -> bool:
+    if not text:
+        return False
+    try:
+        ip_address(text)
+    except ValueError as error:
+        raise InvalidArgument("address", text, "no IP address") from error
+    return True

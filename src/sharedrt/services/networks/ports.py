@@ -1,0 +1,73 @@
+"""Settling which host ports an endpoint gets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from sharedrt.model.drivers import BridgeNetwork
+from sharedrt.model.faults import InvalidArgument, ResourceExhausted
+from sharedrt.model.records import PortMapping
+
+FIRST: Final = 32768
+LAST: Final = 60999
+"""Linux's own range for outgoing connections, from which dockerd takes them too: no service is expected there."""
+
+_PROTOCOLS: Final = ("tcp", "udp", "sctp")
+
+
+class HostPortChooser:
+    """Gives ports for mappings that leave the host port open (0). One for all namespaces of a daemon."""
+
+    def __init__(self, bridge: BridgeNetwork) -> None:
+        self._bridge = bridge
+        self._next = FIRST
+
+    async def settle(
+        self,
+        ports: Sequence[PortMapping],
+        host_ip: str,
+        taken: Callable[[str, int], bool],
+    ) -> tuple[PortMapping, ...]:
+        """The mappings without doubles, open host ports chosen and empty host addresses filled in.
+
+        Args:
+            taken: whether (protocol, port) is known to be in use already.
+
+        Raises:
+            InvalidArgument. ResourceExhausted: no port is free.
+        """
+        settled: list[PortMapping] = []
+        for mapping in dict.fromkeys(ports):
+            _check(mapping)
+            each = replace(mapping, host_ip=mapping.host_ip or host_ip)
+            if not each.host_port:
+                # The same port on every address of the host for one container port, as Docker shows it.
+                twin = next((s for s in settled if _same_but_address(s, each)), None)
+                port = twin.host_port if twin else await self._choose(each, taken)
+                each = replace(each, host_port=port)
+            settled.append(each)
+        return tuple(settled)
+
+    async def _choose(self, mapping: PortMapping, taken: Callable[[str, int], bool]) -> int:
+        for _ in range(LAST - FIRST + 1):
+            port = self._next
+            self._next = port + 1 if port < LAST else FIRST
+            if not taken(mapping.protocol, port) and await self._bridge.host_port_free(
+                mapping.protocol, mapping.host_ip, port
+            ):
+                return port
+        raise ResourceExhausted("host ports", f"none of {FIRST}-{LAST} is free")
+
+
+def _same_but_address(one: PortMapping, other: PortMapping) -> bool:
+    key = (one.protocol, one.container_port)
+    return key == (other.protocol, other.container_port) and one.host_ip != other.host_ip
+
+
+def _check(mapping: PortMapping) -> None:
+    if mapping.protocol not in _PROTOCOLS:
+        raise InvalidArgument("protocol", mapping.protocol, "not one of tcp, udp, sctp")
+    if not 0 < mapping.container_port < 65536:
+        raise InvalidArgument("port", mapping.container_port, "not between 1 and 65535")
+    if not 0 <= mapping.host_port < 65536:
+        raise InvalidArgument("host port", mapping.host_port, "not between 0 and 65535")

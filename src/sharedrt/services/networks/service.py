@@ -1,0 +1,293 @@
+"""One namespace's networks (``runtime.within(ns).networks``)."""
+
+import time
+from collections.abc import Container, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from sharedrt.aio.locks import KeyedLocks
+from sharedrt.model.drivers import BridgeNetwork
+from sharedrt.model.faults import FailedPrecondition, Fault, InUse
+from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
+from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
+from sharedrt.model.stores import Database, NamespacedStore
+from sharedrt.services.networks.addresses import free_subnet, overlaps
+from sharedrt.services.networks.bridges import (
+    UNSETTLED,
+    NewNetwork,
+    bridge_config,
+    check_request,
+    default_bridge,
+    make_record,
+    pod_bridge,
+    with_ipv4_subnet,
+)
+from sharedrt.services.networks.endpoints import Attachment, Endpoints
+from sharedrt.services.networks.settings import NetworkSettings
+from sharedrt.services.working_set import WorkingSet
+from sharedrt.wire.resolv_conf import names_stub, parse_resolv_conf, render_resolv_conf
+
+log = structlog.get_logger(__name__)
+
+PREDEFINED: Final = ("bridge", "host", "none")
+POD_NETWORK: Final = "pods"
+_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
+_SUBNET_ATTEMPTS: Final = 10
+
+
+class Networks:
+    """Networks by name and id, and who is on them. ``get``, ``list`` and ``endpoints_*`` never wait."""
+
+    def __init__(
+        self,
+        store: NamespacedStore,
+        database: Database,
+        bridge: BridgeNetwork,
+        settings: NetworkSettings,
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._bridge = bridge
+        self._settings = settings
+        self._records = WorkingSet[NetworkRecord]("network", lambda r: r.id, lambda r: r.name)
+        self._endpoints = Endpoints(store, bridge, settings)
+        self._locks = KeyedLocks()
+
+    # ------------------------------------------------------------ look
+
+    def get(self, ref: str) -> NetworkRecord:
+        """By id, name or unique id prefix. Raises NotFound (kind ``network``), Ambiguous."""
+        return self._records.get(ref)
+
+    def list(self) -> Sequence[NetworkRecord]:
+        return self._records.list()
+
+    def endpoints_of(self, owner: str) -> Sequence[EndpointRecord]:
+        """A container's or sandbox's places, in the order of their making."""
+        return self._endpoints.of_owner(owner)
+
+    def endpoints_on(self, network: NetworkId) -> Sequence[EndpointRecord]:
+        return self._endpoints.on_network(network)
+
+    # ------------------------------------------------------------ networks
+
+    async def ensure_defaults(self) -> None:
+        """Docker's three: ``bridge``, ``host`` and ``none``. Idempotent."""
+        async with self._locks.hold("defaults"):
+            known = {record.name for record in self._records}
+            if "bridge" not in known:
+                name, subnet = self._default_bridge()
+                await self._add_bridge(
+                    default_bridge("bridge", name, subnet or UNSETTLED, self._settings.mtu),
+                    preferred=subnet,
+                )
+            for driver in ("host", "none"):
+                if driver not in known:
+                    record = NetworkRecord(
+                        NetworkId(new_id()), driver, driver, created_ns=time.time_ns()
+                    )
+                    await self._add_row(record)
+                    self._records.put(record)
+
+    async def ensure_pods(self) -> NetworkRecord:
+        """The built-in pod network, made when it is first needed."""
+        async with self._locks.hold("defaults"):
+            for record in self._records:
+                if record.name == POD_NETWORK:
+                    return record
+            settings = self._settings
+            record = pod_bridge(POD_NETWORK, settings.pod_bridge, settings.pod_subnet, settings.mtu)
+            return await self._add_bridge(record, preferred=settings.pod_subnet)
+
+    async def create(self, request: NewNetwork) -> NetworkRecord:
+        """A bridge network of a client.
+
+        Raises:
+            AlreadyExists: the name. InUse: kind ``subnet``. InvalidArgument, Unimplemented.
+            ResourceExhausted: no pool has a free subnet.
+        """
+        check_request(request)
+        record = make_record(request)
+        self._records.reserve(record.name, record.id)
+        try:
+            settled = record.subnets[0] != UNSETTLED
+            preferred = record.subnets[0] if settled else ""
+            return await self._add_bridge(record, preferred=preferred, only=settled)
+        except BaseException:
+            self._records.release(record.name, record.id)
+            raise
+
+    async def remove(self, ref: str) -> None:
+        """Raises NotFound, FailedPrecondition (a predefined one), InUse while endpoints are on it."""
+        record = self.get(ref)
+        if record.name in (*PREDEFINED, POD_NETWORK):
+            raise FailedPrecondition("network", record.name, "is predefined and cannot be removed")
+        users = tuple(endpoint.owner for endpoint in self._endpoints.on_network(record.id))
+        if users:
+            raise InUse("network", record.name, users)
+        await self._bridge.remove_bridge(record.bridge)
+        await self._delete_row(record.id)
+        self._records.drop(record.id)
+        self._endpoints.forget_network(record.id)
+
+    def _default_bridge(self) -> tuple[str, str]:
+        """Interface name and wanted subnet of ``bridge``: configured for Docker's own namespace; a tenant's
+        is named after it, and takes a subnet from the pools."""
+        if self._store.namespace == DOCKER_NAMESPACE:
+            return self._settings.bridge, self._settings.subnet
+        digest = sha256(f"{self._settings.bridge} {self._store.namespace}".encode()).hexdigest()
+        return f"srt-{digest[:11]}", ""
+
+    async def _add_bridge(
+        self, record: NetworkRecord, *, preferred: str, only: bool = False
+    ) -> NetworkRecord:
+        """Row, then bridge. The first subnet is ``preferred`` if it is free, else (unless ``only``) a pool's."""
+        for _ in range(_SUBNET_ATTEMPTS):
+            record = await self._with_subnet(record, preferred, only)
+            await self._add_row(record)
+            if not await self._lost_subnet(record):
+                break
+            # Another namespace took it in the same moment; the older row keeps it.
+            await self._delete_row(record.id)
+        else:
+            raise InUse("subnet", record.subnets[0], ())
+        try:
+            await self._bridge.ensure_bridge(
+                bridge_config(record, self._store.namespace, self._settings.mtu)
+            )
+        except BaseException:
+            await self._delete_row(record.id)
+            raise
+        return self._records.put(record)
+
+    async def _add_row(self, record: NetworkRecord) -> None:
+        await self._store.write(lambda tx: tx.networks.add(record))
+
+    async def _delete_row(self, id: NetworkId) -> None:
+        await self._store.write(lambda tx: tx.networks.delete(id))
+
+    async def _with_subnet(
+        self, record: NetworkRecord, preferred: str, only: bool
+    ) -> NetworkRecord:
+        networks = await self._database.read_global(lambda tx: tx.all_networks())
+        taken = {subnet: network for _, network in networks for subnet in network.subnets}
+        for subnet in record.subnets[0 if only else 1 :]:
+            if other := overlaps(subnet, taken):
+                raise InUse("subnet", subnet, (taken[other].id,), f"overlaps with {other}")
+        if only:
+            return record
+        in_the_way = [*taken, *await self._bridge.host_subnets()]
+        subnet = preferred
+        if not preferred or (other := overlaps(preferred, in_the_way)):
+            subnet = free_subnet(self._settings.pools, in_the_way)
+            if preferred:
+                log.warning(
+                    "subnet is taken", network=record.name, subnet=preferred, instead=subnet
+                )
+        return with_ipv4_subnet(record, subnet)
+
+    async def _lost_subnet(self, record: NetworkRecord) -> bool:
+        networks = await self._database.read_global(lambda tx: tx.all_networks())
+        return any(
+            overlaps(subnet, other.subnets)
+            for _, other in networks
+            if other.id != record.id
+            and (other.created_ns, other.id) < (record.created_ns, record.id)
+            for subnet in record.subnets
+        )
+
+    # ------------------------------------------------------------ endpoints
+
+    async def connect(
+        self,
+        network_ref: str,
+        *,
+        owner: str,
+        netns: Path,
+        ports: Sequence[PortMapping] = (),
+        aliases: Sequence[str] = (),
+        mac: str = "",
+        address: str = "",
+        address6: str = "",
+        ingress_bps: int = 0,
+        egress_bps: int = 0,
+    ) -> EndpointRecord:
+        """Give ``owner`` a place: leases, ports, interface. All of it, or nothing.
+
+        Args:
+            ports: a host port of 0 is chosen here; the record has it.
+
+        Raises:
+            NotFound: kind ``network``. InUse: kind ``port`` (named ``address:port``) or ``address``.
+            AlreadyExists: the owner is on that network. InvalidArgument, ResourceExhausted,
+            FailedPrecondition.
+        """
+        asked = Attachment(
+            owner,
+            netns,
+            tuple(ports),
+            tuple(aliases),
+            mac,
+            address,
+            address6,
+            ingress_bps,
+            egress_bps,
+        )
+        return await self._endpoints.connect(self.get(network_ref), asked)
+
+    async def disconnect(self, endpoint_id: str) -> None:
+        """Idempotent."""
+        await self._endpoints.disconnect(endpoint_id, self.list())
+
+    async def release_owner(self, owner: str) -> None:
+        """Disconnect a container or sandbox from all it is on. Idempotent."""
+        await self._endpoints.release(owner)
+
+    # ------------------------------------------------------------ recovery
+
+    async def recover(self, live_owners: Container[str]) -> None:
+        """At start, before any other call: read the rows, put bridges, rules and live endpoints back in
+        place, and remove what nobody owns."""
+        networks, endpoints = await self._store.read(
+            lambda tx: (tx.networks.list(), tx.endpoints.list())
+        )
+        for record in networks:
+            self._records.put(record)
+            if record.driver == "bridge":
+                try:
+                    await self._bridge.ensure_bridge(
+                        bridge_config(record, self._store.namespace, self._settings.mtu)
+                    )
+                except Fault as error:
+                    log.error("cannot recover a network", network=record.name, reason=str(error))
+        await self._endpoints.recover(endpoints, networks, live_owners)
+        everywhere = await self._database.read_global(lambda tx: tx.all_endpoints())
+        await self._endpoints.remove_strays({record.id for _, record in everywhere})
+
+    async def aclose(self) -> None:
+        """Wait for nothing new; what is under way is cancelled, and mended by the next start."""
+        await self._endpoints.aclose()
+
+    # ------------------------------------------------------------ names
+
+    def resolv_conf(
+        self, dns: DnsConfig, *, host_network: bool, fill_from_host: bool = False
+    ) -> str:
+        """Text of /etc/resolv.conf; see :func:`sharedrt.wire.resolv_conf.render_resolv_conf`."""
+        text = _read(_RESOLV_CONF)
+        if not host_network and names_stub(text):
+            text = _read(_RESOLVED_CONF) or text
+        return render_resolv_conf(
+            dns, parse_resolv_conf(text), host_network=host_network, fill_from_host=fill_from_host
+        )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""  # a host without one: the fallback servers then

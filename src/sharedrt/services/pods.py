@@ -1,0 +1,364 @@
+"""Pod sandboxes (:class:`sharedrt.services.contracts.Pods`): namespaces, network, shared files.
+
+No pause process: namespaces are pinned by bind mounts. Only a pod that shares its PID namespace has
+a first process, catatonit, run as an ordinary OCI container from an empty root.
+
+``run`` writes its intent and the row (not ready) in one transaction, makes things, and commits ready with
+the intent's end. Recovery undoes what has an intent left.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from sharedrt.aio.locks import KeyedLocks
+from sharedrt.aio.tasks import TaskOwner
+from sharedrt.model.drivers import (
+    BundleRequest,
+    HostFiles,
+    OciRuntime,
+    ProcessIdentity,
+    ResolvedMount,
+    SandboxNamespaces,
+)
+from sharedrt.model.faults import AlreadyDone, AlreadyExists, InvalidArgument, NotFound
+from sharedrt.model.ids import (
+    ContainerId,
+    ContainerKey,
+    Namespace,
+    OperationId,
+    SandboxId,
+    new_id,
+)
+from sharedrt.model.records import (
+    ContainerRecord,
+    OperationRecord,
+    SandboxRecord,
+    SandboxState,
+)
+from sharedrt.model.spec import (
+    ContainerSpec,
+    ImageDefaults,
+    NamespaceMode,
+    NamespaceRef,
+    Namespaces,
+    Security,
+)
+from sharedrt.model.stores import Transaction
+from sharedrt.services.containers import ContainerService
+from sharedrt.services.contracts import NewSandbox
+from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.layout import Layout
+from sharedrt.services.networks import Networks
+from sharedrt.services.pod_network import PodNetwork
+from sharedrt.services.working_set import WorkingSet
+from sharedrt.wire.resolv_conf import hosts_file
+
+SHM_BYTES: Final = 64 << 20
+RUN_OPERATION: Final = "sandbox.run"
+_PAUSE_ROOT: Final = "pause-root"
+
+
+def pod_key(name: str, uid: str, pod_namespace: str, attempt: int) -> str:
+    """What makes a pod's sandbox unique: the kubelet's own key, in the form of its container names."""
+    return f"{name}_{pod_namespace}_{uid}_{attempt}"
+
+
+def key_of(record: SandboxRecord) -> str:
+    return pod_key(record.name, record.uid, record.pod_namespace, record.attempt)
+
+
+class PodService:
+    """Sandboxes of one namespace."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        layout: Layout,
+        records: WorkingSet[SandboxRecord],
+        containers: Callable[[], ContainerService],
+        events: NamespacedEvents,
+        runtime: OciRuntime,
+        namespaces: SandboxNamespaces,
+        host: HostFiles,
+        networks: Networks,
+        pod_network: PodNetwork,
+        owner: TaskOwner,
+        boot_id: str,
+        catatonit: str,
+    ) -> None:
+        self._namespace = namespace
+        self._layout = layout
+        self._records = records
+        self._containers = containers
+        self._events = events
+        self._runtime = runtime
+        self._namespaces = namespaces
+        self._host = host
+        self._networks = networks
+        self._pod_network = pod_network
+        self._owner = owner
+        self._boot_id = boot_id
+        self._catatonit = catatonit
+        self._locks = KeyedLocks()
+
+    # ------------------------------------------------------------ run
+
+    async def run(self, request: NewSandbox) -> SandboxRecord:
+        return await self._owner.finish(self._run(request), "run sandbox")
+
+    async def _run(self, request: NewSandbox) -> SandboxRecord:
+        name = pod_key(request.name, request.uid, request.pod_namespace, request.attempt)
+        async with self._locks.hold(name):
+            for record in self._records:
+                if key_of(record) == name:
+                    if record.state is SandboxState.READY:
+                        return record
+                    raise AlreadyExists("sandbox", name, record.id)
+            if request.runtime_handler and request.runtime_handler not in self._runtime.handlers():
+                raise NotFound("runtime handler", request.runtime_handler)
+            record = SandboxRecord(
+                id=SandboxId(new_id()),
+                name=request.name,
+                uid=request.uid,
+                pod_namespace=request.pod_namespace,
+                attempt=request.attempt,
+                spec=request.spec,
+                runtime_handler=request.runtime_handler,
+                labels=request.labels,
+                annotations=request.annotations,
+                extensions=request.extensions,
+                created_ns=time.time_ns(),
+                boot_id=self._boot_id,
+            )
+            operation = OperationRecord(
+                OperationId(record.id), RUN_OPERATION, record.id, created_ns=record.created_ns
+            )
+
+            def intend(tx: Transaction) -> None:
+                tx.sandboxes.add(record)
+                tx.operations.add(operation)
+
+            await self._events.commit(intend)
+            try:
+                ready = await self._make(record)
+
+                def commit(tx: Transaction) -> None:
+                    tx.sandboxes.put(ready)
+                    tx.operations.delete(operation.id)
+
+                await self._events.commit(
+                    commit, self._event("create", ready), self._event("start", ready)
+                )
+            except BaseException:
+                await self._owner.finish(self._undo(record), "undo sandbox")
+                raise
+            return self._records.put(ready)
+
+    async def _make(self, record: SandboxRecord) -> SandboxRecord:
+        folder = self._layout.sandbox_run(record.id)
+        spec = record.spec
+        kinds = {"uts", "net", "ipc"}
+        if spec.host_network:
+            kinds -= {"net", "uts"}
+        if spec.host_ipc:
+            kinds.discard("ipc")
+        if spec.user_mappings:
+            kinds.add("user")
+        self._check_sysctls(record)
+        pins = await self._namespaces.create(
+            folder / "ns",
+            frozenset(kinds),
+            hostname=spec.hostname,
+            sysctls=spec.sysctls,
+            user_mappings=spec.user_mappings,
+            group_mappings=spec.group_mappings,
+        )
+        record = replace(
+            record,
+            state=SandboxState.READY,
+            netns_path=str(pins.get("net", "")),
+            ipcns_path=str(pins.get("ipc", "")),
+            utsns_path=str(pins.get("uts", "")),
+            userns_path=str(pins.get("user", "")),
+        )
+        if not spec.host_network:
+            addresses, cni_result = await self._pod_network.attach(record, pins["net"])
+            record = replace(record, addresses=tuple(addresses), cni_result=cni_result)
+        await self._write_files(record, folder)
+        if spec.share_pid:
+            identity = await self._start_pause(record, folder)
+            record = replace(record, pause_pid=identity.pid, pause_start_ticks=identity.start_ticks)
+        return record
+
+    def _check_sysctls(self, record: SandboxRecord) -> None:
+        for name in record.spec.sysctls:
+            if record.spec.host_network and name.startswith("net."):
+                raise InvalidArgument("sysctl", name, "not allowed with the host's network")
+            if record.spec.host_ipc and name.startswith(("kernel.", "fs.mqueue.")):
+                raise InvalidArgument("sysctl", name, "not allowed with the host's IPC")
+
+    async def _write_files(self, record: SandboxRecord, folder: Path) -> None:
+        hostname = record.spec.hostname or record.name
+        dns = self._networks.resolv_conf(record.spec.dns, host_network=record.spec.host_network)
+        await self._host.write(
+            folder,
+            {
+                "hostname": f"{hostname}\n".encode(),
+                "hosts": hosts_file(hostname, record.addresses, ()).encode(),
+                "resolv.conf": dns.encode(),
+            },
+        )
+        if not record.spec.host_ipc:
+            await self._host.mount_tmpfs(folder / "shm", size_bytes=SHM_BYTES)
+
+    async def _start_pause(self, record: SandboxRecord, folder: Path) -> ProcessIdentity:
+        """catatonit as the first process of the pod's PID namespace."""
+        key = self._pause_key(record)
+        paths = {
+            kind: path
+            for kind, path in (
+                ("network", record.netns_path),
+                ("ipc", record.ipcns_path),
+                ("uts", record.utsns_path),
+                ("user", record.userns_path),
+            )
+            if path
+        }
+        root = folder / _PAUSE_ROOT
+        await self._host.make_folder(root)
+        identity = await self._runtime.create(
+            BundleRequest(
+                key=key,
+                handler=record.runtime_handler,
+                rootfs=root,
+                spec=ContainerSpec(
+                    command=("/catatonit", "-P"),
+                    namespaces=Namespaces(pid=NamespaceRef(NamespaceMode.PRIVATE)),
+                    security=Security(no_new_privileges=True),
+                    oom_score_adj=-998,
+                ),
+                image=ImageDefaults(),
+                hostname="",
+                cgroup_parent=record.spec.cgroup_parent or self._layout.cgroup_parent,
+                namespace_paths=paths,
+                host_namespaces=frozenset({"network", "ipc", "uts"} - paths.keys()),
+                mounts=(ResolvedMount(self._catatonit, "/catatonit", "bind", ("bind", "ro")),),
+            )
+        )
+        await self._runtime.start(key)
+        return identity
+
+    def _pause_key(self, record: SandboxRecord) -> ContainerKey:
+        return ContainerKey(self._namespace, ContainerId(record.id))
+
+    async def _undo(self, record: SandboxRecord) -> None:
+        """After a failed run: all away, and the row last, so that a crash here is recovered from."""
+        await self._tear_down(record)
+
+        def forget(tx: Transaction) -> None:
+            tx.sandboxes.delete(record.id)
+            tx.operations.delete(OperationId(record.id))
+
+        await self._events.commit(forget)
+
+    # ------------------------------------------------------------ stop and remove
+
+    async def stop(self, id: SandboxId) -> None:
+        await self._owner.finish(self._stop(id), "stop sandbox")
+
+    async def _stop(self, id: SandboxId) -> None:
+        async with self._locks.hold(id):
+            record = self._records.by_id(id)
+            for container in self.containers_of(id):
+                try:
+                    await self._containers().stop(container.id, grace_s=0)
+                except AlreadyDone:
+                    continue
+            if record.state is SandboxState.NOT_READY and record.network_torn_down:
+                return
+            if record.state is SandboxState.READY:
+                # First of all no new container may come in, and a second stop finds what is left to do.
+                record = await self._put(replace(record, state=SandboxState.NOT_READY))
+            await self._tear_down(record, detach=not record.network_torn_down)
+            stopped = replace(record, network_torn_down=True, pause_pid=0, pause_start_ticks=0)
+            await self._put(stopped, "stop")
+
+    async def _tear_down(self, record: SandboxRecord, *, detach: bool = True) -> None:
+        await self._runtime.delete(self._pause_key(record))
+        if detach and not record.spec.host_network:
+            await self._pod_network.detach(record)
+        folder = self._layout.sandbox_run(record.id)
+        await self._namespaces.remove(folder / "ns")
+        await self._host.remove_tree(folder)
+
+    async def remove(self, id: SandboxId) -> None:
+        await self._owner.finish(self._remove(id), "remove sandbox")
+
+    async def _remove(self, id: SandboxId) -> None:
+        if self._records.find(id) is None:
+            return
+        await self._stop(id)
+        async with self._locks.hold(id):
+            record = self._records.find(id)
+            if record is None:
+                return
+            for container in self.containers_of(id):
+                try:
+                    await self._containers().remove(container.id, force=True)
+                except NotFound:
+                    continue
+            await self._events.commit(
+                lambda tx: tx.sandboxes.delete(id), self._event("destroy", record)
+            )
+            self._records.drop(id)
+
+    # ------------------------------------------------------------ look
+
+    def get(self, ref: str) -> SandboxRecord:
+        return self._records.get(ref)
+
+    def list(self) -> Sequence[SandboxRecord]:
+        return self._records.list()
+
+    def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
+        return [record for record in self._containers().list() if record.sandbox_id == id]
+
+    def network_ready(self) -> tuple[bool, str, str]:
+        return self._pod_network.ready()
+
+    # ------------------------------------------------------------ recovery
+
+    async def recover(self, unfinished: Sequence[OperationRecord]) -> None:
+        """Undo runs that were never acknowledged; a sandbox of an earlier boot, or whose first process
+        died, is not ready any more."""
+        for operation in unfinished:
+            if operation.kind == RUN_OPERATION:
+                record = self._records.find(operation.subject)
+                if record is not None:
+                    await self._undo(record)
+                    self._records.drop(record.id)
+        for record in self._records.list():
+            if record.state is SandboxState.READY and not await self._alive(record):
+                await self._put(replace(record, state=SandboxState.NOT_READY), "stop")
+
+    async def _alive(self, record: SandboxRecord) -> bool:
+        if record.boot_id != self._boot_id:
+            return False
+        if record.netns_path and not await self._host.exists(Path(record.netns_path)):
+            return False
+        if record.pause_pid:
+            identity = ProcessIdentity(record.pause_pid, record.pause_start_ticks)
+            return self._runtime.alive(identity)
+        return True
+
+    async def _put(self, record: SandboxRecord, action: str = "") -> SandboxRecord:
+        events = (self._event(action, record),) if action else ()
+        await self._events.commit(lambda tx: tx.sandboxes.put(record), *events)
+        return self._records.put(record)
+
+    def _event(self, action: str, record: SandboxRecord) -> NewEvent:
+        known = {"name": record.name, "uid": record.uid, "podNamespace": record.pod_namespace}
+        return NewEvent("sandbox", action, record.id, {**record.labels, **known})

@@ -1,0 +1,364 @@
+"""The root of the services: one set of them for each namespace, and the view over all."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from sharedrt.aio.tasks import TaskOwner
+from sharedrt.model.drivers import (
+    BridgeNetwork,
+    CniNetwork,
+    ContentStore,
+    HostFiles,
+    LayerUnpacker,
+    LogReader,
+    OciRuntime,
+    Registry,
+    SandboxNamespaces,
+    Snapshotter,
+)
+from sharedrt.model.faults import AlreadyDone, FailedPrecondition, NotFound
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
+from sharedrt.model.records import (
+    ContainerRecord,
+    EventRecord,
+    ExecRecord,
+    NamespaceRecord,
+    SandboxRecord,
+)
+from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.containers import (
+    ContainerLife,
+    ContainerService,
+    ContainerSnapshots,
+    Wirer,
+)
+from sharedrt.services.content import ContentService, LeaseService
+from sharedrt.services.contracts import HostInfo
+from sharedrt.services.events import EventBus, NamespacedEvents
+from sharedrt.services.execs import ExecService
+from sharedrt.services.images import ImageHost, Images, collect_orphans
+from sharedrt.services.layout import Layout
+from sharedrt.services.networks import Networks, NetworkSettings
+from sharedrt.services.pod_network import PodNetwork
+from sharedrt.services.pods import PodService, key_of
+from sharedrt.services.working_set import WorkingSet
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """The mechanisms of this host, built by ``daemon.py``."""
+
+    database: Database
+    content: ContentStore
+    snapshotter: Snapshotter
+    unpacker: LayerUnpacker
+    registry: Registry
+    oci: OciRuntime
+    host: HostFiles
+    namespaces: SandboxNamespaces
+    bridge: BridgeNetwork
+    cni: CniNetwork
+    logs: LogReader
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """What services need of the configuration."""
+
+    state_dir: Path
+    run_dir: Path
+    cgroup_root: str
+    systemd_cgroups: bool
+    catatonit: str
+    boot_id: str
+    platform: str
+    networks: NetworkSettings
+    max_downloads: int
+    max_uploads: int
+    image_bytes_max: int
+
+
+class NamespaceServices:
+    """All that one namespace can do (:class:`sharedrt.services.contracts.NamespacedRuntime`)."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        drivers: Drivers,
+        settings: RuntimeSettings,
+        image_host: ImageHost,
+        bus: EventBus,
+    ) -> None:
+        self.namespace = namespace
+        self._owner = TaskOwner(f"namespace {namespace}")
+        self._drivers = drivers
+        self._store = drivers.database.within(namespace)
+        layout = Layout(
+            namespace,
+            settings.state_dir,
+            settings.run_dir,
+            settings.cgroup_root,
+            settings.systemd_cgroups,
+        )
+        self.layout = layout
+        self._containers_set = WorkingSet[ContainerRecord](
+            "container", lambda r: r.id, lambda r: r.name
+        )
+        self._sandboxes_set = WorkingSet[SandboxRecord]("sandbox", lambda r: r.id, key_of)
+        self._execs_set = WorkingSet[ExecRecord]("exec", lambda r: r.id, lambda r: "")
+        self.events = NamespacedEvents(self._store, bus)
+        self.images = Images(image_host, self._store, self.events, settings.platform)
+        self.networks = Networks(self._store, drivers.database, drivers.bridge, settings.networks)
+        self.content = ContentService(self._store, drivers.content, self.events)
+        self.leases = LeaseService(self._store)
+        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        wirer = Wirer(
+            layout,
+            drivers.host,
+            drivers.namespaces,
+            self.networks,
+            self._containers_set.get,
+            self._sandboxes_set.by_id,
+        )
+        life = ContainerLife(
+            namespace,
+            self._containers_set,
+            self.events,
+            drivers.oci,
+            snapshots,
+            wirer,
+            drivers.host,
+            self._owner,
+            settings.boot_id,
+        )
+        self.containers = ContainerService(
+            layout,
+            self._containers_set,
+            life,
+            self.events,
+            self.images,
+            self.networks,
+            snapshots,
+            drivers.oci,
+            drivers.host,
+            drivers.logs,
+            self._sandboxes_set.by_id,
+            self._owner,
+        )
+        self.execs = ExecService(
+            namespace, self._execs_set, life, self.events, drivers.oci, self._owner
+        )
+        self.containers.on_removed = self.execs.forget_container
+        self.pods = PodService(
+            namespace,
+            layout,
+            self._sandboxes_set,
+            lambda: self.containers,
+            self.events,
+            drivers.oci,
+            drivers.namespaces,
+            drivers.host,
+            self.networks,
+            PodNetwork(drivers.cni, self.networks),
+            self._owner,
+            settings.boot_id,
+            settings.catatonit,
+        )
+
+    async def load(self) -> None:
+        """Read the working set out of the database."""
+        containers, sandboxes, execs = await self._store.read(
+            lambda tx: (tx.containers.list(), tx.sandboxes.list(), tx.execs.list())
+        )
+        for container in containers:
+            self._containers_set.put(container)
+        for sandbox in sandboxes:
+            self._sandboxes_set.put(sandbox)
+        for record in execs:
+            self._execs_set.put(record)
+        await self.images.start()
+
+    async def recover(self) -> None:
+        """Bring what the database says and what the machine has together."""
+        operations = await self._store.read(lambda tx: tx.operations.list())
+        await self.pods.recover(operations)
+        await self.execs.recover()
+        await self.containers.recover()
+        owners = {c.id for c in self._containers_set if self.containers.is_running(c.id)}
+        await self.networks.recover({*owners, *(s.id for s in self._sandboxes_set)})
+        await self._remove_unowned()
+
+    async def _remove_unowned(self) -> None:
+        """Folders below ours that no row names."""
+        host, layout = self._drivers.host, self.layout
+        for root, known in (
+            (layout.containers_run_root, self._containers_set),
+            (layout.containers_state_root, self._containers_set),
+            (layout.sandboxes_run_root, self._sandboxes_set),
+        ):
+            for name in await host.names(root):
+                if known.find(name) is None:
+                    log.info("removing what no row owns", path=str(root / name))
+                    await self._drivers.namespaces.remove(root / name / "ns")
+                    await host.remove_tree(root / name)
+
+    def owns(self, id: str) -> bool:
+        """Whether a container or sandbox of this id has a row here."""
+        return self._containers_set.find(id) is not None or self._sandboxes_set.find(id) is not None
+
+    async def stop_everything(self) -> None:
+        """Stop all pods and containers."""
+        for sandbox in self.pods.list():
+            await self.pods.stop(sandbox.id)
+        for container in self.containers.list():
+            try:
+                await self.containers.stop(container.id)
+            except AlreadyDone:
+                continue
+
+    async def remove_everything(self) -> None:
+        """Remove all pods and containers."""
+        for sandbox in self.pods.list():
+            await self.pods.remove(sandbox.id)
+        for container in self.containers.list():
+            await self.containers.remove(container.id, force=True)
+
+    async def aclose(self) -> None:
+        """Stop watching; containers run on."""
+        await self.images.aclose()
+        await self.networks.aclose()
+        await self._owner.aclose()
+
+
+class RuntimeService:
+    """Namespaces by name (:class:`sharedrt.services.contracts.Runtime`)."""
+
+    def __init__(self, drivers: Drivers, settings: RuntimeSettings, host: HostInfo) -> None:
+        self.host = host
+        self._drivers = drivers
+        self._settings = settings
+        self._bus = EventBus()
+        self._image_host = ImageHost(
+            drivers.database,
+            drivers.content,
+            drivers.snapshotter,
+            drivers.unpacker,
+            drivers.registry,
+            max_downloads=3 * settings.max_downloads,
+            max_uploads=settings.max_uploads,
+            image_bytes_max=settings.image_bytes_max,
+        )
+        self._services: dict[Namespace, NamespaceServices] = {}
+        self.all_namespaces = NamespaceDirectory(drivers.database, self, self._bus)
+
+    def within(self, namespace: Namespace) -> NamespaceServices:
+        if (found := self._services.get(namespace)) is None:
+            found = NamespaceServices(
+                namespace, self._drivers, self._settings, self._image_host, self._bus
+            )
+            self._services[namespace] = found
+        return found
+
+    async def start(self) -> None:
+        """Load all namespaces, then recover: doors open after this."""
+        await self.all_namespaces.load()
+        names = {*self.all_namespaces.names(), K8S_NAMESPACE, DOCKER_NAMESPACE}
+        services = [self.within(name) for name in sorted(names)]
+        await asyncio.gather(*(s.load() for s in services))
+        await self._remove_unowned_containers()
+        for service in services:
+            await service.recover()
+        await self.within(DOCKER_NAMESPACE).networks.ensure_defaults()
+        await self._remove_unowned_snapshots()
+        await collect_orphans(self._image_host, self._drivers.database)
+
+    async def _remove_unowned_containers(self) -> None:
+        for key in await self._drivers.oci.leftovers():
+            if not self.within(key.namespace).owns(key.id):
+                log.info("removing a container that no row owns", container=key.id)
+                await self._drivers.oci.delete(key)
+
+    async def _remove_unowned_snapshots(self) -> None:
+        snapshotter = self._drivers.snapshotter
+        known = set(await self._drivers.database.read_global(lambda tx: tx.layer_directories()))
+        for directory in await snapshotter.actives_on_disk():
+            if directory not in known:
+                await snapshotter.remove_active(directory)
+
+    async def stop_everything(self) -> None:
+        """Stop every pod and container of every namespace, for the administrator."""
+        for service in list(self._services.values()):
+            await service.stop_everything()
+
+    async def remove_everything(self) -> None:
+        """Remove every pod and container, every network and cgroup of ours: the purge."""
+        for service in list(self._services.values()):
+            await service.remove_everything()
+        await self._drivers.bridge.flush()
+        await self._drivers.oci.purge()
+
+    async def aclose(self) -> None:
+        for service in self._services.values():
+            await service.aclose()
+
+
+class NamespaceDirectory:
+    """The administrator's view (:class:`sharedrt.services.contracts.AllNamespaces`)."""
+
+    def __init__(self, database: Database, runtime: RuntimeService, bus: EventBus) -> None:
+        self._database, self._runtime, self._bus = database, runtime, bus
+        self._records: dict[Namespace, NamespaceRecord] = {}
+
+    async def load(self) -> None:
+        records = await self._database.read_global(lambda tx: tx.namespaces())
+        self._records = {record.name: record for record in records}
+
+    def names(self) -> Sequence[Namespace]:
+        return list(self._records)
+
+    async def list(self) -> Sequence[NamespaceRecord]:
+        await self.load()
+        return list(self._records.values())
+
+    async def create(self, name: Namespace, labels: Mapping[str, str]) -> NamespaceRecord:
+        record = NamespaceRecord(name, dict(labels), created_ns=time.time_ns())
+        record = await self._database.write_global(lambda tx: tx.add_namespace(record))
+        self._records[name] = record
+        return record
+
+    async def set_labels(self, name: Namespace, labels: Mapping[str, str]) -> NamespaceRecord:
+        record = await self._database.write_global(
+            lambda tx: tx.set_namespace_labels(name, dict(labels))
+        )
+        self._records[name] = record
+        return record
+
+    async def delete(self, name: Namespace) -> None:
+        if name in (K8S_NAMESPACE, DOCKER_NAMESPACE):
+            raise FailedPrecondition("namespace", name, "belongs to a door of this daemon")
+
+        def delete(tx: GlobalTransaction) -> None:
+            if all(record.name != name for record in tx.namespaces()):
+                raise NotFound("namespace", name)
+            tx.delete_namespace(name)
+
+        await self._database.write_global(delete)
+        self._records.pop(name, None)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[AsyncIterator[tuple[Namespace, EventRecord]]]:
+        async with self._bus.subscription(None) as live:
+
+            async def events() -> AsyncIterator[tuple[Namespace, EventRecord]]:
+                while True:
+                    yield await live.next()
+
+            yield events()

@@ -1,0 +1,52 @@
+"""Fixtures over a real daemon. A module shares one; the leak check comes after its purge."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.real.clients import CriClient, DockerClient, cri_client, docker_client
+from tests.real.daemon import DaemonUnderTest
+from tests.real.leaks import look
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "deploy"))
+
+
+@pytest.fixture(scope="session")
+def busybox_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image that deploy/up imports, as a ``docker save`` archive."""
+    from make_image import archive
+
+    path = tmp_path_factory.mktemp("images") / "busybox.tar"
+    path.write_bytes(archive("docker.io/library/busybox:latest"))
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def daemon(busybox_archive: Path) -> AsyncIterator[DaemonUnderTest]:
+    """A running daemon whose two namespaces have the busybox image. Nothing of it may be left."""
+    daemon = DaemonUnderTest()
+    try:
+        await daemon.start()
+        for namespace in ("k8s.io", "moby"):
+            await daemon.cli("-n", namespace, "images", "import", str(busybox_archive))
+        yield daemon
+    finally:
+        await daemon.purge()
+    n = daemon.number
+    left = look((f"srt{n}", f"srp{n}", f"s{n}", daemon.root.name)).found()
+    assert not left, f"left behind: {left}"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cri(daemon: DaemonUnderTest) -> AsyncIterator[CriClient]:
+    async with cri_client(daemon.socket("cri"), daemon.root / "pods") as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def docker(daemon: DaemonUnderTest) -> AsyncIterator[DockerClient]:
+    async with docker_client(daemon.socket("docker")) as client:
+        yield client
