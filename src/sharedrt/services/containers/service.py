@@ -24,7 +24,7 @@ from sharedrt.model.records import (
     SandboxRecord,
     SandboxState,
 )
-from sharedrt.model.spec import NamespaceMode, Resources
+from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife, attributes
