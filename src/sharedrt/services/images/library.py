@@ -40,6 +40,10 @@ class Library:
     def record(self, reference: str) -> ImageRecord | None:
         return self._records.get(reference)
 
+    def records(self) -> Sequence[ImageRecord]:
+        """Every reference, oldest first."""
+        return list(self._records.values())
+
     def records_of(self, id: Digest) -> list[ImageRecord]:
         return [record for record in self._records.values() if record.image_id == id]
 
