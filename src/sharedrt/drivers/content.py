@@ -23,10 +23,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.faults import (
     DataLoss,
-    Fault,
     Internal,
     InvalidArgument,
     NotFound,
@@ -45,10 +45,15 @@ class FileContentStore:
     """Implements ContentStore below ``root``."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._blobs = root / "blobs"
         self._ingests = root / "ingest"
         self._locks = KeyedLocks()
         self._open: set[str] = set()
+
+    @property
+    def scratch(self) -> Path:
+        return self._root
 
     def path(self, digest: Digest) -> Path:
         algorithm, _, encoded = digest.partition(":")
@@ -66,9 +71,8 @@ class FileContentStore:
                 await ingest.open()
                 yield ingest
             finally:
-                # Shielded by being a plain thread: a cancelled caller still leaves a closed file.
                 try:
-                    await _uncancelled(ingest.close)
+                    await run_blocking(None, ingest.close)
                 finally:
                     self._open.discard(name)
 
@@ -207,7 +211,7 @@ class FileIngest:
             size is not None and self._flushed != size
         ):
             flushed = self._flushed
-            await _uncancelled(self._discard)
+            await run_blocking(None, self._discard)
             if expected is not None and actual != expected:
                 raise DataLoss(f"content {expected}", f"has the digest {actual}")
             raise DataLoss(f"content {actual}", f"has {flushed} bytes, not {size}")
@@ -284,33 +288,11 @@ def _sync_folder(folder: Path) -> None:
 async def _run(what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """On a thread, to its end even when cancelled, with file errors as faults."""
 
-    def work() -> T:
-        return function(*args, **kwargs)
-
     try:
-        return await _uncancelled(work)
+        return await run_blocking(None, function, *args, **kwargs)
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise NotFound("content", what) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceExhausted("disk", f"no space left for {what}") from error
         raise Internal(f"content {what}", error.strerror or str(error)) from error
-
-
-async def _uncancelled(function: Callable[[], T]) -> T:
-    """Wait for the thread even when cancelled, and raise the cancellation after that.
-
-    A file must not be closed, nor a hash be read, while a thread still works on it.
-    """
-    future = asyncio.get_running_loop().run_in_executor(None, function)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if (failure := future.exception()) is not None and not isinstance(failure, Fault | OSError):
-            raise failure from cancelled
-        raise cancelled
-    return future.result()

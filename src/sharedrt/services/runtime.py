@@ -252,7 +252,6 @@ class RuntimeService:
             drivers.snapshotter,
             drivers.unpacker,
             drivers.registry,
-            spool_dir=settings.state_dir / "spool",
             max_downloads=3 * settings.max_downloads,
             max_uploads=settings.max_uploads,
             image_bytes_max=settings.image_bytes_max,

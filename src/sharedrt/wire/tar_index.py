@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sharedrt.model.faults import InvalidArgument
+from sharedrt.model.faults import DataLoss, InvalidArgument
+from sharedrt.wire.tar.numbers import parse_number, parse_pax_integer
+from sharedrt.wire.tar.pax import parse_records
 
 BLOCK: Final = 512
 MAX_HEADER_BYTES: Final = 1 << 20
@@ -19,6 +21,7 @@ _HARD_LINK, _SYMLINK = ord("1"), ord("2")
 _GNU_NAME, _GNU_LINK = ord("L"), ord("K")
 _PAX, _PAX_GLOBAL = ord("x"), ord("g")
 _GNU_SPARSE: Final = ord("S")
+_WITHOUT_DATA: Final = frozenset(b"123456")
 _MAX_LINKS: Final = 8
 
 ReadAt = Callable[[int, int], bytes]
@@ -75,6 +78,7 @@ def index_tar(read: ReadAt, size: int, *, max_entries: int = 100_000) -> TarInde
 
     Raises:
         InvalidArgument: no tar, cut short, too many entries, a name or link that leads outside, sparse files.
+        DataLoss: a malformed number or pax record.
     """
     index = TarIndex()
     offset = entries = 0
@@ -92,29 +96,27 @@ def index_tar(read: ReadAt, size: int, *, max_entries: int = 100_000) -> TarInde
             raise InvalidArgument("archive", "", f"has more than {max_entries} entries")
         kind = header[156]
         data = offset + BLOCK
-        length = _number(header[124:136])
+        length = parse_number(header[124:136])
         if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK):
-            if length > MAX_HEADER_BYTES:
+            if not 0 <= length <= MAX_HEADER_BYTES:
                 raise InvalidArgument("archive", f"byte {offset}", "has a header over 1 MiB")
             value = read(data, length)
             if len(value) < length:
                 raise InvalidArgument("archive", f"byte {offset}", "is cut short")
             if kind == _PAX:
-                extended |= _pax(value)
+                extended |= {_text(key): _text(text) for key, text in parse_records(value)}
             elif kind == _GNU_NAME:
                 extended["path"] = _text(value)
             elif kind == _GNU_LINK:
                 extended["linkpath"] = _text(value)
         else:
             if "size" in extended:
-                length = _decimal(extended["size"])
+                length = parse_pax_integer(extended["size"].encode())
             if kind == _GNU_SPARSE or any(key.startswith("GNU.sparse") for key in extended):
                 raise InvalidArgument("archive", f"byte {offset}", "has sparse files")
-            if kind not in _REGULAR and kind not in (_HARD_LINK, _SYMLINK):
-                length = 0 if kind in b"3456" else length
-            elif kind == _HARD_LINK or kind == _SYMLINK:
+            if kind in _WITHOUT_DATA:
                 length = 0
-            if data + length > size:
+            if length < 0 or data + length > size:
                 raise InvalidArgument("archive", f"byte {offset}", "is cut short")
             _add(index, header, kind, extended, Member(data, length))
             extended = {}
@@ -155,52 +157,12 @@ def _header_name(header: bytes) -> str:
 
 
 def _checksum_fits(header: bytes) -> bool:
-    try:
-        told = _number(header[148:156])
-    except InvalidArgument:
-        return False
     blanked = header[:148] + b" " * 8 + header[156:]
-    signed = sum(byte - 256 if byte > 127 else byte for byte in blanked)
-    return told in (sum(blanked), signed)
-
-
-def _number(field: bytes) -> int:
-    if field[0] & 0x80:
-        if field[0] != 0x80:
-            raise InvalidArgument("archive", field.hex(), "has a negative or huge number")
-        return int.from_bytes(field[1:], "big")
-    text = field.split(b"\0", 1)[0].strip()
     try:
-        return int(text, 8) if text else 0
-    except ValueError as error:
-        raise InvalidArgument("archive", field.hex(), "has a malformed number") from error
-
-
-def _decimal(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19:
-        raise InvalidArgument("archive", text[:40], "has a malformed number")
-    return int(text)
+        return parse_number(header[148:156]) == sum(blanked)
+    except DataLoss:
+        return False
 
 
 def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-def _pax(data: bytes) -> dict[str, str]:
-    """Records ``LENGTH KEY=VALUE\\n`` (POSIX, "pax Header Block")."""
-    found = {}
-    position = 0
-    while position < len(data):
-        space = data.find(b" ", position, position + 20)
-        digits = data[position:space] if space > 0 else b""
-        if not digits.isdigit():
-            raise InvalidArgument(
-                "archive", data[position : position + 20].hex(), "has a bad pax header"
-            )
-        end = position + int(digits)
-        key, equals, value = data[space + 1 : end - 1].partition(b"=")
-        if end > len(data) or end <= space + 1 or not equals or data[end - 1 : end] != b"\n":
-            raise InvalidArgument("archive", key[:40].hex(), "has a bad pax header")
-        found[_text(key)] = value.decode("utf-8", "surrogateescape")
-        position = end
-    return found
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")

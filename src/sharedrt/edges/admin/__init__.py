@@ -14,6 +14,7 @@ GET  /v1/events                          one JSON object a line; ``?namespace=``
 POST /v1/images/pull                     ``{"namespace": .., "reference": .., "platform": ..}``
 POST /v1/images/import?namespace=NAME    an archive as body
 DELETE /v1/images?namespace=&reference=  ``&force=true``
+POST /v1/stop-all                        all pods and containers; ``?namespace=``
 =======================================  ==============================================================
 
 Answers are JSON: ``{"items": [...]}``, or ``{"error": {"code": .., "message": ..}}`` with the matching status. Pull

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sharedrt.aio.calls import HTTP_REQUESTS, HTTP_SECONDS
 from sharedrt.edges._unix_socket import bound_socket, peer_of
-from sharedrt.edges.admin import events, images, lists, probes
+from sharedrt.edges.admin import events, images, lists, probes, stopping
 from sharedrt.edges.admin.errors import Handler, map_faults
 from sharedrt.edges.admin.probes import PROBES, Check, Probes, Ready
 from sharedrt.edges.admin.prometheus import make_registry
@@ -29,11 +29,11 @@ class AdminDoor:
     """The administrator's HTTP API on a unix socket, for root alone.
 
     Args:
-        ready: why the daemon is not ready, empty when it is.
-        check: looks at the host.
+        check: looks at the host; must not block the loop.
+        ready: why the daemon is not ready, empty when it is (a daemon that opens this door last always is).
     """
 
-    def __init__(self, runtime: Runtime, *, ready: Ready, check: Check) -> None:
+    def __init__(self, runtime: Runtime, *, check: Check, ready: Ready = lambda: "") -> None:
         self._runtime, self._ready, self._check = runtime, ready, check
 
     @asynccontextmanager
@@ -75,6 +75,7 @@ class AdminDoor:
                 web.post("/v1/images/import", images.post_import),
                 web.get("/v1/content", lists.get_content),
                 web.get("/v1/events", events.get_events),
+                web.post("/v1/stop-all", stopping.post_stop_all),
             ]
         )
         return app

@@ -40,9 +40,12 @@ async def post_import(request: web.Request) -> web.StreamResponse:
     namespace = one_namespace(request)
     images = request.app[RUNTIME].within(namespace).images
     async with lines(request) as (response, sink):
-        loaded = await images.load(_body(request))
-        found = [images.get(item.image.id) for item in loaded]
-        await sink.send({"images": [image_view(namespace, image) for image in found]})
+        progress = ProgressLines(sink)
+        async with progress.writing():
+            loaded = await images.load(
+                _body(request), progress=lambda step: progress.put(step.id, _step(step))
+            )
+        await sink.send({"images": [image_view(namespace, item.image) for item in loaded]})
     return response
 
 

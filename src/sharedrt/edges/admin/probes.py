@@ -20,7 +20,6 @@ Check = Callable[[], Awaitable[Sequence[Finding]]]
 """Looks at the host; must not block the loop."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Probes:
     """What this door knows of the daemon around it."""

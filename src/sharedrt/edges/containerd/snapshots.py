@@ -15,7 +15,7 @@ from sharedrt.edges.containerd.call import NamespacedCalls, Service, refusal
 from sharedrt.edges.containerd.fields import fields_of, select
 from sharedrt.edges.containerd.version import SNAPSHOTTER
 from sharedrt.model.faults import InvalidArgument, NotFound
-from sharedrt.model.ids import ContainerId
+from sharedrt.model.ids import ContainerId, SnapshotKey
 from sharedrt.pb.codec import from_unix_ns
 from sharedrt.pb.containerd.services.snapshots import v1 as pb
 from sharedrt.wire.containerd_filter import Fields
@@ -52,9 +52,11 @@ class SnapshotsService(NamespacedCalls, Service, pb.SnapshotsBase):
 
     async def usage(self, usage_request: pb.UsageRequest) -> pb.UsageResponse:
         layer = self._find(usage_request.snapshotter, usage_request.key)
+        here = self.here()
         if layer.container is None:
-            raise refusal("Snapshots.Usage of an image's layer")
-        usage = await self.here().containers.usage(layer.container)
+            usage = here.images.layer_usage(SnapshotKey(layer.name))
+        else:
+            usage = await here.containers.usage(layer.container)
         return pb.UsageResponse(size=usage.size_bytes, inodes=usage.inodes)
 
     async def prepare(

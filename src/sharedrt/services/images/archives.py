@@ -70,7 +70,9 @@ class ArchiveLoader:
         self, chunks: AsyncIterator[bytes], tell: LoadListener | None
     ) -> Sequence[LoadedImage]:
         """See ``Images.load``."""
-        async with spooled(chunks, self._host.spool_dir, self._host.image_bytes_max) as archive:
+        async with spooled(
+            chunks, self._host.content.scratch, self._host.image_bytes_max
+        ) as archive:
             saved = await _saved_images(archive)
             if "index.json" in archive.index and "oci-layout" in archive.index:
                 return await self._load_layout(archive, saved, tell)
@@ -85,17 +87,17 @@ class ArchiveLoader:
     ) -> Sequence[LoadedImage]:
         index = parse_target(await archive.read("index.json"), media_types.OCI_INDEX)
         assert isinstance(index, Index)
-        names: dict[Descriptor, list[str]] = {}
+        targets: dict[Digest, tuple[Descriptor, list[str]]] = {}
         for entry in index.manifests:
-            plain = replace(entry, annotations={})
-            found = names.setdefault(plain, [])
-            found += [name for name in [_name_of(entry)] if name and name not in found]
-        if len(names) > _MAX_IMAGES:
-            raise InvalidArgument("archive", len(names), f"has more than {_MAX_IMAGES} images")
-        loaded = []
-        for target, listed in names.items():
-            loaded.append(await self._load_target(archive, target, listed, saved, tell))
-        return loaded
+            _, names = targets.setdefault(entry.digest, (replace(entry, annotations={}), []))
+            if (name := _name_of(entry)) and name not in names:
+                names.append(name)
+        if len(targets) > _MAX_IMAGES:
+            raise InvalidArgument("archive", len(targets), f"has more than {_MAX_IMAGES} images")
+        return [
+            await self._load_target(archive, target, names, saved, tell)
+            for target, names in targets.values()
+        ]
 
     async def _load_target(
         self,

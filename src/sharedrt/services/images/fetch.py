@@ -38,11 +38,15 @@ class Fetcher:
         self._host, self._store, self._repository = host, store, repository
         self._hold, self._domain = hold, domain
 
-    async def documents(self, target: Descriptor, platform: Platform, name: str) -> Documents:
+    async def documents(
+        self, target: Descriptor, platform: Platform | None, name: str
+    ) -> Documents:
         """Fetch index, manifest and configuration. Raises as ``read_documents`` does, and the registry's faults."""
         document = parse_target(await self._manifest(target), target.media_type)
         manifest = target = replace(target, media_type=document.media_type)
         if isinstance(document, Index):
+            if platform is None:
+                raise InvalidArgument("manifest", target.digest, "is an index")
             manifest = choose_manifest(document, platform, name)
             document = parse_target(await self._manifest(manifest), manifest.media_type)
             if isinstance(document, Index):

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
@@ -27,6 +26,7 @@ from sharedrt.model.drivers import ContentStore, LayerUnpacker, Registry, Snapsh
 from sharedrt.model.faults import Fault
 from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.images.image import Image
 
 log = structlog.get_logger(__name__)
 
@@ -68,12 +68,20 @@ class Hold:
             self.directories.add(directory)
             await self._host.take(directory)
 
+    async def image(self, image: Image) -> None:
+        """All of an image: whoever finds it still in the working set after this has it whole."""
+        for digest in (image.target.digest, image.manifest, image.id):
+            await self.blob(digest)
+        for layer in image.layer_blobs:
+            await self.blob(layer.digest)
+        for key in image.layers:
+            await self.layer(layer_directory(key))
+
 
 class ImageHost:
     """Built once by the daemon and given to every namespace's ``Images``.
 
     Args:
-        spool_dir: where archives are spooled while they are loaded, in files without a name.
         max_downloads: layers downloaded at once by all pulls together; each pull does at most 3.
         image_bytes_max: of an archive, and of what a layer unpacks to.
     """
@@ -86,7 +94,6 @@ class ImageHost:
         unpacker: LayerUnpacker,
         registry: Registry,
         *,
-        spool_dir: Path,
         max_downloads: int = 9,
         max_uploads: int = 5,
         image_bytes_max: int = 64 << 30,
@@ -96,7 +103,6 @@ class ImageHost:
         self.downloads = asyncio.Semaphore(max_downloads)
         self.uploads = asyncio.Semaphore(max_uploads)
         self.image_bytes_max = image_bytes_max
-        self.spool_dir = spool_dir
         self._database = database
         self._held: Counter[str] = Counter()
         self._removing = KeyedLocks()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from sharedrt.aio.tasks import TaskOwner
+from sharedrt.aio.tasks import TaskHandle, TaskOwner
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -18,7 +18,8 @@ class _Work(Generic[R, P]):
         self.listeners: list[Listener[P]] = []
         self.told: dict[Hashable, P] = {}
         self.waiting = 0
-        self.task: asyncio.Task[R | Exception] | None = None
+        self.outcome: asyncio.Future[R | Exception] = asyncio.get_running_loop().create_future()
+        self.task: TaskHandle | None = None
 
 
 class Joined(Generic[K, R, P]):
@@ -38,19 +39,18 @@ class Joined(Generic[K, R, P]):
         work = self._running.get(key)
         if work is None:
             work = self._running[key] = _Work()
-            work.task = self._owner.start(self._outcome(key, work), f"{key!s:.80}")
-        assert work.task is not None
+            work.task = self._owner.spawn(self._do(key, work), "shared work")
         work.waiting += 1
         if listener is not None:
             for progress in work.told.values():
                 listener(progress)
             work.listeners.append(listener)
         try:
-            outcome = await asyncio.shield(work.task)
+            outcome = await asyncio.shield(work.outcome)
         except asyncio.CancelledError:
-            if work.waiting == 1 and self._running.get(key) is work:
+            if work.waiting == 1 and work.task is not None and not work.outcome.done():
                 # From now on a new caller starts anew instead of joining what is being undone.
-                del self._running[key]
+                self._forget(key, work)
                 work.task.cancel()
             raise
         finally:
@@ -61,16 +61,23 @@ class Joined(Generic[K, R, P]):
             raise outcome
         return outcome
 
-    async def _outcome(self, key: K, work: _Work[R, P]) -> R | Exception:
+    async def _do(self, key: K, work: _Work[R, P]) -> None:
         def tell(progress: P) -> None:
             work.told[self._subject(progress)] = progress
             for listener in tuple(work.listeners):
                 listener(progress)
 
         try:
-            return await self._work(key, tell)
+            outcome: R | Exception = await self._work(key, tell)
+        except asyncio.CancelledError:
+            work.outcome.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - handed to the callers, who raise it
-            return error
+            outcome = error
         finally:
-            if self._running.get(key) is work:
-                del self._running[key]
+            self._forget(key, work)
+        work.outcome.set_result(outcome)
+
+    def _forget(self, key: K, work: _Work[R, P]) -> None:
+        if self._running.get(key) is work:
+            del self._running[key]

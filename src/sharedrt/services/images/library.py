@@ -40,6 +40,10 @@ class Library:
     def record(self, reference: str) -> ImageRecord | None:
         return self._records.get(reference)
 
+    def records(self) -> Sequence[ImageRecord]:
+        """Every reference, oldest first."""
+        return list(self._records.values())
+
     def records_of(self, id: Digest) -> list[ImageRecord]:
         return [record for record in self._records.values() if record.image_id == id]
 
@@ -58,10 +62,7 @@ class Library:
         """What :meth:`put` was given for the record's manifest."""
         return self._facts[record.manifest]
 
-    def references(self) -> Sequence[str]:
-        return list(self._records)
-
-    def list(self) -> Sequence[Image]:
+    def images(self) -> Sequence[Image]:
         return list(self._images.values())
 
     def find(self, id: Digest) -> Image | None:
@@ -93,7 +94,12 @@ class Library:
                 return found[0], ""
         raise NotFound("image", ref)
 
-    def select(self, ref: str) -> Sequence[tuple[Image, str]]:
+    def record_of(self, ref: str) -> ImageRecord:
+        """The record that ``ref`` finds, or the oldest of the image that it finds. Raises as :meth:`get`."""
+        image, reference = self.lookup(ref)
+        return self._records[reference] if reference else self.records_of(image.id)[0]
+
+    def select(self, ref: str) -> list[tuple[Image, str]]:
         """As :meth:`lookup`, but a name without a tag stands for all tags of its repository, as in
         ``docker save``. Raises as that does."""
         try:

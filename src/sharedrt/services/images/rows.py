@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import structlog
 
-from sharedrt.model.faults import Fault
+from sharedrt.aio.completion import complete
+from sharedrt.model.faults import Fault, NotFound
 from sharedrt.model.ids import Digest
-from sharedrt.model.records import BlobRecord, ImageRecord, SnapshotRecord
+from sharedrt.model.records import BlobRecord, Descriptor, ImageRecord, SnapshotRecord
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.documents import Documents, read_documents, reader_of
@@ -17,7 +18,6 @@ from sharedrt.services.images.gc import Removed, Roots, sweep
 from sharedrt.services.images.host import ImageHost, LayerUsage, layer_directory
 from sharedrt.services.images.image import Image
 from sharedrt.services.images.library import Library
-from sharedrt.services.images.tasks import to_the_end
 from sharedrt.services.images.unpack import snapshot_records
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class ImageRows:
                     self._host.note_served(label.removeprefix(SOURCE_LABEL), blob.digest)
         for record in records:
             try:
-                documents = await self._documents_of(record)
+                documents = await self.documents_of(record)
             except Fault as fault:
                 log.error("image cannot be read", image=record.reference, reason=str(fault))
                 continue
@@ -71,13 +71,17 @@ class ImageRows:
 
         An image that so loses its last name keeps its id for one. ``source``: (registry, repository).
         """
-        return await to_the_end(self._put(documents, names, events, labels or {}, source))
+        return await complete(self._put(documents, names, events, labels or {}, source))
 
     async def drop(
         self, references: Sequence[str], *events: NewEvent, unnamed: ImageRecord | None = None
     ) -> None:
         """Remove references; with ``unnamed`` their image stays, named by its id."""
-        await to_the_end(self._drop(references, events, unnamed))
+        await complete(self._drop(references, events, unnamed))
+
+    async def set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        """Replace the labels of one reference. Raises NotFound."""
+        return await complete(self._set_labels(reference, labels))
 
     async def sweep(self, only: Roots | None = None, *, grace_s: float = 0.0) -> Removed:
         """Remove rows that nothing in this namespace needs any more, then files that no namespace does.
@@ -86,7 +90,7 @@ class ImageRows:
             only: look at these blobs and snapshots alone.
             grace_s: spare blobs that came by themselves (through the content door) less than so long ago.
         """
-        return await to_the_end(self._sweep(only, grace_s))
+        return await complete(self._sweep(only, grace_s))
 
     async def _put(
         self,
@@ -191,6 +195,15 @@ class ImageRows:
             for reference in references:
                 self._library.drop(reference)
 
+    async def _set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        async with self._lock:
+            if (old := self._library.record(reference)) is None:
+                raise NotFound("image", reference)
+            record = replace(old, labels=dict(labels), updated_ns=time.time_ns())
+            await self._store.write(lambda tx: tx.images.put(record))
+            self._library.put(record, self._library.facts_of(record))
+            return record
+
     async def _sweep(self, only: Roots | None, grace_s: float) -> Removed:
         async with self._lock:
             roots = self._roots()
@@ -201,7 +214,7 @@ class ImageRows:
     def _roots(self) -> Roots:
         """What the images of the working set need."""
         roots = Roots(set(), set())
-        for image in self._library.list():
+        for image in self._library.images():
             roots.snapshots |= set(image.layers)
             for record in self._library.records_of(image.id):
                 layers = self._library.facts_of(record).layer_blobs
@@ -209,15 +222,15 @@ class ImageRows:
                 roots.digests |= {layer.digest for layer in layers}
         return roots
 
-    async def _documents_of(self, record: ImageRecord) -> Documents:
-        content = self._host.content
+    async def documents_of(self, record: ImageRecord) -> Documents:
+        """What a record stands for, by its own manifest. Raises NotFound (kind ``content``), DataLoss ..."""
         manifest = record.target
         if record.manifest != record.target.digest:
-            size = await content.size(record.manifest)
-            manifest = replace(
-                record.target, digest=record.manifest, media_type="", size=size or 0, platform=""
-            )
-        documents = await read_documents(reader_of(content), manifest, None, record.reference)
+            manifest = Descriptor("", record.manifest, 0)
+        read = reader_of(self._host.content)
+        documents = await read_documents(read, manifest, None, record.reference)
+        if record.manifest == record.target.digest:
+            return documents
         return replace(documents, target=record.target)
 
     def _image(self, documents: Documents) -> Image:

@@ -1,19 +1,19 @@
 """One namespace's images."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import Credentials, Usage
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
-from sharedrt.model.records import Descriptor, SnapshotKind
+from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
-from sharedrt.services.images.documents import read_documents, reader_of
 from sharedrt.services.images.export import export
-from sharedrt.services.images.gc import Removed
+from sharedrt.services.images.fetch import Fetcher
+from sharedrt.services.images.gc import Removed, Roots
 from sharedrt.services.images.host import ImageHost, layer_directory
 from sharedrt.services.images.image import (
     Image,
@@ -32,6 +32,7 @@ from sharedrt.services.images.removal import Remover, Users
 from sharedrt.services.images.rows import ImageRows
 from sharedrt.services.images.tasks import all_of
 from sharedrt.services.images.unpack import unpack_layer
+from sharedrt.wire.oci_image import Index, parse_target
 from sharedrt.wire.platforms import parse_platform
 from sharedrt.wire.reference import parse_reference
 
@@ -97,14 +98,41 @@ class Images:
 
     def list(self) -> Sequence[Image]:
         """All, each once however many references name it."""
-        return self._library.list()
+        return self._library.images()
 
     def layer_sizes(self, image: Image) -> Sequence[tuple[SnapshotKey, int]]:
-        """Chain id and unpacked bytes of each layer, the base layer first."""
-        return [
-            (key, usage.size_bytes if (usage := self._host.usage_of(layer_directory(key))) else 0)
-            for key in image.config.chain_ids()
-        ]
+        """Each layer's chain id with the bytes that its folder takes, base layer first."""
+        usages = ((key, self._host.usage_of(layer_directory(key))) for key in image.layers[::-1])
+        return [(key, usage.size_bytes if usage else 0) for key, usage in usages]
+
+    async def disk_usage(self) -> Usage:
+        """What this namespace's images take, unpacked and as blobs, each file counted once."""
+        keys = {key for image in self.list() for key in image.layers}
+        usages = [usage for key in keys if (usage := self._host.usage_of(layer_directory(key)))]
+        blobs = await self._store.read(lambda tx: tx.blobs.list())
+        return Usage(
+            size_bytes=sum(u.size_bytes for u in usages) + sum(blob.size for blob in blobs),
+            inodes=sum(usage.inodes for usage in usages) + len(blobs),
+        )
+
+    def records(self) -> Sequence[ImageRecord]:
+        """Every reference by itself, with its own target and labels: containerd's idea of an image."""
+        return self._library.records()
+
+    def record(self, reference: str) -> ImageRecord:
+        """Exactly this full reference. Raises NotFound."""
+        if (record := self._library.record(reference)) is None:
+            raise NotFound("image", reference)
+        return record
+
+    def layer_usage(self, key: SnapshotKey) -> Usage:
+        """What an image's layer takes on disk by itself; zeros when it was not measured yet."""
+        found = self._host.usage_of(layer_directory(key))
+        return Usage(found.size_bytes, found.inodes) if found is not None else Usage(0, 0)
+
+    async def set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        """Replace the labels of one reference. Raises NotFound."""
+        return await self._rows.set_labels(reference, labels)
 
     def history(self, ref: str) -> Sequence[HistoryRow]:
         """How the image was made, the newest step first. Raises NotFound."""
@@ -122,8 +150,7 @@ class Images:
                 size = sizes[layer]
                 layer += 1
             rows.append(HistoryRow(None, entry.created, entry.created_by, entry.comment, size))
-        for size in sizes[layer:]:
-            rows.append(HistoryRow(None, config.created, "", "", size))
+        rows += [HistoryRow(None, config.created, "", "", size) for size in sizes[layer:]]
         rows.reverse()
         if rows:
             rows[0] = replace(rows[0], id=image.id, tags=image.repo_tags)
@@ -171,34 +198,52 @@ class Images:
         """
         return await self._pusher.push(reference, credentials, progress or _ignore)
 
+    async def inspect_remote(
+        self, reference: str, *, credentials: Credentials | None = None
+    ) -> tuple[Descriptor, Sequence[str]]:
+        """What a registry has under a name, without pulling it: its target, and the platforms
+        (``os/architecture[/variant]``) that it is for. Raises as :meth:`pull`."""
+        ref = parse_reference(reference).pinned()
+        repository = self._host.registry.repository(ref.domain, ref.path, credentials)
+        try:
+            target = await repository.resolve(ref.selector)
+            document = parse_target(await repository.manifest(target), target.media_type)
+        except NotFound as fault:
+            raise NotFound("image", str(ref)) from fault
+        target = replace(target, media_type=document.media_type)
+        if isinstance(document, Index):
+            return target, [entry.platform for entry in document.manifests if entry.platform]
+        # The configuration is no row's yet, so the hold's end would leave its blob: collect it by hand.
+        async with self._host.hold() as hold:
+            fetcher = Fetcher(self._host, self._store, repository, hold, ref.domain)
+            documents = await fetcher.documents(target, None, str(ref))
+        await self._host.collect(hold.digests)
+        return target, [documents.config.platform]
+
     async def login(self, credentials: Credentials) -> str:
-        """Check credentials against their registry; see :class:`sharedrt.model.drivers.Registry`."""
+        """Check credentials; an identity token where the registry gives one. Raises Unauthenticated, Unavailable."""
         return await self._host.registry.login(credentials)
 
     # ------------------------------------------------------------ names
 
     async def tag(self, source: str, target: str) -> Image:
-        """Give an image another name; an image that had it keeps its id for one.
+        """Give an image another name; an image that had that keeps its id for one.
 
         Raises:
             NotFound: ``source``. InvalidArgument: ``target`` is no name, or has a digest.
         """
-        image = self.get(source)
         ref = parse_reference(target)
         # Checks that there is a tag and no digest, in one place.
         name = str(ref.with_tag(ref.tag))
         async with self._host.hold() as hold:
-            for digest in (image.target.digest, image.manifest, image.id):
-                await hold.blob(digest)
-            image = self.get(source)
-            manifest = replace(image.target, digest=image.manifest, media_type="", platform="")
-            documents = await read_documents(reader_of(self._host.content), manifest, None, source)
-            documents = replace(documents, target=image.target)
+            await hold.image(self._library.get(source))
+            record = self._library.record_of(source)
+            id = record.image_id
             return await self._rows.put(
-                documents,
+                await self._rows.documents_of(record),
                 [name],
-                NewEvent("image", "tag", image.id, {"name": ref.familiar, "reference": name}),
-                labels=image.labels,
+                NewEvent("image", "tag", id, {"name": ref.familiar, "reference": name}),
+                labels=record.labels,
             )
 
     async def remove(
@@ -300,14 +345,11 @@ class Images:
         found = [pair for ref in references for pair in self._library.select(ref)]
         return export(self._host, found)
 
-    async def disk_usage(self) -> Usage:
-        """What the unpacked layers of this namespace's images take, each counted once."""
-        layers = await self._store.read(
-            lambda tx: [s for s in tx.snapshots.list() if s.kind is SnapshotKind.COMMITTED]
-        )
-        return Usage(sum(s.size_bytes for s in layers), sum(s.inodes for s in layers))
-
     # ------------------------------------------------------------ upkeep
+
+    async def release(self, digests: Collection[Digest]) -> Removed:
+        """Remove those blobs, which a lease has held until now, that nothing else needs."""
+        return await self._rows.sweep(Roots(set(digests), set()))
 
     async def gc(self, *, grace_s: float = GC_GRACE_S) -> Removed:
         """Remove rows and files that no image, container or lease of this namespace needs."""
