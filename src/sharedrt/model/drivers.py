@@ -15,6 +15,9 @@ from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, Port
 from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, User
 from sharedrt.model.stdio import StdioSession
 
+if TYPE_CHECKING:
+    import socket
+
 # ---------------------------------------------------------------- content
 
 
@@ -580,6 +583,15 @@ class SandboxNamespaces(Protocol):
 
     async def remove(self, directory: Path) -> None:
         """Unpin and remove. Idempotent."""
+        ...
+
+    async def tcp_socket(self, netns: Path, family: int) -> "socket.socket":
+        """A TCP socket of that network namespace, non-blocking and not connected: wherever it is used, it
+        sees that namespace's addresses and routes.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
         ...
 
 
