@@ -15,9 +15,6 @@ from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, Port
 from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, User
 from sharedrt.model.stdio import StdioSession
 
-if TYPE_CHECKING:
-    import socket
-
 # ---------------------------------------------------------------- content
 
 
@@ -585,9 +582,9 @@ class SandboxNamespaces(Protocol):
         """Unpin and remove. Idempotent."""
         ...
 
-    async def tcp_socket(self, netns: Path, family: int) -> "socket.socket":
-        """A TCP socket of that network namespace, non-blocking and not connected: wherever it is used, it
-        sees that namespace's addresses and routes.
+    async def tcp_socket(self, netns: Path, family: int) -> int:
+        """File descriptor of a new TCP socket of that network namespace, the caller's to close: wherever it
+        is used, it sees that namespace's addresses and routes.
 
         Raises:
             Internal: the namespace is gone.

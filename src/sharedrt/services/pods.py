@@ -360,7 +360,8 @@ class PodService:
     async def _socket(self, record: SandboxRecord, family: int) -> socket.socket:
         if record.spec.host_network:
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        return await self._namespaces.tcp_socket(Path(record.netns_path), family)
+        fd = await self._namespaces.tcp_socket(Path(record.netns_path), family)
+        return socket.socket(fileno=fd)
 
     def network_ready(self) -> tuple[bool, str, str]:
         return self._pod_network.ready()
