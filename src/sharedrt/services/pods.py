@@ -8,6 +8,7 @@ the intent's end. Recovery undoes what has an intent left.
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -354,8 +355,9 @@ class PodService:
             except BaseException:
                 sock.close()
                 raise
-        reason = (failure and failure.strerror) or "timed out"
-        raise Unavailable(f"port {port} of sandbox {id}", reason) from failure
+        number = failure.errno if failure is not None else None
+        reason = os.strerror(number) if number else "timed out"
+        raise Unavailable(f"port {port} in the pod", reason.lower()) from failure
 
     async def _socket(self, record: SandboxRecord, family: int) -> socket.socket:
         if record.spec.host_network:
