@@ -16,10 +16,13 @@ import uvloop
 
 from sharedrt import __version__
 from sharedrt.aio.logsetup import set_up_logging
+from sharedrt.aio.looplag import measure_loop_lag
 from sharedrt.aio.notify import notify
+from sharedrt.aio.tasks import TaskOwner
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.content import FileContentStore
+from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
 from sharedrt.drivers.logs import FileLogReader
@@ -81,7 +84,10 @@ async def _serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     started = time.monotonic()
+    owner = TaskOwner("daemon")
+    owner.spawn(measure_loop_lag(), "loop lag")
     async with built(config) as runtime, AsyncExitStack() as doors:
+        doors.push_async_callback(owner.aclose)
         await runtime.start()
         await _open_doors(config, runtime, doors)
         log.info("ready", seconds=round(time.monotonic() - started, 3))
@@ -102,7 +108,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         database = await SqliteDatabase.open(config.database, events_keep=config.store.events_keep)
         stack.push_async_callback(database.aclose)
         cgroups = CgroupManager(config.runtime.cgroup_driver)
-        oci = await OciDriver.open(_oci_settings(config), cgroups)
+        oci = await OciDriver.open(_oci_settings(config, cgroups), cgroups)
         stack.push_async_callback(oci.close)
         snapshotter = OverlaySnapshotter(daemon.state_dir / "snapshots")
         await snapshotter.start()
@@ -150,7 +156,8 @@ async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitS
         door = ContainerdDoor(runtime)
         await doors.enter_async_context(door.listening(config.socket("containerd")))
     if config.admin.enabled:
-        await doors.enter_async_context(AdminDoor(runtime).listening(config.socket("admin")))
+        admin = AdminDoor(runtime, ready=lambda: "", check=lambda: asyncio.to_thread(check_host, config))
+        await doors.enter_async_context(admin.listening(config.socket("admin")))
 
 
 async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExitStack) -> None:
@@ -184,14 +191,17 @@ def _group(name: str) -> int | None:
         return None
 
 
-def _oci_settings(config: Config) -> OciSettings:
+def _oci_settings(config: Config, cgroups: CgroupManager) -> OciSettings:
     runtime = config.runtime
+    parent = runtime.cgroup_parent
+    if cgroups.driver == "systemd":
+        parent = f"{parent.replace('-', '_')}.slice"
     return OciSettings(
         run_dir=config.daemon.run_dir / "oci",
         state_dir=config.daemon.state_dir / "oci",
         handlers=runtime.handlers,
         default_handler=runtime.default_handler or next(iter(runtime.handlers)),
-        cgroup_parent=runtime.cgroup_parent,
+        cgroup_parent=parent,
         conmon=runtime.conmon,
         catatonit=runtime.catatonit,
     )

@@ -174,7 +174,8 @@ class DaemonUnderTest:
 
     async def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the sharedrt CLI against it."""
-        return await self.run(sys.executable, "-m", "sharedrt.cli", *arguments, check=check)
+        program = "import sys; from sharedrt.cli import main; sys.exit(main())"
+        return await self.run(sys.executable, "-c", program, *arguments, check=check)
 
     async def run(
         self, *command: str, stdin: bytes | None = None, check: bool = True, timeout_s: float = 60

@@ -24,8 +24,14 @@ async def run_blocking(
 ) -> T:
     """Call a function on a thread (``None``: of the loop's own pool), and wait for its end even when
     cancelled, since a thread cannot be stopped."""
-    loop = asyncio.get_running_loop()
-    return await _outlast(loop.run_in_executor(executor, lambda: function(*args, **kwargs)))
+
+    def call() -> T:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:  # a future that gets this one never ends
+            raise RuntimeError("StopIteration on a thread") from error
+
+    return await _outlast(asyncio.get_running_loop().run_in_executor(executor, call))
 
 
 async def _outlast(future: "asyncio.Future[T]") -> T:

@@ -35,7 +35,7 @@ class TaskOwner:
         Its unexpected failure is logged with the traceback, and ends nothing else: one container's
         watcher must not take the others' along.
         """
-        task = self._start(coroutine, name)
+        task = self.start(coroutine, name)
         task.add_done_callback(_log_failure)
         return TaskHandle(task)
 
@@ -45,7 +45,7 @@ class TaskOwner:
         For steps that must not stop half way. The caller's cancellation is raised at once; the work
         goes on under this owner, and its failure is then logged.
         """
-        task = self._start(coroutine, name)
+        task = self.start(coroutine, name)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -61,7 +61,8 @@ class TaskOwner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, coroutine: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
+    def start(self, coroutine: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
+        """Start a task whose outcome the caller awaits."""
         if self._closed:
             coroutine.close()
             raise RuntimeError(f"{self._name} is closed")

@@ -135,6 +135,7 @@ class NamespaceServices:
             drivers.oci,
             snapshots,
             wirer,
+            drivers.host,
             self._owner,
             settings.boot_id,
         )

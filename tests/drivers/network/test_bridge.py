@@ -1,5 +1,6 @@
 """Bridges and ports on real interfaces and rules, in network namespaces of their own."""
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 
 from sharedrt.model.faults import FailedPrecondition, InUse
 from sharedrt.model.records import PortMapping
-from tests.drivers.network.conftest import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
+from tests.netlab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 
 pytestmark = pytest.mark.real
 
@@ -319,3 +320,31 @@ async def test_hundred_cycles_leave_nothing(lab: Lab) -> None:
 def state(lab: Lab) -> tuple[set[str], str]:
     links = {link["ifname"] for link in json.loads(lab.sh("host", "ip", "-j", "link"))}
     return links, lab.sh("host", "nft", "list ruleset")
+
+
+async def test_bandwidth(lab: Lab) -> None:
+    bridge = await lab.bridge()
+    config = await lab.container(
+        "a", bridge, "172.31.0.2/24", ingress_bps=8_000_000, egress_bps=16_000_000
+    )
+    await lab.container("b", bridge, "172.31.0.3/24")
+    for source, target, expected_bps in (("b", "a", 8e6), ("a", "b", 16e6)):
+        measured = lab.throughput(source, target, "172.31.0.2" if target == "a" else "172.31.0.3")
+        assert 0.5 * expected_bps < measured < 1.5 * expected_bps
+    await lab.bridges.connect(config)
+    assert lab.sh("a", "tc", "qdisc", "show", "dev", "eth0").count("tbf") == 1
+    await lab.bridges.connect(replace(config, ingress_bps=0, egress_bps=0))
+    assert lab.throughput("b", "a", "172.31.0.2") > 50e6
+
+
+async def test_many_leave_at_once(lab: Lab) -> None:
+    bridge = await lab.bridge()
+    staying = await lab.container("stay", bridge, "172.31.0.2/24")
+    configs = [await lab.container(f"n{n}", bridge, f"172.31.0.{n}/24") for n in range(10, 40)]
+    start = time.perf_counter()
+    await asyncio.gather(*(lab.bridges.disconnect(config) for config in configs))
+    spent = time.perf_counter() - start
+    assert await lab.bridges.endpoints_on_host() == [staying.id]
+    lab.serve("stay", 80)
+    assert lab.ask("host", "172.31.0.2", 80) == "stay 172.31.0.1"
+    assert spent < 30 * 0.02, "one deletion for all"

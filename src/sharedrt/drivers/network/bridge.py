@@ -6,6 +6,7 @@ their table. The host's end of a veth pair is named after the endpoint's id.
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
@@ -14,11 +15,12 @@ from typing import Final
 
 import structlog
 
+from sharedrt.drivers.network.conntrack import UdpFlows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
 from sharedrt.drivers.network.nft import Nftables
 from sharedrt.drivers.network.rtnetlink import Link, Rtnetlink
-from sharedrt.drivers.network.ruleset import bridge_elements, endpoint_elements
+from sharedrt.drivers.network.ruleset import Element, bridge_elements, endpoint_elements
 from sharedrt.drivers.network.table import RuleTable
 from sharedrt.drivers.network.worker import NetworkWorker
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig
@@ -54,6 +56,9 @@ class HostBridges:
         self._foreign = ForeignFirewall(nft, table)
         self._ports = HostPorts()
         self._worker = NetworkWorker(netns)
+        self._flows = UdpFlows(netns)
+        self._doomed: deque[str] = deque()
+        """Veths to be deleted; filled on the loop, emptied on the worker's thread."""
 
     # ------------------------------------------------------------ the contract
 
@@ -64,13 +69,19 @@ class HostBridges:
         await self._worker.run(self._remove_bridge, name)
 
     async def connect(self, config: EndpointConfig) -> None:
-        await self._worker.run(self._connect, config)
+        self._flows.forget(await self._worker.run(self._connect, config))
 
     async def disconnect(self, config: EndpointConfig) -> None:
-        await self._worker.run(self._disconnect, config.id)
+        self._flows.forget(await self._worker.run(self._unpublish, config.id))
+        # Those who wait at the same time share one deletion, which takes the kernel some 30 ms.
+        self._doomed.append(self._veth(config.id))
+        await self._worker.run(self._delete_doomed)
 
     async def endpoints_on_host(self) -> Sequence[str]:
         return await self._worker.run(self._endpoints_on_host)
+
+    async def bridges_on_host(self) -> Sequence[str]:
+        return await self._worker.run(self._bridges_on_host)
 
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         return await self._worker.run(self._ports.free, protocol, address, port)
@@ -87,10 +98,11 @@ class HostBridges:
     async def flush(self) -> None:
         await self._worker.run(self._flush)
 
-    def close(self) -> None:
-        """End the thread and let go of the held ports; what is on the host stays. Blocks for milliseconds."""
-        self._ports.close()
-        self._worker.close()
+    async def aclose(self) -> None:
+        """Let go of the held ports and end the thread; what is on the host stays."""
+        await self._flows.aclose()
+        await self._worker.run(self._ports.close)
+        await self._worker.aclose()
 
     # ------------------------------------------------------------ bridges, on the worker's thread
 
@@ -146,7 +158,8 @@ class HostBridges:
 
     # ------------------------------------------------------------ endpoints, on the worker's thread
 
-    def _connect(self, config: EndpointConfig) -> None:
+    def _connect(self, config: EndpointConfig) -> set[int]:
+        """The UDP ports that have changed hands by it."""
         owner = f"endpoint:{config.id}"
         elements = endpoint_elements(config)
         ipv6 = any(ip_interface(cidr).version == 6 for cidr in config.addresses)
@@ -162,8 +175,10 @@ class HostBridges:
             self._plug(config)
             if any(element.set in ("any4", "one4") for element in elements):
                 _write(_NET / "ipv4/conf" / config.bridge / "route_localnet", "1")
+            before = self._table.elements(owner)
             self._table.replace(owner, elements)
             undo.pop_all()
+        return _udp_ports(before ^ elements)
 
     def _plug(self, config: EndpointConfig) -> None:
         name = self._veth(config.id)
@@ -180,6 +195,7 @@ class HostBridges:
                 ) from error
             stack.callback(os.close, netns)
             link = netlink.link(name)
+            created = link is None
             if link is None:
                 netlink.add_veth(
                     name,
@@ -199,8 +215,11 @@ class HostBridges:
                 for element in self._table.elements(f"bridge:{config.bridge}")
             }
             netlink.set_bridge_port(link.index, hairpin=bool(config.ports), isolated=isolated)
+            # What the host's end sends is what the container receives.
+            if config.ingress_bps or not created:
+                netlink.limit_rate(link.index, config.ingress_bps)
             with self._worker.inside(netns):
-                _set_up_interface(config)
+                _set_up_interface(config, created=created)
 
     def _undo_connect(self, id: str) -> None:
         try:
@@ -210,10 +229,26 @@ class HostBridges:
             log.error("cannot undo a failed connect", endpoint=id, exc_info=error)
 
     def _disconnect(self, id: str) -> None:
-        self._table.replace(f"endpoint:{id}", frozenset())
-        self._ports.release(id)
+        self._unpublish(id)
         with Rtnetlink() as netlink:
             netlink.delete_link(self._veth(id))
+
+    def _unpublish(self, id: str) -> set[int]:
+        elements = self._table.elements(f"endpoint:{id}")
+        self._table.replace(f"endpoint:{id}", frozenset())
+        self._ports.release(id)
+        return _udp_ports(elements)
+
+    def _delete_doomed(self) -> None:
+        names = []
+        while self._doomed:
+            names.append(self._doomed.popleft())
+        try:
+            with Rtnetlink() as netlink:
+                netlink.delete_links(names)
+        except OSError:
+            self._doomed.extend(names)  # of others too: their own turn comes
+            raise
 
     def _veth(self, id: str) -> str:
         digest = hashlib.sha256(id.encode()).hexdigest()
@@ -230,6 +265,12 @@ class HostBridges:
                 if link.alias.startswith(mark)
             }
         return sorted(plugged | set(self._table.owners("endpoint")))
+
+    def _bridges_on_host(self) -> Sequence[str]:
+        mark = self._alias + "bridge"
+        with Rtnetlink() as netlink:
+            made = {link.name for link in netlink.links() if link.alias == mark}
+        return sorted(made | set(self._table.owners("bridge")))
 
     def _host_subnets(self) -> Sequence[str]:
         with Rtnetlink() as netlink:
@@ -254,7 +295,11 @@ class HostBridges:
         self._table.remove()
 
 
-def _set_up_interface(config: EndpointConfig) -> None:
+def _udp_ports(elements: Collection[Element]) -> set[int]:
+    return {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}
+
+
+def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
     """Inside the container's network namespace: addresses, up, default routes. Idempotent."""
     versions = {ip_interface(cidr).version for cidr in config.addresses}
     settings = _NET / "ipv6/conf" / config.interface
@@ -268,6 +313,8 @@ def _set_up_interface(config: EndpointConfig) -> None:
         for cidr in config.addresses:
             netlink.add_address(link.index, cidr)
         netlink.set_link(link.index, up=True)
+        if config.egress_bps or not created:
+            netlink.limit_rate(link.index, config.egress_bps)
         for gateway in config.gateways:
             netlink.set_default_route(link.index, gateway)
 

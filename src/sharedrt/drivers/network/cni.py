@@ -110,10 +110,12 @@ class CniPlugins:
     async def _undo(
         self, network: NetworkConfiguration, request: CniRequest, result: Mapping[str, Any]
     ) -> None:
-        try:
-            await self._delete(network, request, result)
-        except Unavailable as error:
-            log.warning("cannot undo a failed CNI ADD", network=network.name, reason=str(error))
+        previous = result if network.with_previous_on_delete else {}
+        for plugin in reversed(network.plugins):
+            try:
+                await self._run("DEL", network, plugin, request, previous)
+            except Unavailable as error:
+                log.warning("cannot undo a failed CNI ADD", network=network.name, reason=str(error))
 
     async def _run(
         self,
@@ -181,7 +183,7 @@ def _runtime_config(request: CniRequest) -> dict[str, Any]:
             for mapping in request.port_mappings
         ]
     if request.ingress_bps or request.egress_bps:
-        bandwidth = {}
+        bandwidth: dict[str, int] = {}
         for direction, rate in (("ingress", request.ingress_bps), ("egress", request.egress_bps)):
             if rate:
                 bandwidth |= {f"{direction}Rate": rate, f"{direction}Burst": _BURST_BITS}

@@ -125,9 +125,9 @@ def parse_configuration(data: bytes) -> NetworkConfiguration:
 
 def _version(document: Mapping[str, Any]) -> str:
     offered = document.get("cniVersions")
-    known = [v for v in offered if v in VERSIONS] if isinstance(offered, list) else []
+    known = [v for v in VERSIONS if v in offered] if isinstance(offered, list) else []
     if known:
-        return max(known, key=VERSIONS.index)
+        return known[-1]
     version = document.get("cniVersion")
     if version not in VERSIONS:
         raise ConfigurationError(f"cniVersion {version!r} is not one of {', '.join(VERSIONS)}")

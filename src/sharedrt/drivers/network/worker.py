@@ -32,25 +32,27 @@ class NetworkWorker:
         When the caller is cancelled, it still waits for the function's end (milliseconds), so that what
         it does next, undoing for one, cannot overtake it.
         """
-        future = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._at_home, lambda: function(*args, **kwargs)
-        )
+        work = self._pool.submit(self._at_home, lambda: function(*args, **kwargs))
+        future = asyncio.wrap_future(work)
         try:
-            await asyncio.shield(future)
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if not future.cancel():
+            if not work.cancel():
                 await asyncio.wait([future])
                 if not future.cancelled():
                     future.exception()  # retrieved: the cancellation is what the caller hears of
             raise
         except OSError as error:
             raise Internal("network", _words(error)) from error
-        return future.result()
 
-    def close(self) -> None:
-        """Wait for the work under way and end the thread."""
+    async def aclose(self) -> None:
+        """Finish what was asked for and end the thread. Idempotent."""
+        if self._home < 0:
+            return
+        await self.run(lambda: None)  # the queue is worked off
         self._pool.shutdown()
         os.close(self._home)
+        self._home = -1
 
     def _at_home(self, function: Callable[[], T]) -> T:
         # Cheap (1 µs), and a thread that could not find its way back does no harm in a wrong place.

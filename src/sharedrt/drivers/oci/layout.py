@@ -1,10 +1,11 @@
 """Where a container's files are: functions of its key, below the run and state folders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sharedrt.drivers.oci.settings import OciSettings
-from sharedrt.model.ids import ContainerKey
+from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,12 @@ class Layout:
     def runtime_root(self, handler: str, key: ContainerKey) -> Path:
         """The OCI runtime's own state; one a namespace, so that ids of two namespaces never meet."""
         return self.run_dir / "runtimes" / handler / key.namespace
+
+    def keys_on_disk(self) -> Sequence[ContainerKey]:
+        """Every container with a bundle or an exit file. Blocking."""
+        found = {
+            ContainerKey(Namespace(folder.parent.name), ContainerId(folder.name))
+            for root in (self.run_dir / "bundles", self.state_dir / "exits")
+            for folder in root.glob("*/*")
+        }
+        return sorted(found)

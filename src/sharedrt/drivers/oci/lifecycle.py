@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from sharedrt.drivers.oci.bundle import read_pid, remove_bundle, write_bundle
+from sharedrt.drivers.oci.bundle import remove_bundle, write_bundle
 from sharedrt.drivers.oci.conmon import Launch, launch_conmon
 from sharedrt.drivers.oci.context import Context
-from sharedrt.drivers.oci.errors import start_failed
+from sharedrt.drivers.oci.errors import clean, start_failed
 from sharedrt.drivers.oci.handlers import require_program
+from sharedrt.drivers.oci.leftovers import guess_state, kill_makers
 from sharedrt.drivers.oci.procs import PidFd, identify, kill_process
 from sharedrt.drivers.oci.spec import render_config
 from sharedrt.drivers.oci.spec_resources import render_resources
@@ -46,6 +47,9 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
             request, ids, cgroups_path=cgroup.oci_path, facts=context.facts, notes=context.notes, init=init
         )  # fmt: skip
         write_bundle(bundle, exits, config)
+        if request.log_path:
+            # conmon ends at once where the folder is missing; clients other than the kubelet make none.
+            Path(request.log_path).parent.mkdir(parents=True, exist_ok=True)
         return config
 
     state = BundleState(
@@ -156,42 +160,31 @@ async def delete(context: Context, key: ContainerKey) -> None:
     if not bundle.exists() and not exits.exists():
         context.forget(key)
         return
-    state = context.find_state(key)
-    monitor = await asyncio.to_thread(find_conmon, bundle, state)
+    state = context.find_state(key) or await asyncio.to_thread(guess_state, context, key)
+    if state is None or not state.pid:
+        # a crash or a cancellation in the middle of creating: conmon or the runtime may still be at work
+        await asyncio.to_thread(kill_makers, bundle)
     if state is not None:
-        if state.paused:
-            # a frozen process cannot die; one that has died already cannot be thawed, which is as well
-            await context.runtime(state, "resume", key.id)
-        await context.cgroups.kill(state.cgroup)
-        kill_process(state.process)
-        if (Path(state.runtime_root) / key.id).exists():
-            await context.must(state, "delete", "--force", key.id)
-        await context.cgroups.remove(state.cgroup)
-    if monitor is not None:
-        await _let_end(monitor)
+        await _remove_container(context, key, state)
+        await _let_end(state.conmon)
     await asyncio.to_thread(remove_bundle, bundle, exits)
     context.forget(key)
 
 
-def find_conmon(bundle: Path, state: BundleState | None) -> ProcessIdentity | None:
-    """The conmon of a bundle: as noted, by its pid file, or, after a crash before that, by its arguments. Blocking."""
-    if state is not None and state.conmon_pid:
-        return state.conmon
-    pid = read_pid(bundle / "conmon.pid")
-    if pid and _serves(pid, bundle):
-        return identify(pid)
-    for name in os.listdir("/proc"):
-        if name.isdigit() and _serves(int(name), bundle):
-            return identify(int(name))
-    return None
-
-
-def _serves(pid: int, bundle: Path) -> bool:
-    try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return os.fsencode(bundle) in arguments and arguments[0].endswith(b"conmon")
+async def _remove_container(context: Context, key: ContainerKey, state: BundleState) -> None:
+    if state.paused:
+        # a frozen process cannot die; one that has died already cannot be thawed, which is as well
+        await context.runtime(state, "resume", key.id)
+    await context.cgroups.kill(state.cgroup)
+    kill_process(state.process)
+    traces = Path(state.runtime_root) / key.id
+    if traces.exists():
+        finished = await context.runtime(state, "delete", "--force", key.id)
+        if finished.exit_code and state.pid:
+            raise Internal(f"{Path(state.runtime).name} delete", clean(finished.output))
+        # of a half-made container the runtime may know too little to remove it
+        await asyncio.to_thread(shutil.rmtree, traces, ignore_errors=True)
+    await context.cgroups.remove(state.cgroup)
 
 
 async def _let_end(monitor: ProcessIdentity) -> None:

@@ -105,14 +105,18 @@ def kill_process(identity: ProcessIdentity, number: int = signal.SIGKILL) -> boo
 
 
 def kill_group(identity: ProcessIdentity) -> None:
-    """SIGKILL a process that leads a process group, and the group; nothing when it has ended."""
+    """SIGKILL a process and its process group; nothing when the process has ended.
+
+    A process can be in groups of its own session only, and conmon or the runtime began a new one for it; so the
+    group holds nothing but the exec, even where its leader is a runtime's long-gone helper (crun).
+    """
     process = PidFd.open(identity)
     if process is None:
         return
     with process:
         try:
-            if os.getpgid(identity.pid) == identity.pid:
-                os.killpg(identity.pid, signal.SIGKILL)
+            if os.getsid(identity.pid) != os.getsid(0):
+                os.killpg(os.getpgid(identity.pid), signal.SIGKILL)
         except ProcessLookupError:
             return
         process.send_signal(signal.SIGKILL)

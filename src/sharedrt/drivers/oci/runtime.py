@@ -72,6 +72,13 @@ class OciDriver:
     def handlers(self) -> Mapping[str, str]:
         return {name: handler.path for name, handler in self._context.handlers.usable.items()}
 
+    async def leftovers(self) -> Sequence[ContainerKey]:
+        return await asyncio.to_thread(self._context.layout.keys_on_disk)
+
+    async def purge(self) -> None:
+        cgroups = self._context.cgroups
+        await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
+
     @property
     def default_handler(self) -> str:
         """The handler that serves requests which name none."""

@@ -6,9 +6,9 @@ from typing import Any, Final
 from sharedrt.drivers.oci.capabilities import ambient, granted, process_capabilities
 from sharedrt.drivers.oci.host import RLIMITS, HostFacts
 from sharedrt.drivers.oci.notes import Notes
-from sharedrt.model.drivers import BundleRequest, ImageDefaults
+from sharedrt.model.drivers import BundleRequest
 from sharedrt.model.faults import InvalidArgument
-from sharedrt.model.spec import ContainerSpec, Rlimit, Security
+from sharedrt.model.spec import ContainerSpec, ImageDefaults, Rlimit, Security
 
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT_PATH: Final = "/sbin/docker-init"

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,9 +32,18 @@ class GrpcServer:
 
     Faults become statuses, any other exception is logged and answered UNKNOWN without details; messages
     are bounded to 16 MiB both ways; a call's deadline and its client's cancellation cancel its handler.
+
+    Args:
+        listeners: called for each request, inside of the log and the mapping of faults: for metadata.
     """
 
-    def __init__(self, services: Sequence["IServable"], *, describe: Describe) -> None:
+    def __init__(
+        self,
+        services: Sequence["IServable"],
+        *,
+        describe: Describe,
+        listeners: Sequence[Callable[[RecvRequest], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
         self._calls = Calls(describe)
         self._server = Server(
             services,
@@ -45,6 +54,8 @@ class GrpcServer:
             ),
         )
         listen(self._server, RecvRequest, _check_peer)
+        for listener in listeners:
+            listen(self._server, RecvRequest, listener)
         self._calls.attach(self._server)
 
     @asynccontextmanager

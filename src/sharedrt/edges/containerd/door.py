@@ -54,7 +54,7 @@ def _services(runtime: Runtime) -> Sequence["IServable"]:
         NamespacesService(runtime.all_namespaces, published),
         ContainersService(runtime),
         TasksService(runtime),
-        ImagesService(runtime),
+        ImagesService(runtime, published),
         ContentService(runtime),
         SnapshotsService(runtime),
         LeasesService(runtime),

@@ -16,13 +16,13 @@ container exec_create,  /tasks/exec-added,       TaskExecAdded, TaskExecStarted
 exec_start              /tasks/exec-started
 container exec_die      /tasks/exit              TaskExit, whose ``id`` is the exec's
 image pull, load, tag   /images/create           ImageCreate
-...
-image untag, delete     /images/delete           ImageDelete
-content create, delete  /content/create, delete  ContentCreate, ContentDelete
+image untag             /images/delete           ImageDelete
+content delete          /content/delete          ContentDelete
 ======================  =======================  =====================================================
 
-Others (a pod's, a network's, Docker's attach and kill) have no counterpart that every ``ctr`` could decode:
-an event of an unknown type makes it complain once for each.
+Others (a new blob's, a pod's, a network's, Docker's attach and kill) have no counterpart that every ``ctr`` could
+decode: an event of an unknown type makes it complain once for each. Changes of namespaces and of images' labels
+are told by their services (published.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +47,8 @@ _EVENTS_PACKAGE: Final = "containerd.events"
 _IMAGES_PACKAGE: Final = "containerd.services.images.v1"
 _GO_NAMES: Final = {"TaskOom": "TaskOOM", "TaskIo": "TaskIO"}
 
-_IMAGE_MADE: Final = frozenset({"pull", "load", "import", "tag", "create", "build", "register"})
-_IMAGE_GONE: Final = frozenset({"untag", "delete", "remove"})
+_IMAGE_MADE: Final = frozenset({"pull", "load", "import", "tag"})
+_IMAGE_GONE: Final = frozenset({"untag"})
 
 Translation = tuple[str, betterproto.Message]
 
@@ -131,7 +131,9 @@ def _exit(record: EventRecord, process: str) -> events.TaskExit:
 
 
 def _image(record: EventRecord) -> Translation | None:
-    name = record.attributes.get("name", "") or record.actor
+    """The one about the image itself (Docker's ``delete``) follows those of its names, and adds nothing."""
+    if not (name := record.attributes.get("reference", "")):
+        return None
     if record.action in _IMAGE_MADE:
         return "/images/create", images.ImageCreate(name=name)
     if record.action in _IMAGE_GONE:
@@ -140,11 +142,6 @@ def _image(record: EventRecord) -> Translation | None:
 
 
 def _content(record: EventRecord) -> Translation | None:
-    if record.action == "create":
-        size = record.attributes.get("size", "")
-        return "/content/create", events.ContentCreate(
-            digest=record.actor, size=int(size) if size.isdecimal() else 0
-        )
     if record.action == "delete":
         return "/content/delete", events.ContentDelete(digest=record.actor)
     return None

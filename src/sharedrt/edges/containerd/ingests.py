@@ -20,7 +20,14 @@ from grpclib import GRPCError, Status
 
 from sharedrt.edges.containerd.call import calling_lease
 from sharedrt.model.drivers import Ingest
-from sharedrt.model.faults import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from sharedrt.model.faults import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from sharedrt.model.ids import Digest, Namespace, parse_digest
 from sharedrt.pb.codec import from_unix_ns
 from sharedrt.pb.containerd.services.content import v1 as pb
@@ -140,7 +147,11 @@ class Write:
         """Seal the blob, give it to the namespace, and hold it by the call's lease."""
         live = self._live
         expected = parse_digest(live.expected) if live.expected else None
-        digest, size = await self._ingest.commit(expected, live.total or None)
+        try:
+            digest, size = await self._ingest.commit(expected, live.total or None)
+        except DataLoss as fault:
+            # containerd's status for bytes that are not those announced.
+            raise FailedPrecondition("ref", live.ref, str(fault)) from fault
         await self._here.content.grant(digest, size, dict(request.labels))
         if (lease := calling_lease()) is not None:
             await self._here.leases.add_resource(lease, "content", digest)

@@ -9,13 +9,14 @@ from betterproto.lib.google.protobuf import Empty
 from sharedrt.edges.containerd.call import NamespacedCalls, Service
 from sharedrt.edges.containerd.fields import fields_of, select
 from sharedrt.model.faults import InvalidArgument, NotFound
-from sharedrt.model.ids import LeaseId, new_id
+from sharedrt.model.ids import Digest, LeaseId, new_id
 from sharedrt.model.records import LeaseRecord
 from sharedrt.pb.codec import from_unix_ns, to_unix_ns
 from sharedrt.pb.containerd.services.leases import v1 as pb
 
 EXPIRE_LABEL: Final = "containerd.io/gc.expire"
 """RFC 3339 time at which a lease ends by itself."""
+_CONTENT: Final = "content"
 
 
 class LeasesService(NamespacedCalls, Service, pb.LeasesBase):
@@ -32,7 +33,15 @@ class LeasesService(NamespacedCalls, Service, pb.LeasesBase):
         return pb.CreateResponse(lease=_render(await self.here().leases.create(record)))
 
     async def delete(self, delete_request: pb.DeleteRequest) -> Empty:
-        await self.here().leases.delete(LeaseId(delete_request.id))
+        """End a lease; what it alone has held is removed at once.
+
+        Importing and pulling clients hold all that they write by a lease, and end it when the image has its
+        name: what the image does not need (an archive's own index, say) goes then.
+        """
+        here = self.here()
+        record = await self._find(delete_request.id)
+        await here.leases.delete(record.id)
+        await here.images.release({Digest(id) for kind, id in record.resources if kind == _CONTENT})
         return Empty()
 
     async def list(self, list_request: pb.ListRequest) -> pb.ListResponse:
@@ -62,12 +71,16 @@ class LeasesService(NamespacedCalls, Service, pb.LeasesBase):
     async def list_resources(
         self, list_resources_request: pb.ListResourcesRequest
     ) -> pb.ListResourcesResponse:
+        record = await self._find(list_resources_request.id)
+        return pb.ListResourcesResponse(
+            resources=[pb.Resource(type=kind, id=id) for kind, id in record.resources]
+        )
+
+    async def _find(self, id: str) -> LeaseRecord:
         for record in await self.here().leases.list():
-            if record.id == list_resources_request.id:
-                return pb.ListResourcesResponse(
-                    resources=[pb.Resource(type=kind, id=id) for kind, id in record.resources]
-                )
-        raise NotFound("lease", list_resources_request.id)
+            if record.id == id:
+                return record
+        raise NotFound("lease", id)
 
 
 def _expiry(text: str) -> int:

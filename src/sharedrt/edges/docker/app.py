@@ -3,19 +3,18 @@
 Peers, versions, headers and errors are dealt with here, in one place.
 """
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from aiohttp import web
 
 from sharedrt.edges.docker.call import DOOR, Call, DockerSettings, Door, answer
 from sharedrt.edges.docker.gate import ConnectionGate
-from sharedrt.edges.docker.router import Router
+from sharedrt.edges.docker.router import Handler, Router
 from sharedrt.edges.docker.routes import ROUTES
 from sharedrt.edges.docker.versions import split_version
 from sharedrt.edges.docker.words import Refusal, to_http
-from sharedrt.model.faults import Fault, InvalidArgument
+from sharedrt.model.faults import AnyFault, Fault, InvalidArgument
 from sharedrt.services.contracts import HostInfo, NamespacedRuntime
 
 log = structlog.get_logger(__name__)
@@ -72,17 +71,13 @@ async def _answer(request: web.Request, gate: ConnectionGate | None) -> web.Stre
     return await _guarded(handler, Call(request, door, version, params))
 
 
-async def _guarded(
-    handler: Callable[[Call], "web.StreamResponse | object"], call: Call
-) -> web.StreamResponse:
+async def _guarded(handler: Handler, call: Call) -> web.StreamResponse:
     try:
-        response = await handler(call)  # type: ignore[misc]
-        assert isinstance(response, web.StreamResponse)
-        return response
+        return await handler(call)
     except Refusal as refusal:
         return _refuse(refusal.status, refusal.message)
     except Fault as fault:
-        status, message = to_http(fault)  # type: ignore[arg-type]
+        status, message = to_http(cast(AnyFault, fault))
         if status >= 500:
             log.warning("call failed", call=_name(call), status=status, error=message)
         return _refuse(status, message)

@@ -2,17 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
+from sharedrt.aio.groups import task_group
 from sharedrt.edges.docker import versions
-from sharedrt.edges.docker.call import Call, answer, no_content, not_modified
+from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modified
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.image_access import check_platform, find_image
+from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
@@ -22,7 +23,7 @@ from sharedrt.edges.docker.translate_create import (
     check_name,
     translate_create,
 )
-from sharedrt.edges.docker.translate_log import translate_restart
+from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
 from sharedrt.edges.docker.translate_resources import translate_resources
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed
 from sharedrt.model.faults import (
@@ -53,23 +54,25 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         raise bad_request("config cannot be empty in order to create a container")
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
-    host_config = versions.create_host_config(call.version, body.object("HostConfig").raw)
+    host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
     context = CreateContext(
         call.door.host, call.runtime.containers.get, lambda: _bridge_gateway(call)
     )
 
     def translate(chosen: str) -> Translation:
         return translate_create(
-            ContainerId(new_id()), chosen, body, host_config, image.config_json, context
+            ContainerId(new_id()), chosen, body, host_config, image_config(image), context
         )
 
     record, warnings = await _create(call, translate, name)
     return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
 
 
-async def _create(call: Call, translate: Any, name: str) -> tuple[ContainerRecord, tuple[str, ...]]:
+async def _create(
+    call: Call, translate: Callable[[str], Translation], name: str
+) -> tuple[ContainerRecord, tuple[str, ...]]:
     for attempt in range(_NAME_ATTEMPTS):
-        translation: Translation = translate(name or random_name(attempt))
+        translation = translate(name or random_name(attempt))
         await _check_sources(translation.request.spec.mounts)
         try:
             record = await call.finish(call.runtime.containers.create(translation.request))
@@ -122,10 +125,8 @@ async def _set_console_size(call: Call, record: ContainerRecord) -> None:
     size = ContainerView(record).host_config.get("ConsoleSize")
     if not record.spec.tty or not isinstance(size, list) or size in ([], [0, 0]):
         return
-    try:
+    with suppress(FailedPrecondition):  # it has ended already
         await call.runtime.containers.resize(record.id, int(str(size[1])), int(str(size[0])))
-    except FailedPrecondition:
-        pass  # it has ended already
 
 
 async def post_containers_stop(call: Call) -> web.StreamResponse:
@@ -234,25 +235,14 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
         wanted = WaitCondition(condition or "not-running")
     except ValueError as error:
         raise bad_request(f'invalid condition: "{condition}"') from error
-    # Under way before the head is out, so that an end in between is not missed.
-    waiting = call.door.tasks.spawn(
-        call.runtime.containers.wait(record.id, wanted), f"wait {record.id[:12]}"
-    )
-    try:
+    async with task_group() as group:
+        # Under way before the head is out, so that an end in between is not missed.
+        waiting = group.create_task(call.runtime.containers.wait(record.id, wanted))
         await asyncio.sleep(0)
         async with call.stream("application/json") as response:
-            ended = await asyncio.shield(waiting)
-            await response.write(_wait_body(ended))
-            return response
-    finally:
-        waiting.cancel()
-
-
-def _wait_body(record: ContainerRecord) -> bytes:
-    from sharedrt.edges.docker.call import dump
-
-    result: dict[str, Json] = {"StatusCode": record.exit_code}
-    return dump(result) + b"\n"
+            ended = await waiting
+            await response.write(dump({"StatusCode": ended.exit_code}) + b"\n")
+    return response
 
 
 async def post_containers_resize(call: Call) -> web.StreamResponse:
@@ -287,7 +277,7 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     if changed:
         await call.finish(call.runtime.containers.update(record.id, resources))
         host_config.update(_limits_of(changed, host_config))
-    edit = {}
+    restart = RestartPlan(record.restart_policy, record.restart_max_retries)
     if isinstance(policy, dict) and policy.get("Name"):
         restart = translate_restart(Fields(policy))
         if record.auto_remove and restart.policy != "no":
@@ -298,11 +288,15 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
             "Name": restart.policy,
             "MaximumRetryCount": restart.max_retries,
         }
-        edit = {"restart_policy": restart.policy, "restart_max_retries": restart.max_retries}
 
     def apply(old: ContainerRecord) -> ContainerRecord:
         extension = {**ContainerView(old).extension, "HostConfig": host_config}
-        return replace(old, extensions={**old.extensions, EXTENSION: extension}, **edit)
+        return replace(
+            old,
+            extensions={**old.extensions, EXTENSION: extension},
+            restart_policy=restart.policy,
+            restart_max_retries=restart.max_retries,
+        )
 
     await call.finish(call.runtime.containers.change(record.id, apply))
     return answer({"Warnings": None})
@@ -310,7 +304,9 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
 
 def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str, Json]:
     """The update's non-zero figures. ``--memory`` alone keeps the swap that was set."""
-    limits = {name: value for name, value in changed.items() if value not in (0, "", [], None)}
+    limits: dict[str, Json] = {
+        name: value for name, value in changed.items() if value not in (0, "", [], None)
+    }
     if "NanoCpus" in limits:
         limits |= {"CpuQuota": 0, "CpuPeriod": 0}
     elif "CpuQuota" in limits or "CpuPeriod" in limits:

@@ -79,7 +79,7 @@ class Fields:
             raise self._refuse(name, value, "map[string]struct {}")
         return tuple(value)
 
-    def object(self, name: str) -> "Fields":
+    def sub(self, name: str) -> "Fields":
         """A nested object; an empty one when it is absent."""
         value = self._get(name)
         if value is None:

@@ -5,6 +5,7 @@ connection, bytes go to a :class:`HijackedStream` instead, first of all those th
 """
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from sharedrt.wire.docker_hijack import HijackSplitter
 
 READ_BUFFER_BYTES: Final = 256 << 10
 """Reading from a client pauses beyond this much that nobody has taken."""
+
+_HANG_UP_POLL_S: Final = 2.0
 
 _UCRED: Final = struct.Struct("3i")
 
@@ -47,6 +50,7 @@ class ConnectionGate(asyncio.Protocol):
         self._stream: HijackedStream | None = None
         self._transport: asyncio.Transport | None = None
         self._reading_held = False
+        self._eof_while_holding = False
         self.peer: Peer | None = None
         self.admitted = True
 
@@ -78,8 +82,6 @@ class ConnectionGate(asyncio.Protocol):
             self._eof_while_holding = True
             return True
         return self._inner.eof_received()
-
-    _eof_while_holding = False
 
     def pause_writing(self) -> None:
         if self._stream is not None:
@@ -140,7 +142,7 @@ class HijackedStream:
         self._chunks: list[bytes] = []
         self._size = 0
         self._eof = False
-        self._lost = False
+        self._lost_event = asyncio.Event()
         self.reading_paused = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
@@ -171,19 +173,37 @@ class HijackedStream:
             await self._writable.wait()
             self._check()
 
+    async def gone(self) -> None:
+        """Drop what the client sends; returns when it has closed both directions.
+
+        The end of its input alone says nothing: the CLI half-closes at once when it has no input to
+        send. A full close tells itself from a half-close by POLLHUP (unix sockets), else by a failed write.
+        """
+        while await self.read():
+            pass
+        while not self._lost and not self._hung_up():
+            try:
+                async with asyncio.timeout(_HANG_UP_POLL_S):
+                    await self._lost_event.wait()
+            except TimeoutError:
+                continue
+
+    def _hung_up(self) -> bool:
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or (fd := sock.fileno()) < 0:
+            return True
+        poller = select.poll()
+        poller.register(fd, 0)
+        return any(events & (select.POLLHUP | select.POLLERR) for _, events in poller.poll(0))
+
     def write_head(self, head: bytes) -> None:
         """The response's head, before anything else."""
         self._check()
         self._transport.write(head)
 
-    def abort(self) -> None:
-        """Drop the connection with what has not been sent yet."""
-        if not self._lost:
-            self._transport.abort()
-
     @property
-    def lost(self) -> bool:
-        return self._lost
+    def _lost(self) -> bool:
+        return self._lost_event.is_set()
 
     def _check(self) -> None:
         if self._lost or self._transport.is_closing():
@@ -210,7 +230,8 @@ class HijackedStream:
         self._writable.set()
 
     def connection_lost(self) -> None:
-        self._lost = self._eof = True
+        self._eof = True
+        self._lost_event.set()
         self._readable.set()
         self._writable.set()
 

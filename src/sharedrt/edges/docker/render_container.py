@@ -8,8 +8,8 @@ from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.human import human_duration
 from sharedrt.edges.docker.render_network_settings import (
     NetworkNames,
-    render_networks,
     render_network_settings,
+    render_networks,
     render_port_list,
 )
 from sharedrt.model.drivers import Usage

@@ -130,7 +130,7 @@ def render_port_map(
     view: ContainerView, endpoints: Sequence[EndpointRecord]
 ) -> dict[str, list[dict[str, str]] | None]:
     """``Ports`` of inspect: every exposed port, with where it is published."""
-    ports: dict[str, list[dict[str, str]] | None] = {name: None for name in view.exposed_ports}
+    ports: dict[str, list[dict[str, str]] | None] = dict.fromkeys(view.exposed_ports)
     for port, protocol, address, host_port in _published(endpoints):
         key = f"{port}/{protocol}"
         bindings = ports.get(key) or []

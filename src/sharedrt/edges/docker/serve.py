@@ -42,8 +42,7 @@ class DockerServer:
         self, path: Path, *, group: int | None = None, peer_check: PeerCheck | None = None
     ) -> None:
         """Open a unix socket. See :func:`serve`."""
-        sock = bind_unix(path, group=group)
-        inode = path.stat().st_ino
+        sock, inode = bind_unix(path, group=group)
         loop = asyncio.get_running_loop()
         server = self._runner.server
         assert server is not None
@@ -137,8 +136,8 @@ def make_tls(cert: Path, key: Path, ca: Path | None) -> ssl.SSLContext:
     return context
 
 
-def bind_unix(path: Path, *, group: int | None) -> socket.socket:
-    """A listening socket at ``path``; nobody but root can connect before its mode is set.
+def bind_unix(path: Path, *, group: int | None) -> tuple[socket.socket, int]:
+    """A listening socket at ``path``, and the file's inode; nobody but root can connect before its mode is set.
 
     Raises:
         FailedPrecondition: something listens there, or the path is no socket.
@@ -157,13 +156,14 @@ def bind_unix(path: Path, *, group: int | None) -> socket.socket:
             path.chmod(0o660)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
+        inode = path.lstat().st_ino
     except OSError as error:
         sock.close()
         reason = error.strerror or str(error)
         if error.errno == errno.ENOSPC:
             raise ResourceExhausted("disk", f"{path}: {reason}") from error
         raise FailedPrecondition("socket", str(path), reason) from error
-    return sock
+    return sock, inode
 
 
 def _clear_stale(path: Path) -> None:
@@ -179,8 +179,11 @@ def _clear_stale(path: Path) -> None:
             probe.connect(str(path))
         except ConnectionRefusedError:
             log.info("stale socket replaced", path=str(path))
-        except (FileNotFoundError, TimeoutError):
-            pass
+        except FileNotFoundError:
+            return
+        except TimeoutError:
+            # It listens, and is too busy to accept.
+            raise FailedPrecondition("socket", str(path), "a busy daemon listens there") from None
         else:
             raise FailedPrecondition("socket", str(path), "a running daemon listens there")
     path.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ def merge_config(
         Refusal: no command at all, a malformed field, or one that this daemon does not do.
     """
     image = Fields(image_config, "image config")
-    _check_health(body.object("Healthcheck"), image, warnings)
+    _check_health(body.sub("Healthcheck"), image, warnings)
     entrypoint, cmd = merge_command(body.optional_strings("Entrypoint"), body.strings("Cmd"), image)
     if not entrypoint and not cmd:
         raise bad_request("no command specified")
@@ -158,13 +158,13 @@ def _union(*lists: Iterable[str]) -> tuple[str, ...]:
 
 
 def _health(body: Fields, image: Fields) -> Json:
-    own = body.object("Healthcheck").raw
-    return own or image.object("Healthcheck").raw or None
+    own = body.sub("Healthcheck").raw
+    return own or image.sub("Healthcheck").raw or None
 
 
 def _check_health(own: Fields, image: Fields, warnings: list[str]) -> None:
     test = own.strings("Test")
     if test and test != ("NONE",):
         raise not_implemented("Config.Healthcheck")
-    if not test and image.object("Healthcheck").strings("Test") not in ((), ("NONE",)):
+    if not test and image.sub("Healthcheck").strings("Test") not in ((), ("NONE",)):
         warnings.append("The image's HEALTHCHECK is not run by this daemon.")

@@ -96,7 +96,7 @@ def translate_create(
     find = context.find_container
     config = merge_config(body, image_config, warnings)
     mode = security.resolve_mode(network_mode(host), find)
-    plan = plan_network(mode, host, body.object("NetworkingConfig"), config, warnings)
+    plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
     ipc_mode = security.resolve_mode(host.text("IpcMode"), find)
     cgroupns = _cgroupns_mode(host, context.host)
@@ -109,10 +109,10 @@ def translate_create(
         cgroup=security.cgroup_namespace(cgroupns),
         user=security.user_namespace(host.text("UsernsMode")),
     )
-    restart = translate_restart(host.object("RestartPolicy"))
+    restart = translate_restart(host.sub("RestartPolicy"))
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
-    logs = translate_log(host.object("LogConfig"))
+    logs = translate_log(host.sub("LogConfig"))
     spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find, warnings))
     spec = _with_limits(spec, host, context.host)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
@@ -125,8 +125,8 @@ def translate_create(
         "MemorySwap": memory_swap(host) or 0,
         "Runtime": host.text("Runtime") or context.host.default_runtime,
         "LogConfig": {
-            "Type": host.object("LogConfig").text("Type") or "json-file",
-            "Config": dict(host.object("LogConfig").mapping("Config")),
+            "Type": host.sub("LogConfig").text("Type") or "json-file",
+            "Config": dict(host.sub("LogConfig").mapping("Config")),
         },
     }
     request = NewContainer(

@@ -13,7 +13,18 @@ _OTHERS: Final = frozenset(
     {"syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs"}
 )
 _KNOWN_OPTIONS: Final = frozenset(
-    "max-size max-file compress mode max-buffer-size labels labels-regex env env-regex tag".split()
+    [
+        "max-size",
+        "max-file",
+        "compress",
+        "mode",
+        "max-buffer-size",
+        "labels",
+        "labels-regex",
+        "env",
+        "env-regex",
+        "tag",
+    ]
 )
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 _SCALE: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -59,7 +70,7 @@ def parse_size(text: str) -> int:
     if not found:
         raise bad_request(f"invalid size: '{text}'")
     whole, _, fraction = found[1].partition(".")
-    scale = 1000 ** _SCALE[found[2].lower()]
+    scale: int = 1000 ** _SCALE[found[2].lower()]
     size = int(whole) * scale
     return size + (int(fraction) * scale // 10 ** len(fraction) if fraction else 0)
 

@@ -10,8 +10,8 @@ from sharedrt.edges.docker.translate_security import FindContainer
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.spec import Mount, MountKind
 
-_PROPAGATIONS: Final = frozenset("private rprivate shared rshared slave rslave".split())
-_CONSISTENCIES: Final = frozenset("default consistent cached delegated".split())
+_PROPAGATIONS: Final = frozenset(["private", "rprivate", "shared", "rshared", "slave", "rslave"])
+_CONSISTENCIES: Final = frozenset(["default", "consistent", "cached", "delegated"])
 """For file sharing between a Mac and its Linux machine; they mean nothing on Linux."""
 
 
@@ -126,7 +126,7 @@ def _mount(item: Fields) -> Mount:
         ("tmpfs", "TmpfsOptions"),
         ("image", "ImageOptions"),
     ):
-        if kind != other and item.object(name).raw:
+        if kind != other and item.sub(name).raw:
             raise _invalid(kind, f"field {name} must not be specified")
     match kind:
         case "bind":
@@ -134,7 +134,7 @@ def _mount(item: Fields) -> Mount:
         case "tmpfs":
             return _tmpfs_mount(item, target)
         case "volume":
-            options = item.object("VolumeOptions")
+            options = item.sub("VolumeOptions")
             return Mount(
                 MountKind.VOLUME,
                 item.text("Source"),
@@ -149,7 +149,7 @@ def _mount(item: Fields) -> Mount:
                 item.text("Source"),
                 target,
                 readonly=True,
-                sub_path=item.object("ImageOptions").text("Subpath"),
+                sub_path=item.sub("ImageOptions").text("Subpath"),
             )
         case "cluster" | "npipe":
             raise not_implemented(f"a mount of type {kind}")
@@ -158,7 +158,7 @@ def _mount(item: Fields) -> Mount:
 
 
 def _bind_mount(item: Fields, target: str) -> Mount:
-    source, options = item.text("Source"), item.object("BindOptions")
+    source, options = item.text("Source"), item.sub("BindOptions")
     if not source:
         raise _invalid("bind", "field Source must not be empty")
     if not source.startswith("/"):
@@ -185,7 +185,7 @@ def _bind_mount(item: Fields, target: str) -> Mount:
 def _tmpfs_mount(item: Fields, target: str) -> Mount:
     if item.text("Source"):
         raise _invalid("tmpfs", "field Source must not be specified")
-    given = item.object("TmpfsOptions")
+    given = item.sub("TmpfsOptions")
     options = []
     if size := given.integer("SizeBytes"):
         options.append(f"size={size}")

@@ -83,7 +83,7 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         raise not_implemented("EndpointSettings.Links")
     if endpoint.mapping("DriverOpts"):
         raise not_implemented("EndpointSettings.DriverOpts")
-    ipam = endpoint.object("IPAMConfig")
+    ipam = endpoint.sub("IPAMConfig")
     if ipam.strings("LinkLocalIPs"):
         raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
     mac = endpoint.text("MacAddress")
@@ -151,8 +151,7 @@ def translate_ports(host: Fields, config: ContainerConfig) -> tuple[PortMapping,
     for key, bindings in host.lists("PortBindings"):
         port, protocol = parse_port(key)
         bound.add((port, protocol))
-        for binding in bindings or [Fields({})]:
-            mappings.append(_binding(port, protocol, binding))
+        mappings += (_binding(port, protocol, binding) for binding in bindings or [Fields({})])
     if host.boolean("PublishAllPorts"):
         for text in config.exposed_ports:
             port, protocol = parse_port(text)

@@ -193,6 +193,8 @@ def translate_ulimits(host: Fields) -> tuple[Rlimit, ...]:
     return tuple(limits)
 
 
-_RLIMITS: Final = frozenset(
-    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+_RLIMITS_TEXT = (
+    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
+    "sigpending stack"
 )
+_RLIMITS: Final = frozenset(_RLIMITS_TEXT.split())

@@ -60,6 +60,11 @@ def stream_content_type(version: ApiVersion, *, tty: bool) -> str:
     return "application/vnd.docker.raw-stream"
 
 
+def sends_text(version: ApiVersion) -> bool:
+    """1.28: attach over WebSocket sends binary messages; before, text."""
+    return version < (1, 28)
+
+
 def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
     """1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: null lists for no names."""
     if version < (1, 44):
@@ -70,7 +75,8 @@ def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any
 
 
 def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
-    """1.44: VirtualSize is gone. 1.45: Container and ContainerConfig are gone. 1.50: so are the never-set fields of Config."""
+    """1.44: VirtualSize is gone. 1.45: so are Container and ContainerConfig. 1.50: so are those fields of
+    Config that an image never sets."""
     if version < (1, 44):
         image["VirtualSize"] = image["Size"]
     if version < (1, 45):
@@ -93,7 +99,8 @@ def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
 
 
 def container_inspect(version: ApiVersion, container: dict[str, Any]) -> dict[str, Any]:
-    """1.44: MacAddress moved from Config to the endpoints. 1.45: an endpoint's DNSNames are apart from its Aliases. 1.48: ImageManifestDescriptor."""
+    """1.44: MacAddress moved from Config to the endpoints. 1.45: an endpoint's DNSNames are apart from its
+    Aliases. 1.48: ImageManifestDescriptor and GwPriority."""
     networks = container["NetworkSettings"]["Networks"]
     if version < (1, 44):
         container["Config"]["MacAddress"] = container["NetworkSettings"]["MacAddress"]
@@ -161,7 +168,7 @@ def disk_usage(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
 
 
 def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict[str, Any]:
-    """1.40: a private IPC namespace by default, and BindOptions.NonRecursive; 1.41: a private cgroup namespace on cgroup v2; 1.42: a PidsLimit of 0 or less means none."""
+    """1.40: a private IPC namespace by default. 1.41: a private cgroup namespace where cgroups are v2."""
     if version < (1, 40) and not host_config.get("IpcMode"):
         host_config["IpcMode"] = "shareable"
     if version < (1, 41) and not host_config.get("CgroupnsMode"):

@@ -9,13 +9,20 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskHandle, TaskOwner
-from sharedrt.model.drivers import BundleRequest, ExitStatus, OciRuntime, ProcessIdentity
+from sharedrt.model.drivers import (
+    BundleRequest,
+    ExitStatus,
+    HostFiles,
+    OciRuntime,
+    ProcessIdentity,
+)
 from sharedrt.model.faults import (
     AlreadyDone,
     FailedPrecondition,
@@ -71,6 +78,7 @@ class ContainerLife:
         runtime: OciRuntime,
         snapshots: ContainerSnapshots,
         wirer: Wirer,
+        host: HostFiles,
         owner: TaskOwner,
         boot_id: str,
     ) -> None:
@@ -80,6 +88,7 @@ class ContainerLife:
         self._runtime = runtime
         self._snapshots = snapshots
         self._wirer = wirer
+        self._host = host
         self._owner = owner
         self._boot_id = boot_id
         self.locks = KeyedLocks()
@@ -137,6 +146,8 @@ class ContainerLife:
         rootfs = await self._snapshots.mount(record)
         wiring = await self._wirer.wire(record)
         mounts = await resolve_mounts(record.spec.mounts)
+        if record.log_path:
+            await self._host.make_folder(Path(record.log_path).parent)
         identity = await self._runtime.create(
             BundleRequest(
                 key=key,

@@ -180,7 +180,7 @@ class Wirer:
         on_host = record.spec.namespaces.network.mode is NamespaceMode.HOST
         hostname = record.spec.hostname or record.id[:12]
         addresses = [a.split("/")[0] for endpoint in endpoints for a in endpoint.addresses]
-        dns = self._networks.resolv_conf(record.dns, host_network=on_host)
+        dns = self._networks.resolv_conf(record.dns, host_network=on_host, fill_from_host=True)
         names = hostname if not record.spec.domainname else f"{hostname}.{record.spec.domainname}"
         return {
             "hostname": f"{hostname}\n".encode(),

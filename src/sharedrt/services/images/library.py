@@ -40,6 +40,9 @@ class Library:
     def record(self, reference: str) -> ImageRecord | None:
         return self._records.get(reference)
 
+    def records(self) -> Sequence[ImageRecord]:
+        return list(self._records.values())
+
     def records_of(self, id: Digest) -> list[ImageRecord]:
         return [record for record in self._records.values() if record.image_id == id]
 
@@ -95,7 +98,7 @@ class Library:
         image, reference = self.lookup(ref)
         return self._records[reference] if reference else self.records_of(image.id)[0]
 
-    def select(self, ref: str) -> list[tuple[Image, str]]:
+    def select(self, ref: str) -> Sequence[tuple[Image, str]]:
         """As :meth:`lookup`, but a name without a tag stands for all tags of its repository, as in
         ``docker save``. Raises as that does."""
         try:

@@ -60,7 +60,7 @@ class Remover:
         if len(self._library.records_of(record.image_id)) == 1:
             await self._all(self._library.image_of(record), True, ())
         else:
-            await self._rows.drop([reference], _event("untag", record.image_id))
+            await self._rows.drop([reference], _event("untag", record.image_id, reference))
 
     async def _by_reference(
         self, image: Image, reference: str, force: bool, prune: bool, users: Sequence[str]
@@ -84,7 +84,7 @@ class Remover:
         if set(gone) >= set(image.references):
             return await self._all(image, prune, users)
         removed = [RemovedImage(untagged=each) for each in gone]
-        await self._rows.drop(gone, *(_event("untag", image.id) for _ in gone))
+        await self._rows.drop(gone, *(_event("untag", image.id, each) for each in gone))
         return removed
 
     async def _all(self, image: Image, prune: bool, users: Sequence[str]) -> list[RemovedImage]:
@@ -97,7 +97,7 @@ class Remover:
             digests |= {blob.digest for blob in self._library.facts_of(record).layer_blobs}
         gone = [record.reference for record in records]
         removed = [RemovedImage(untagged=name) for name in image.references]
-        events = [_event("untag", image.id) for _ in image.references]
+        events = [_event("untag", image.id, name) for name in image.references]
         if users:
             await self._rows.drop(
                 [name for name in gone if name != image.id],
@@ -140,5 +140,6 @@ def _short(id: Digest) -> str:
     return id.partition(":")[2][:12]
 
 
-def _event(action: str, id: Digest) -> NewEvent:
-    return NewEvent("image", action, id, {"name": id})
+def _event(action: str, id: Digest, reference: str = "") -> NewEvent:
+    known = {"reference": reference} if reference else {}
+    return NewEvent("image", action, id, {"name": id, **known})

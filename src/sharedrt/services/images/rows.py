@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from sharedrt.aio.completion import complete
-from sharedrt.model.faults import Fault
+from sharedrt.model.faults import Fault, NotFound
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import BlobRecord, Descriptor, ImageRecord, SnapshotRecord
 from sharedrt.model.stores import NamespacedStore, Transaction
@@ -78,6 +78,10 @@ class ImageRows:
     ) -> None:
         """Remove references; with ``unnamed`` their image stays, named by its id."""
         await complete(self._drop(references, events, unnamed))
+
+    async def set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        """Replace the labels of one reference. Raises NotFound."""
+        return await complete(self._set_labels(reference, labels))
 
     async def sweep(self, only: Roots | None = None, *, grace_s: float = 0.0) -> Removed:
         """Remove rows that nothing in this namespace needs any more, then files that no namespace does.
@@ -190,6 +194,15 @@ class ImageRows:
                 self._library.put(unnamed, self._library.facts_of(unnamed))
             for reference in references:
                 self._library.drop(reference)
+
+    async def _set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        async with self._lock:
+            if (old := self._library.record(reference)) is None:
+                raise NotFound("image", reference)
+            record = replace(old, labels=dict(labels), updated_ns=time.time_ns())
+            await self._store.write(lambda tx: tx.images.put(record))
+            self._library.put(record, self._library.facts_of(record))
+            return record
 
     async def _sweep(self, only: Roots | None, grace_s: float) -> Removed:
         async with self._lock:

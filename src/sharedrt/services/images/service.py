@@ -1,19 +1,19 @@
 """One namespace's images."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import Credentials, Usage
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
-from sharedrt.model.records import Descriptor
+from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
 from sharedrt.services.images.export import export
 from sharedrt.services.images.fetch import Fetcher
-from sharedrt.services.images.gc import Removed
+from sharedrt.services.images.gc import Removed, Roots
 from sharedrt.services.images.host import ImageHost, layer_directory
 from sharedrt.services.images.image import (
     Image,
@@ -114,6 +114,25 @@ class Images:
             size_bytes=sum(u.size_bytes for u in usages) + sum(blob.size for blob in blobs),
             inodes=sum(usage.inodes for usage in usages) + len(blobs),
         )
+
+    def records(self) -> Sequence[ImageRecord]:
+        """Every reference by itself, with its own target and labels: containerd's idea of an image."""
+        return self._library.records()
+
+    def record(self, reference: str) -> ImageRecord:
+        """Exactly this full reference. Raises NotFound."""
+        if (record := self._library.record(reference)) is None:
+            raise NotFound("image", reference)
+        return record
+
+    def layer_usage(self, key: SnapshotKey) -> Usage:
+        """What an image's layer takes on disk by itself; zeros when it was not measured yet."""
+        found = self._host.usage_of(layer_directory(key))
+        return Usage(found.size_bytes, found.inodes) if found is not None else Usage(0, 0)
+
+    async def set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        """Replace the labels of one reference. Raises NotFound."""
+        return await self._rows.set_labels(reference, labels)
 
     def history(self, ref: str) -> Sequence[HistoryRow]:
         """How the image was made, the newest step first. Raises NotFound."""
@@ -327,6 +346,10 @@ class Images:
         return export(self._host, found)
 
     # ------------------------------------------------------------ upkeep
+
+    async def release(self, digests: Collection[Digest]) -> Removed:
+        """Remove those blobs, which a lease has held until now, that nothing else needs."""
+        return await self._rows.sweep(Roots(set(digests), set()))
 
     async def gc(self, *, grace_s: float = GC_GRACE_S) -> Removed:
         """Remove rows and files that no image, container or lease of this namespace needs."""

@@ -1,0 +1,7 @@
+"""``python -m sharedrt.cli``."""
+
+import sys
+
+from sharedrt.cli import main
+
+sys.exit(main())

@@ -1,0 +1,453 @@
+"""What this host lacks for running containers, and what to do about it.
+
+:func:`read_host_state` looks (blocking: small files and two short commands); :func:`judge` is pure, so that tests
+can show it hosts that they are not on.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sharedrt.config import Config
+from sharedrt.drivers.hostinfo import PACKAGES, find_tool
+from sharedrt.model.findings import Finding, Level
+
+_NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+_WANTED_CONTROLLERS: Final = ("cpu", "cpuset", "io", "memory", "pids")
+_V1_NAMES: Final = {"io": "blkio"}
+_MIN_KERNEL: Final = (5, 3)
+"""pidfd_open."""
+_MIN_FREE_BYTES: Final = 1 << 30
+_NO_UPPER: Final = frozenset({"overlay", "nfs", "nfs4", "vfat", "fuseblk"})
+"""File systems that cannot hold overlayfs's upper folders."""
+_CAPABILITY_BITS: Final = {"CAP_SYS_ADMIN": 21, "CAP_NET_ADMIN": 12, "CAP_SYS_RESOURCE": 24}
+_IPTABLES: Final = {"ip filter FORWARD": "iptables", "ip6 filter FORWARD": "ip6tables"}
+"""Chains that iptables manages, and may be changed by it alone."""
+_IP_FORWARD: Final = "/proc/sys/net/ipv4/ip_forward"
+_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What was seen. ``None`` where a thing could not be read at all."""
+
+    euid: int = 0
+    kernel: str = "6.1.0"
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Tool to path, empty where it is missing."""
+    cni_configured: bool = False
+    cni_plugins: bool = True
+    file_systems: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset(_CAPABILITY_BITS)
+    cgroup_v1: Mapping[str, str] = field(default_factory=dict)
+    """Controller to mount point."""
+    cgroup_v2: str = ""
+    cgroup_v2_controllers: tuple[str, ...] = ()
+    ip_forward: bool = True
+    ip_forward_settable: bool = True
+    nft_problem: str = ""
+    forward_policies: tuple[str, ...] = ()
+    """Of each base chain on the forward hook, other than ours, that drops: ``family table chain``."""
+    nameservers: tuple[str, ...] = ()
+    upstream_nameservers: tuple[str, ...] = ()
+    """Of systemd-resolved's list of real servers."""
+    state_file_system: str = ""
+    state_free_bytes: int | None = None
+    seccomp: bool = True
+
+
+def check_host(config: Config) -> Sequence[Finding]:
+    """All findings for a daemon of this configuration, errors first. Blocks for some milliseconds."""
+    order = list(reversed(Level))
+    return sorted(judge(read_host_state(config), config), key=lambda f: order.index(f.level))
+
+
+def judge(state: HostState, config: Config) -> Iterator[Finding]:
+    """What to think of what was seen."""
+    yield from _privileges(state)
+    yield from _kernel(state)
+    yield from _tools(state)
+    yield from _cgroups(state)
+    yield from _networks(state, config)
+    yield from _names(state)
+    yield from _storage(state, config)
+
+
+def _privileges(state: HostState) -> Iterator[Finding]:
+    if state.euid != 0:
+        yield Finding("user", Level.ERROR, "the daemon needs root", "run it as root")
+    missing = sorted({"CAP_SYS_ADMIN", "CAP_NET_ADMIN"} - state.capabilities)
+    if missing:
+        yield Finding(
+            "capabilities",
+            Level.ERROR,
+            f"the bounding set lacks {', '.join(missing)}",
+            "start the daemon outside of the container or sandbox that took them away",
+        )
+    elif "CAP_SYS_RESOURCE" not in state.capabilities:
+        yield Finding(
+            "capabilities",
+            Level.WARNING,
+            "CAP_SYS_RESOURCE is missing: hard limits cannot be raised, nor OOM scores lowered; "
+            "such requests are clamped",
+            "start the daemon where its bounding set has CAP_SYS_RESOURCE",
+        )
+    else:
+        yield Finding("capabilities", Level.OK, "all there")
+
+
+def _kernel(state: HostState) -> Iterator[Finding]:
+    found = re.match(r"(\d+)\.(\d+)", state.kernel)
+    if found is None or (int(found[1]), int(found[2])) < _MIN_KERNEL:
+        yield Finding(
+            "kernel",
+            Level.ERROR,
+            f"{state.kernel} is older than 5.3 (pidfd)",
+            "boot a newer kernel",
+        )
+    else:
+        yield Finding("kernel", Level.OK, state.kernel)
+    if "overlay" in state.file_systems:
+        yield Finding("overlayfs", Level.OK, "available")
+    else:
+        yield Finding(
+            "overlayfs", Level.ERROR, "the kernel does not offer overlayfs", "modprobe overlay"
+        )
+    if missing := [name for name in _NAMESPACES if name not in state.namespaces]:
+        yield Finding(
+            "namespaces",
+            Level.ERROR,
+            f"the kernel has no {', '.join(missing)} namespaces",
+            "boot a kernel that is built with them",
+        )
+    else:
+        yield Finding("namespaces", Level.OK, ", ".join(_NAMESPACES))
+    if not state.seccomp:
+        yield Finding(
+            "seccomp",
+            Level.WARNING,
+            "the kernel has no seccomp filters: containers run without the default profile",
+            "boot a kernel with CONFIG_SECCOMP_FILTER",
+        )
+
+
+def _tools(state: HostState) -> Iterator[Finding]:
+    def missing(tool: str, level: Level, effect: str) -> Finding:
+        return Finding(
+            tool, level, f"not found: {effect}", f"apt-get install {PACKAGES.get(tool, tool)}"
+        )
+
+    runtimes = [tool for tool in ("crun", "runc") if state.tools.get(tool)]
+    if not runtimes:
+        yield missing("crun", Level.ERROR, "no OCI runtime, so nothing can run")
+    for tool in ("crun", "runc"):
+        if path := state.tools.get(tool):
+            yield Finding(tool, Level.OK, path)
+        elif runtimes:
+            yield missing(tool, Level.WARNING, f"only {runtimes[0]} can be used")
+    for tool, level, effect in (
+        ("conmon", Level.ERROR, "nothing can run"),
+        ("nft", Level.ERROR, "no networks and no published ports"),
+        ("catatonit", Level.WARNING, "no init in containers, no shared PID namespace in pods"),
+    ):
+        path = state.tools.get(tool)
+        yield Finding(tool, Level.OK, path) if path else missing(tool, level, effect)
+    if state.cni_configured and not state.cni_plugins:
+        yield Finding(
+            "CNI plugins",
+            Level.ERROR,
+            "there is a CNI configuration, but no plugins in the configured folders",
+            "apt-get install containernetworking-plugins",
+        )
+
+
+def _cgroups(state: HostState) -> Iterator[Finding]:
+    if not state.cgroup_v1:
+        if not state.cgroup_v2:
+            yield Finding(
+                "cgroups",
+                Level.ERROR,
+                "no cgroup file system is mounted",
+                "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            )
+            return
+        yield from _lacking(state.cgroup_v2_controllers, "v2")
+        return
+    if state.cgroup_v2_controllers:
+        left = state.cgroup_v2_controllers
+        base = os.path.dirname(next(iter(state.cgroup_v1.values())))
+        cures = [
+            f"mkdir -p {base}/{_V1_NAMES.get(name, name)} && "
+            f"mount -t cgroup -o {_V1_NAMES.get(name, name)} cgroup {base}/{_V1_NAMES.get(name, name)}"
+            for name in left
+        ]
+        yield Finding(
+            "cgroups",
+            Level.WARNING,
+            f"hybrid: v1, while the v2 hierarchy still holds {', '.join(left)}; crun refuses to run "
+            "containers here, runc is used instead",
+            "; ".join(cures) + " (or boot with systemd.unified_cgroup_hierarchy=1)",
+        )
+        return
+    yield from _lacking(tuple(state.cgroup_v1), "v1")
+
+
+def _lacking(controllers: Sequence[str], version: str) -> Iterator[Finding]:
+    names = {_V1_NAMES.get(n, n) if version == "v1" else n: n for n in _WANTED_CONTROLLERS}
+    lacking = [name for name in names if name not in controllers]
+    if not lacking:
+        yield Finding("cgroups", Level.OK, version)
+        return
+    memory = " (boot with cgroup_enable=memory)" if "memory" in lacking else ""
+    yield Finding(
+        "cgroups",
+        Level.WARNING,
+        f"{version} without {', '.join(lacking)}: those limits and figures are missing",
+        f"enable the controllers at boot{memory}",
+    )
+
+
+def _networks(state: HostState, config: Config) -> Iterator[Finding]:
+    if state.nft_problem:
+        yield Finding(
+            "nftables", Level.ERROR, state.nft_problem, "modprobe nf_tables; check that nft works"
+        )
+    elif state.tools.get("nft"):
+        yield Finding("nftables", Level.OK, "works")
+    if state.ip_forward:
+        yield Finding("ip_forward", Level.OK, "on")
+    elif state.ip_forward_settable:
+        yield Finding("ip_forward", Level.OK, "off; the daemon turns it on with its first bridge")
+    else:
+        yield Finding(
+            "ip_forward",
+            Level.WARNING,
+            "packets are not forwarded, and the setting is read-only: containers reach the host only",
+            "on the host: sysctl -w net.ipv4.ip_forward=1",
+        )
+    for chain in state.forward_policies:
+        yield _forward_policy(chain, state, config)
+
+
+def _forward_policy(chain: str, state: HostState, config: Config) -> Finding:
+    subject = f"chain {chain}"
+    if tool := _IPTABLES.get(chain):
+        if state.tools.get(tool):
+            return Finding(subject, Level.OK, "drops; the daemon adds rules for its own bridges")
+        cure = f"apt-get install iptables ({tool} manages this chain)"
+    else:
+        bridges = (config.network.bridge, config.network.pod_bridge)
+        rules = [
+            f"nft insert rule {chain} {way} {bridge} accept"
+            for bridge in bridges
+            for way in ("iifname", "oifname")
+        ]
+        cure = "; ".join(rules)
+    detail = "drops forwarded packets, those of containers too"
+    return Finding(subject, Level.WARNING, detail, cure)
+
+
+def _names(state: HostState) -> Iterator[Finding]:
+    reachable = [name for name in state.nameservers if not _is_loopback(name)]
+    if reachable:
+        yield Finding("resolv.conf", Level.OK, ", ".join(reachable))
+    elif state.nameservers and not state.upstream_nameservers:
+        yield Finding(
+            "resolv.conf",
+            Level.WARNING,
+            f"names only a local stub ({', '.join(state.nameservers)}), which containers cannot reach, "
+            "and systemd-resolved's own list of servers is not there",
+            "name a reachable server in /etc/resolv.conf, or give containers --dns",
+        )
+    elif state.nameservers:
+        yield Finding(
+            "resolv.conf",
+            Level.OK,
+            f"a local stub; its servers are {', '.join(state.upstream_nameservers)}",
+        )
+    else:
+        yield Finding(
+            "resolv.conf",
+            Level.WARNING,
+            "names no server: containers resolve no names but each other's",
+            "name a reachable server in /etc/resolv.conf",
+        )
+
+
+def _storage(state: HostState, config: Config) -> Iterator[Finding]:
+    folder = config.daemon.state_dir
+    if state.state_file_system in _NO_UPPER:
+        yield Finding(
+            "state folder",
+            Level.ERROR,
+            f"{folder} is on {state.state_file_system}, which cannot hold writable layers",
+            "set daemon.state_dir to a folder on ext4, xfs, btrfs or tmpfs",
+        )
+    elif state.state_free_bytes is not None and state.state_free_bytes < _MIN_FREE_BYTES:
+        yield Finding(
+            "state folder",
+            Level.WARNING,
+            f"only {state.state_free_bytes >> 20} MiB are free at {folder}",
+            "make room, or set daemon.state_dir to another disk",
+        )
+    else:
+        yield Finding("state folder", Level.OK, f"{folder} on {state.state_file_system}")
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
+
+
+# ---------------------------------------------------------------- looking
+
+
+def read_host_state(config: Config) -> HostState:
+    """Look at this host as a daemon of this configuration would find it."""
+    mounts = _mounts()
+    v1 = {
+        option: mount.point
+        for mount in mounts
+        if mount.kind == "cgroup"
+        for option in mount.options
+        if option not in ("rw", "ro", "none", "xattr") and not option.startswith("name=")
+    }
+    v2 = next((mount.point for mount in mounts if mount.kind == "cgroup2"), "")
+    tools = {
+        "crun": config.runtime.handlers.get("crun", "crun"),
+        "runc": config.runtime.handlers.get("runc", "runc"),
+        "conmon": config.runtime.conmon,
+        "catatonit": config.runtime.catatonit,
+        "nft": "nft",
+        "iptables": "iptables",
+        "ip6tables": "ip6tables",
+    }
+    found = {name: find_tool(path) for name, path in tools.items()}
+    nft_problem, policies = _nftables(found["nft"], config.network.nft_table)
+    state_dir = _existing(config.daemon.state_dir)
+    return HostState(
+        euid=os.geteuid(),
+        kernel=platform.release(),
+        tools=found,
+        cni_configured=any(
+            name.endswith((".conf", ".conflist", ".json"))
+            for name in _names_in(config.cni.conf_dir)
+        ),
+        cni_plugins=any(_names_in(folder) for folder in config.cni.bin_dirs),
+        file_systems=frozenset(_text("/proc/filesystems").split()),
+        namespaces=frozenset(_names_in(Path("/proc/self/ns"))),
+        capabilities=_bounding_set(),
+        cgroup_v1=v1,
+        cgroup_v2=v2,
+        cgroup_v2_controllers=tuple(_text(f"{v2}/cgroup.controllers").split()) if v2 else (),
+        ip_forward=_text(_IP_FORWARD).strip() == "1",
+        ip_forward_settable=os.access(_IP_FORWARD, os.W_OK),
+        nft_problem=nft_problem,
+        forward_policies=policies,
+        nameservers=_nameservers("/etc/resolv.conf"),
+        upstream_nameservers=_nameservers("/run/systemd/resolve/resolv.conf"),
+        state_file_system=_file_system(mounts, state_dir),
+        state_free_bytes=shutil.disk_usage(state_dir).free,
+        seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _MountLine:
+    point: str
+    kind: str
+    options: tuple[str, ...]
+
+
+def _mounts() -> list[_MountLine]:
+    """proc(5), mountinfo: the type and the super block's options stand behind a lone dash."""
+    lines = []
+    for line in _text("/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, rest = right.partition(" ")
+        point = left.split(" ")[4].encode().decode("unicode_escape")
+        lines.append(_MountLine(point, kind, tuple(rest.split(" ")[-1].split(","))))
+    return lines
+
+
+def _file_system(mounts: Sequence[_MountLine], path: Path) -> str:
+    """Of the innermost mount that holds the path; of those on one point, the last."""
+    best = _MountLine("", "unknown", ())
+    for mount in mounts:
+        inside = (
+            mount.point == "/" or path == Path(mount.point) or Path(mount.point) in path.parents
+        )
+        if inside and len(mount.point) >= len(best.point):
+            best = mount
+    return best.kind
+
+
+def _nftables(nft: str, own_table: str) -> tuple[str, tuple[str, ...]]:
+    """Whether nft works, and the foreign chains that drop what is forwarded."""
+    if not nft:
+        return "", ()
+    try:
+        done = subprocess.run(
+            [nft, "list", "chains"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"nft cannot be run: {error}", ()
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return f"nft fails: {lines[0] if lines else f'exit code {done.returncode}'}", ()
+    return "", tuple(dropping_chains(done.stdout, own_table))
+
+
+def dropping_chains(listing: str, own_table: str) -> Iterator[str]:
+    """``family table chain`` of each base chain in ``nft list chains`` that drops on the forward hook."""
+    table = chain = ""
+    for line in listing.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = " ".join(words[1:3])
+        elif words[:1] == ["chain"]:
+            chain = words[1]
+        elif "hook forward" in line and "policy drop" in line and table.split()[-1] != own_table:
+            yield f"{table} {chain}"
+
+
+def _bounding_set() -> frozenset[str]:
+    found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", _text("/proc/self/status"), re.MULTILINE)
+    mask = int(found[1], 16) if found else 0
+    return frozenset(name for name, bit in _CAPABILITY_BITS.items() if mask >> bit & 1)
+
+
+def _nameservers(path: str) -> tuple[str, ...]:
+    words = (line.split() for line in _text(path).splitlines())
+    return tuple(line[1] for line in words if len(line) > 1 and line[0] == "nameserver")
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

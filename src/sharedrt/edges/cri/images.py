@@ -1,0 +1,97 @@
+"""ImageService."""
+
+import json
+import time
+from collections.abc import Sequence
+
+from sharedrt.edges.cri import render_image
+from sharedrt.edges.cri.context import CriContext
+from sharedrt.edges.cri.render_stats import filesystem
+from sharedrt.edges.cri.translate_auth import credentials_of
+from sharedrt.model.faults import InUse, InvalidArgument, NotFound
+from sharedrt.model.ids import Digest
+from sharedrt.pb.runtime import v1 as pb
+from sharedrt.services.images import Image
+
+
+class ImageService(pb.ImageServiceBase):
+    """runtime.v1.ImageService."""
+
+    def __init__(self, context: CriContext) -> None:
+        self.context = context
+        self.images = context.services.images
+
+    async def list_images(self, list_images_request: pb.ListImagesRequest) -> pb.ListImagesResponse:
+        images = self._select(list_images_request.filter)
+        return pb.ListImagesResponse(images=[render_image.image(image) for image in images])
+
+    def _select(self, filter: pb.ImageFilter) -> Sequence[Image]:
+        if not filter.image.image:
+            return self.images.list()
+        try:
+            return [self.images.get(filter.image.image)]
+        except NotFound:
+            return []
+
+    async def image_status(
+        self, image_status_request: pb.ImageStatusRequest
+    ) -> pb.ImageStatusResponse:
+        """An answer without an image when it is not here: that is how a kubelet asks."""
+        request = image_status_request
+        try:
+            image = self.images.get(_named(request.image))
+        except NotFound:
+            return pb.ImageStatusResponse()
+        return pb.ImageStatusResponse(
+            image=render_image.image(image), info=_info(image) if request.verbose else {}
+        )
+
+    async def pull_image(self, pull_image_request: pb.PullImageRequest) -> pb.PullImageResponse:
+        """Equal calls at the same time are one pull. The answer is the image's id."""
+        request = pull_image_request
+        name = _named(request.image)
+        image = await self.images.pull(name, credentials=credentials_of(request.auth, name))
+        return pb.PullImageResponse(image_ref=image.id)
+
+    async def remove_image(
+        self, remove_image_request: pb.RemoveImageRequest
+    ) -> pb.RemoveImageResponse:
+        """All names of the image. Idempotent.
+
+        Raises:
+            InUse: a container was made from it, whether it runs or not.
+        """
+        name = _named(remove_image_request.image)
+        try:
+            image = self.images.get(name)
+        except NotFound:
+            return pb.RemoveImageResponse()
+        if users := self._users(image.id):
+            raise InUse("image", name, users)
+        await self.images.remove_by_id(image.id)
+        return pb.RemoveImageResponse()
+
+    def _users(self, id: Digest) -> tuple[str, ...]:
+        containers = self.context.services.containers.list()
+        return tuple(record.id for record in containers if record.image_id == id)
+
+    async def image_fs_info(
+        self, image_fs_info_request: pb.ImageFsInfoRequest
+    ) -> pb.ImageFsInfoResponse:
+        """Images and writable layers are on one file system."""
+        usage = await self.images.disk_usage()
+        rendered = filesystem(time.time_ns(), self.context.layers_mountpoint, usage)
+        return pb.ImageFsInfoResponse(
+            image_filesystems=[rendered], container_filesystems=[rendered]
+        )
+
+
+def _named(spec: pb.ImageSpec) -> str:
+    if not spec.image:
+        raise InvalidArgument("image.image", "", "must not be empty")
+    return spec.image
+
+
+def _info(image: Image) -> dict[str, str]:
+    value = {"chainID": image.layers[0] if image.layers else "", "imageSpec": image.config.raw}
+    return {"info": json.dumps(value)}

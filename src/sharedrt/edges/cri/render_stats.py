@@ -1,0 +1,107 @@
+"""Stats on the way out. A figure that is not known is left out, so that the kubelet does not take it for 0."""
+
+from sharedrt.edges.cri import render_container
+from sharedrt.model.drivers import CgroupStats, CpuStats, MemoryStats, PressureStats, Usage
+from sharedrt.model.records import ContainerRecord
+from sharedrt.pb.runtime import v1 as pb
+
+_UNLIMITED_BYTES = 1 << 62
+"""cgroup v1 says 'no limit' with a number near 2**63."""
+
+
+def container_stats(
+    record: ContainerRecord,
+    cgroup: CgroupStats | None,
+    *,
+    nano_cores: int | None,
+    writable: Usage | None,
+    mountpoint: str,
+    time_ns: int,
+) -> pb.ContainerStats:
+    """Args:
+    cgroup: ``None`` for a container that does not run: its attributes and layer alone are told.
+    mountpoint: of the file system that holds writable layers.
+    time_ns: when ``writable`` was measured.
+    """
+    stats = pb.ContainerStats(attributes=render_container.attributes(record))
+    if cgroup is not None:
+        stats.cpu = cpu(cgroup.time_ns, cgroup.cpu, cgroup.cpu_pressure, nano_cores)
+        stats.memory = memory(cgroup.time_ns, cgroup.memory, cgroup.memory_pressure)
+        stats.swap = swap(cgroup.time_ns, cgroup.memory)
+        stats.io = io(cgroup.time_ns, cgroup.io_pressure)
+    if writable is not None:
+        stats.writable_layer = filesystem(time_ns, mountpoint, writable)
+    return stats
+
+
+def cpu(
+    time_ns: int, stats: CpuStats, pressure: PressureStats | None, nano_cores: int | None
+) -> pb.CpuUsage:
+    usage = pb.CpuUsage(timestamp=time_ns, usage_core_nano_seconds=_number(stats.total_ns))
+    if nano_cores is not None:
+        usage.usage_nano_cores = _number(nano_cores)
+    if pressure is not None:
+        usage.psi = _psi(pressure)
+    return usage
+
+
+def memory(time_ns: int, stats: MemoryStats, pressure: PressureStats | None) -> pb.MemoryUsage:
+    usage = pb.MemoryUsage(
+        timestamp=time_ns,
+        working_set_bytes=_number(stats.working_set_bytes),
+        usage_bytes=_number(stats.usage_bytes),
+        rss_bytes=_number(stats.rss_bytes),
+        page_faults=_number(stats.page_faults),
+        major_page_faults=_number(stats.major_page_faults),
+    )
+    if 0 < stats.limit_bytes < _UNLIMITED_BYTES:
+        left = max(0, stats.limit_bytes - stats.working_set_bytes)
+        usage.available_bytes = _number(left)
+    if pressure is not None:
+        usage.psi = _psi(pressure)
+    return usage
+
+
+def swap(time_ns: int, stats: MemoryStats) -> pb.SwapUsage:
+    usage = pb.SwapUsage(timestamp=time_ns, swap_usage_bytes=_number(stats.swap_usage_bytes))
+    if 0 < stats.swap_limit_bytes < _UNLIMITED_BYTES:
+        left = max(0, stats.swap_limit_bytes - stats.swap_usage_bytes)
+        usage.swap_available_bytes = _number(left)
+    return usage
+
+
+def io(time_ns: int, pressure: PressureStats | None) -> pb.IoUsage:
+    usage = pb.IoUsage(timestamp=time_ns)
+    if pressure is not None:
+        usage.psi = _psi(pressure)
+    return usage
+
+
+def filesystem(time_ns: int, mountpoint: str, usage: Usage) -> pb.FilesystemUsage:
+    return pb.FilesystemUsage(
+        timestamp=time_ns,
+        fs_id=pb.FilesystemIdentifier(mountpoint=mountpoint),
+        used_bytes=_number(usage.size_bytes),
+        inodes_used=_number(usage.inodes),
+    )
+
+
+def _psi(pressure: PressureStats) -> pb.PsiStats:
+    return pb.PsiStats(
+        some=pb.PsiData(
+            total=pressure.some_total_us,
+            avg10=pressure.some_avg10,
+            avg60=pressure.some_avg60,
+            avg300=pressure.some_avg300,
+        ),
+        full=pb.PsiData(
+            total=pressure.full_total_us,
+            avg10=pressure.full_avg10,
+            avg60=pressure.full_avg60,
+            avg300=pressure.full_avg300,
+        ),
+    )
+
+
+def _number(value: int) -> pb.UInt64Value:
+    return pb.UInt64Value(value=max(0, value))

@@ -1,0 +1,11 @@
+"""RuntimeService: the calls about each noun, put together."""
+
+from sharedrt.edges.cri.containers import ContainerCalls
+from sharedrt.edges.cri.execs import ExecCalls
+from sharedrt.edges.cri.sandboxes import SandboxCalls
+from sharedrt.edges.cri.stats import StatsCalls
+from sharedrt.edges.cri.status import StatusCalls
+
+
+class RuntimeService(StatusCalls, SandboxCalls, ContainerCalls, ExecCalls, StatsCalls):
+    """runtime.v1.RuntimeService. A call that no part answers is UNIMPLEMENTED, by its name."""

@@ -1,0 +1,253 @@
+"""``/containers/{id}``: attach (hijacked and WebSocket) and logs."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from sharedrt.edges.docker import versions
+from sharedrt.edges.docker.call import Call
+from sharedrt.edges.docker.container_view import ContainerView
+from sharedrt.edges.docker.gate import HijackedStream
+from sharedrt.edges.docker.hijack import HijackedResponse, hijack
+from sharedrt.edges.docker.log_encoder import LogEncoder
+from sharedrt.edges.docker.pump import PumpPlan, pump
+from sharedrt.edges.docker.router import Route
+from sharedrt.edges.docker.times import moment
+from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.model.drivers import LogLine, LogQuery
+from sharedrt.model.faults import FailedPrecondition, Fault
+from sharedrt.model.records import ContainerRecord
+from sharedrt.model.stdio import StdioSession
+from sharedrt.wire.docker_detach import parse_detach_keys
+
+log = structlog.get_logger(__name__)
+
+_WS_MESSAGE_BYTES: Final = 1 << 20
+
+
+# ---------------------------------------------------------------- attach
+
+
+def _plan(call: Call, record: ContainerRecord, *, framed: bool) -> PumpPlan:
+    tty = record.spec.tty
+    return PumpPlan(
+        stdin=call.flag("stdin") and record.spec.open_stdin,
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        framed=framed and not tty,
+        close_stdin=record.spec.stdin_once and not tty,
+        detach_keys=parse_keys(call.text("detachKeys")) if tty else b"",
+    )
+
+
+def parse_keys(text: str) -> bytes:
+    try:
+        return parse_detach_keys(text)
+    except ValueError as error:
+        raise bad_request(f"Invalid detach keys ({text}) provided: {error}") from error
+
+
+def _attachable(call: Call) -> ContainerRecord:
+    record = call.container()
+    if record.paused:
+        raise Refusal(
+            409,
+            f"container {call.params['id']} is paused, unpause the container before attach",
+        )
+    if call.runtime.containers.restarting(record.id):
+        raise Refusal(
+            409, f"container {call.params['id']} is restarting, wait until the container is running"
+        )
+    return record
+
+
+async def post_containers_attach(call: Call) -> web.StreamResponse:
+    record = _attachable(call)
+    plan = _plan(call, record, framed=True)
+    # Before the head goes out: the client starts the container once it has the head.
+    session = await _session(call, record)
+    try:
+        content_type = versions.stream_content_type(call.version, tty=record.spec.tty)
+        stream = hijack(call, content_type)
+        with call.door.streaming():
+            await _serve_attach(call, record, stream, session, plan)
+    finally:
+        if session is not None:
+            await session.close()
+    return HijackedResponse()
+
+
+async def _session(call: Call, record: ContainerRecord) -> StdioSession | None:
+    """The live streams; ``None`` when only the log was asked for."""
+    if not call.flag("stream"):
+        return None
+    session = await call.runtime.containers.attach(record.id)
+    await call.runtime.events.publish("container", "attach", record.id, _attributes(record))
+    return session
+
+
+async def _serve_attach(
+    call: Call,
+    record: ContainerRecord,
+    stream: HijackedStream,
+    session: StdioSession | None,
+    plan: PumpPlan,
+) -> None:
+    try:
+        if call.flag("logs"):
+            await _replay(call, record, stream, plan)
+        if session is not None and await pump(stream, session, plan):
+            await call.runtime.events.publish("container", "detach", record.id, _attributes(record))
+    except ConnectionError:
+        log.debug("attached client left", container=record.id)
+    except Fault as fault:
+        # The container's start failed: whoever started it has been told why.
+        log.debug("attach ended", container=record.id, reason=str(fault))
+
+
+async def _replay(
+    call: Call, record: ContainerRecord, stream: HijackedStream, plan: PumpPlan
+) -> None:
+    encoder = LogEncoder(framed=plan.framed)
+    query = LogQuery(stdout=plan.stdout, stderr=plan.stderr)
+    try:
+        async for batch in call.runtime.containers.logs(record.id, query):
+            await stream.write(encoder.encode(batch))
+    except FailedPrecondition:
+        log.debug("no log to replay", container=record.id)
+
+
+def _attributes(record: ContainerRecord) -> dict[str, str]:
+    return {**record.labels, "image": record.image_reference, "name": record.name}
+
+
+class _WebSocketClient:
+    """A WebSocket as a pump's client: one stream each way, no frames of Docker's."""
+
+    def __init__(self, socket: web.WebSocketResponse, *, text: bool) -> None:
+        self._socket = socket
+        self._text = text
+
+    async def read(self) -> bytes:
+        message = await self._socket.receive()
+        if message.type is WSMsgType.TEXT:
+            return str(message.data).encode()
+        return bytes(message.data) if message.type is WSMsgType.BINARY else b""
+
+    async def write(self, data: bytes) -> None:
+        if self._text:
+            await self._socket.send_str(data.decode("utf-8", "replace"))
+        else:
+            await self._socket.send_bytes(data)
+
+    async def gone(self) -> None:
+        """Without input nobody else reads the socket, whose close would go unnoticed."""
+        while await self.read():
+            pass
+
+
+async def get_containers_attach_ws(call: Call) -> web.StreamResponse:
+    record = _attachable(call)
+    plan = _plan(call, record, framed=False)
+    session = await _session(call, record)
+    socket = web.WebSocketResponse(max_msg_size=_WS_MESSAGE_BYTES)
+    try:
+        await socket.prepare(call.request)
+        with call.door.streaming():
+            if session is not None:
+                await _serve_ws(call, record, socket, session, plan)
+    finally:
+        if session is not None:
+            await session.close()
+    await socket.close()
+    return socket
+
+
+async def _serve_ws(
+    call: Call,
+    record: ContainerRecord,
+    socket: web.WebSocketResponse,
+    session: StdioSession,
+    plan: PumpPlan,
+) -> None:
+    client = _WebSocketClient(socket, text=versions.sends_text(call.version))
+    try:
+        if await pump(client, session, plan):
+            await call.runtime.events.publish("container", "detach", record.id, _attributes(record))
+    except ConnectionError:
+        log.debug("attached client left", container=record.id)
+    except Fault as fault:
+        log.debug("attach ended", container=record.id, reason=str(fault))
+
+
+# ---------------------------------------------------------------- logs
+
+
+async def get_containers_logs(call: Call) -> web.StreamResponse:
+    record = call.container()
+    query = _log_query(call)
+    if not record.log_path:
+        raise Refusal(501, "configured logging driver does not support reading")
+    view = ContainerView(record)
+    encoder = LogEncoder(
+        framed=not record.spec.tty,
+        timestamps=call.flag("timestamps"),
+        details=log_details(view) if call.flag("details") else None,
+    )
+    content_type = versions.stream_content_type(call.version, tty=record.spec.tty)
+    batches = call.runtime.containers.logs(record.id, query)
+    async with call.stream(content_type) as response:
+        await _send(batches, encoder, response)
+        return response
+
+
+async def _send(
+    batches: AsyncIterator[Sequence[LogLine]], encoder: LogEncoder, response: web.StreamResponse
+) -> None:
+    async for batch in batches:
+        if data := encoder.encode(batch):
+            await response.write(data)
+
+
+def _log_query(call: Call) -> LogQuery:
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not stdout and not stderr:
+        raise bad_request("Bad parameters: you must choose at least one stream")
+    return LogQuery(
+        follow=call.flag("follow"),
+        since_ns=moment(call.text("since"), "since"),
+        until_ns=moment(call.text("until"), "until"),
+        tail=_tail(call.text("tail", "all")),
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+
+def _tail(text: str) -> int:
+    """A number of lines; anything else is all of them, as at dockerd."""
+    return int(text) if text.isdecimal() else -1
+
+
+def log_details(view: ContainerView) -> str:
+    """``details=1``: the labels and variables that the log options chose, as ``k=v,...``."""
+    driver = view.host_config.get("LogConfig")
+    options = driver.get("Config") if isinstance(driver, dict) else None
+    chosen: dict[str, str] = {}
+    if isinstance(options, dict):
+        env = dict(v.partition("=")[::2] for v in view.record.spec.env)
+        for name in str(options.get("labels") or "").split(","):
+            if name in view.record.labels:
+                chosen[name] = view.record.labels[name]
+        for name in str(options.get("env") or "").split(","):
+            if name in env:
+                chosen[name] = env[name]
+    return ",".join(f"{name}={value}" for name, value in sorted(chosen.items()))
+
+
+ROUTES = (
+    Route("POST", "/containers/{id}/attach", post_containers_attach),
+    Route("GET", "/containers/{id}/attach/ws", get_containers_attach_ws),
+    Route("GET", "/containers/{id}/logs", get_containers_logs),
+)

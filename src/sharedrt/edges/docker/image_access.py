@@ -1,0 +1,139 @@
+"""Looking images up, as other nouns' handlers need them."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+
+from sharedrt.edges.docker.call import Call
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.model.drivers import Credentials
+from sharedrt.model.faults import InvalidArgument, NotFound
+from sharedrt.model.ids import Digest
+from sharedrt.model.records import ContainerRecord
+from sharedrt.services.contracts import NamespacedRuntime
+from sharedrt.services.images import Image
+from sharedrt.wire.reference import parse_name, parse_reference
+
+
+def familiar(reference: str) -> str:
+    """A reference as Docker shows it (``busybox:latest``); what is none stays as it is."""
+    try:
+        return parse_name(reference).familiar
+    except InvalidArgument:
+        return reference
+
+
+def find_image(call: Call, reference: str) -> Image:
+    """By name or id. Raises NotFound with the name as dockerd completes it (``busybox:latest``)."""
+    try:
+        return call.runtime.images.get(reference)
+    except NotFound as fault:
+        raise NotFound("image", _complete(reference)) from fault
+
+
+def _complete(reference: str) -> str:
+    try:
+        return parse_reference(reference).familiar
+    except InvalidArgument:
+        return reference
+
+
+def check_platform(image: Image, platform: str, reference: str) -> None:
+    """Refuse an image of another platform than the one asked for, as if it were not here: the CLI then
+    pulls the right one."""
+    if not platform:
+        return
+    actual = image.config.platform
+    wanted = platform.lower().split("/")
+    have = actual.split("/")
+    if len(wanted) == 1:
+        fits = wanted[0] in have[:2]
+    else:
+        fits = wanted[:2] == have[:2] and (len(wanted) < 3 or wanted[2:3] == (have[2:3] or [""]))
+    if not fits:
+        raise Refusal(
+            404,
+            f"image with reference {_complete(reference)} was found but its platform ({actual}) "
+            f"does not match the specified platform ({platform})",
+        )
+
+
+def image_config(image: Image) -> dict[str, object]:
+    """The ``config`` object of an image's configuration, as it is."""
+    raw = image.config.raw
+    config = raw.get("config") if isinstance(raw, dict) else None
+    return dict(config) if isinstance(config, dict) else {}
+
+
+def image_name_for(runtime: NamespacedRuntime, record: ContainerRecord) -> str:
+    """What ``ps`` shows: the name that the container was made with, while it still names that image."""
+    try:
+        if runtime.images.get(record.image_reference).id == record.image_id:
+            return record.image_reference
+    except NotFound:
+        pass  # untagged since
+    return record.image_id
+
+
+def image_size(runtime: NamespacedRuntime, id: Digest) -> int:
+    """Bytes on disk of an image's layers; 0 when it is gone."""
+    try:
+        return runtime.images.get(id).unpacked_size_bytes
+    except NotFound:
+        return 0
+
+
+def ancestors(runtime: NamespacedRuntime, references: Iterable[str]) -> set[str]:
+    """Ids of the images named, and of those that were built on them."""
+    ids: set[str] = set()
+    for reference in references:
+        try:
+            image = runtime.images.get(reference)
+        except NotFound:
+            continue
+        ids.add(image.id)
+        if image.layers:
+            ids |= {i.id for i in runtime.images.list() if image.layers[0] in i.layers[1:]}
+    return ids
+
+
+def registry_auth(call: Call) -> Credentials | None:
+    """``X-Registry-Auth``: base64url of an AuthConfig; ``None`` when it holds nothing.
+
+    Raises:
+        Refusal: 400 for something else.
+    """
+    header = call.request.headers.get("X-Registry-Auth", "")
+    if not header:
+        return None
+    try:
+        padded = header + "=" * (-len(header) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+        value = json.loads(raw) if raw.strip() else {}
+    except (binascii.Error, ValueError) as error:
+        raise bad_request(f"invalid X-Registry-Auth header: {error}") from error
+    if not isinstance(value, dict):
+        raise bad_request("invalid X-Registry-Auth header: not an object")
+    return credentials_of(Fields(value, "X-Registry-Auth"))
+
+
+def credentials_of(auth: Fields) -> Credentials | None:
+    """An AuthConfig; ``auth`` (base64 of ``user:password``) counts when there is no username."""
+    username, password = auth.text("username"), auth.text("password")
+    if not username and (joined := auth.text("auth")):
+        try:
+            username, _, password = base64.b64decode(joined).decode().partition(":")
+        except (binascii.Error, ValueError) as error:
+            raise bad_request(f"invalid auth configuration: {error}") from error
+    credentials = Credentials(
+        username=username,
+        password=password,
+        identity_token=auth.text("identitytoken"),
+        registry_token=auth.text("registrytoken"),
+        server_address=auth.text("serveraddress"),
+    )
+    if credentials == Credentials(server_address=credentials.server_address):
+        return None
+    return credentials

@@ -1,0 +1,36 @@
+"""All routes of the Engine API, by noun."""
+
+from typing import Final
+
+from sharedrt.edges.docker import (
+    absent,
+    container_lists,
+    container_streams,
+    containers,
+    events,
+    exec,
+    image_lists,
+    image_transfer,
+    networks,
+    stats,
+    system,
+    top,
+    volumes,
+)
+from sharedrt.edges.docker.router import Route
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *system.ROUTES,
+    *events.ROUTES,
+    *containers.ROUTES,
+    *container_lists.ROUTES,
+    *container_streams.ROUTES,
+    *stats.ROUTES,
+    *top.ROUTES,
+    *exec.ROUTES,
+    *absent.ROUTES,
+    *image_lists.ROUTES,
+    *image_transfer.ROUTES,
+    *networks.ROUTES,
+    *volumes.ROUTES,
+)

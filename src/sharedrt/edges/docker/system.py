@@ -1,0 +1,248 @@
+"""``/_ping``, ``/version``, ``/info``, ``/auth``, ``/system/df``."""
+
+import asyncio
+import os
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from sharedrt.edges.docker import versions
+from sharedrt.edges.docker.call import Call, answer
+from sharedrt.edges.docker.container_lists import summaries, views
+from sharedrt.edges.docker.image_access import credentials_of
+from sharedrt.edges.docker.image_lists import image_summaries, layers_size
+from sharedrt.edges.docker.router import Route
+from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER
+from sharedrt.edges.docker.versions import NEWEST, OLDEST
+from sharedrt.edges.docker.words import bad_request
+from sharedrt.wire.docker_time import format_time
+
+_PING_HEADERS: Final = {
+    "Builder-Version": "1",
+    "Swarm": "inactive",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+}
+_DF_TYPES: Final = ("container", "image", "volume", "build-cache")
+_INDEX_SERVER: Final = "https://index.docker.io/v1/"
+
+
+async def ping(call: Call) -> web.StreamResponse:
+    return web.Response(text="OK", headers=_PING_HEADERS)
+
+
+async def ping_head(call: Call) -> web.StreamResponse:
+    headers = {**_PING_HEADERS, "Content-Length": "0"}
+    return web.Response(headers=headers, content_type="text/plain")
+
+
+async def get_version(call: Call) -> web.StreamResponse:
+    host = call.door.host
+    details = {
+        "ApiVersion": str(NEWEST),
+        "Arch": host.architecture,
+        "BuildTime": "",
+        "Experimental": "false",
+        "GitCommit": host.git_commit,
+        "GoVersion": f"none (Python {platform.python_version()})",
+        "KernelVersion": host.kernel,
+        "MinAPIVersion": str(OLDEST),
+        "Os": host.go_os,
+    }
+    components: list[dict[str, Any]] = [
+        {"Name": "Engine", "Version": host.version, "Details": details}
+    ]
+    components += [
+        {"Name": name, "Version": version, "Details": {}} for name, version in host.components
+    ]
+    return answer(
+        {
+            "Platform": {"Name": "sharedrt"},
+            "Components": components,
+            "Version": host.version,
+            "ApiVersion": str(NEWEST),
+            "MinAPIVersion": str(OLDEST),
+            "GitCommit": host.git_commit,
+            "GoVersion": details["GoVersion"],
+            "Os": host.go_os,
+            "Arch": host.architecture,
+            "KernelVersion": host.kernel,
+            "BuildTime": "",
+        }
+    )
+
+
+async def get_info(call: Call) -> web.StreamResponse:
+    return answer(versions.info(call.version, _render_info(call)))
+
+
+def _render_info(call: Call) -> dict[str, Any]:
+    host, settings = call.door.host, call.door.settings
+    statuses = [view.status for view in views(call)]
+    running = statuses.count("running") + statuses.count("restarting")
+    paused = statuses.count("paused")
+    return {
+        "ID": host.instance_id,
+        "Containers": len(statuses),
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(statuses) - running - paused,
+        "Images": len(call.runtime.images.list()),
+        "Driver": host.storage_driver,
+        "DriverStatus": [["driver-type", "overlayfs on the state folder's file system"]],
+        "DockerRootDir": host.state_dir,
+        "SystemStatus": None,
+        "Plugins": {
+            "Volume": ["local"],
+            "Network": ["bridge", "host", "null"],
+            "Authorization": None,
+            "Log": ["json-file", "local", "none"],
+        },
+        **_cgroup_abilities(host.cgroup_version),
+        "IPv4Forwarding": _sysctl("net/ipv4/ip_forward"),
+        "Debug": False,
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "OomKillDisable": host.cgroup_version == 1,
+        "NGoroutines": len(asyncio.all_tasks()),
+        "SystemTime": format_time(time.time_ns()),
+        "LoggingDriver": DEFAULT_DRIVER,
+        "CgroupDriver": host.cgroup_driver,
+        "CgroupVersion": str(host.cgroup_version),
+        "NEventsListener": call.door.event_listeners,
+        "KernelVersion": host.kernel,
+        "OperatingSystem": host.operating_system,
+        "OSVersion": host.os_version,
+        "OSType": host.go_os,
+        "Architecture": host.machine,
+        "IndexServerAddress": _INDEX_SERVER,
+        "RegistryConfig": {
+            "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+            "IndexConfigs": _index_configs(settings.insecure_registries),
+            "Mirrors": None,
+        },
+        "NCPU": host.cpus,
+        "MemTotal": host.memory_bytes,
+        "GenericResources": None,
+        "HttpProxy": os.environ.get("HTTP_PROXY", ""),
+        "HttpsProxy": os.environ.get("HTTPS_PROXY", ""),
+        "NoProxy": os.environ.get("NO_PROXY", ""),
+        "Name": host.hostname,
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": host.version,
+        "Runtimes": {name: {"path": path} for name, path in host.runtimes.items()},
+        "DefaultRuntime": host.default_runtime,
+        "Swarm": {
+            "NodeID": "",
+            "NodeAddr": "",
+            "LocalNodeState": "inactive",
+            "ControlAvailable": False,
+            "Error": "",
+            "RemoteManagers": None,
+        },
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": settings.init_binary,
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": _component(call, "runc")},
+        "InitCommit": {"ID": _component(call, "catatonit")},
+        "SecurityOptions": list(host.security_options),
+        "ProductLicense": "",
+        "DefaultAddressPools": [{"Base": pool, "Size": 24} for pool in settings.address_pools],
+        "FirewallBackend": {"Driver": "nftables"},
+        "DiscoveredDevices": [],
+        "CDISpecDirs": [],
+        "Warnings": [*settings.warnings, *host.problems] or None,
+    }
+
+
+def _cgroup_abilities(version: int) -> dict[str, bool]:
+    """What limits this host's cgroups can hold, by the controllers that are there."""
+    root = Path("/sys/fs/cgroup")
+    if version == 2:
+        controllers = set((root / "cgroup.controllers").read_text().split())
+        cpu, memory = "cpu" in controllers, "memory" in controllers
+        swap = memory
+        kernel = {"cpuset": "cpuset" in controllers, "pids": "pids" in controllers}
+    else:
+        cpu = (root / "cpu/cpu.cfs_quota_us").exists()
+        memory = (root / "memory/memory.limit_in_bytes").exists()
+        swap = (root / "memory/memory.memsw.limit_in_bytes").exists()
+        kernel = {"cpuset": (root / "cpuset").is_dir(), "pids": (root / "pids").is_dir()}
+    return {
+        "MemoryLimit": memory,
+        "SwapLimit": swap,
+        "CpuCfsPeriod": cpu,
+        "CpuCfsQuota": cpu,
+        "CPUShares": cpu,
+        "CPUSet": kernel["cpuset"],
+        "PidsLimit": kernel["pids"],
+    }
+
+
+def _sysctl(name: str) -> bool:
+    try:
+        return Path("/proc/sys", name).read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+def _index_configs(insecure: tuple[str, ...]) -> dict[str, Any]:
+    configs = {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}}
+    for name in insecure:
+        configs[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
+    return configs
+
+
+def _component(call: Call, name: str) -> str:
+    return dict(call.door.host.components).get(name, "")
+
+
+async def post_auth(call: Call) -> web.StreamResponse:
+    body = await call.body()
+    credentials = credentials_of(body)
+    if credentials is None:
+        raise bad_request("no credentials to check")
+    token = await call.runtime.images.login(
+        replace(credentials, server_address=credentials.server_address or _INDEX_SERVER)
+    )
+    return answer({"Status": "Login Succeeded", "IdentityToken": token})
+
+
+async def get_system_df(call: Call) -> web.StreamResponse:
+    types = set(call.texts("type")) or set(_DF_TYPES)
+    if unknown := types - set(_DF_TYPES):
+        raise bad_request(f"unknown object type: {min(unknown)}")
+    rendered: dict[str, Any] = {
+        "LayersSize": 0,
+        "Images": None,
+        "Containers": None,
+        "Volumes": None,
+        "BuildCache": None,
+    }
+    if "image" in types:
+        rendered["LayersSize"] = layers_size(call.runtime.images)
+        rendered["Images"] = await image_summaries(
+            call, call.runtime.images.list(), containers=True, shared=True
+        )
+    if "container" in types:
+        rendered["Containers"] = await summaries(call, views(call), sizes=True)
+    if "volume" in types:
+        rendered["Volumes"] = []
+    if "build-cache" in types:
+        rendered["BuildCache"] = []
+    return answer(versions.disk_usage(call.version, rendered))
+
+
+ROUTES = (
+    Route("GET", "/_ping", ping),
+    Route("HEAD", "/_ping", ping_head),
+    Route("GET", "/version", get_version),
+    Route("GET", "/info", get_info),
+    Route("POST", "/auth", post_auth),
+    Route("GET", "/system/df", get_system_df),
+)

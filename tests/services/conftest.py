@@ -1,0 +1,3 @@
+from tests.netlab import lab
+
+__all__ = ["lab"]
