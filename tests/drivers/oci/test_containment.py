@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from sharedrt.model.drivers import ImageDefaults, ResolvedMount
+from sharedrt.model.drivers import ResolvedMount
 from sharedrt.model.spec import (
     Capabilities,
     Device,
     IdMapping,
+    ImageDefaults,
     Namespaces,
     Resources,
     Seccomp,

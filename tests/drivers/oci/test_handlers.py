@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from sharedrt.drivers.oci.execs import ExecSession
 from sharedrt.drivers.oci.handlers import probe
+from sharedrt.drivers.oci.hub import AttachSession
+from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.drivers.oci.users import RootfsUsers
+from sharedrt.model.drivers import OciRuntime, UserResolver
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument
+from sharedrt.model.stdio import StdioSession
 
 
 def program(folder: Path, name: str, says: str, code: int = 0) -> str:
@@ -60,3 +66,17 @@ async def test_missing_programs_name_their_package(
     monkeypatch.setattr("sharedrt.drivers.oci.handlers._SEARCH", str(tmp_path))
     found = await probe(settings(tmp_path, "crun", crun="crun"), frozenset())
     assert found.refused["crun"].cure == "install the package crun"
+
+
+def test_the_driver_keeps_the_contracts() -> None:
+    """For mypy: a missing or differing method fails the type check."""
+
+    def services_want(
+        runtime: OciRuntime, users: UserResolver, sessions: tuple[StdioSession, StdioSession]
+    ) -> None:
+        del runtime, users, sessions
+
+    def daemon_gives(driver: OciDriver, attached: AttachSession, execed: ExecSession) -> None:
+        services_want(driver, RootfsUsers(), (attached, execed))
+
+    assert callable(daemon_gives)

@@ -16,7 +16,6 @@ from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.state import load_state
-from sharedrt.model.drivers import ImageDefaults
 from sharedrt.model.faults import (
     AlreadyExists,
     DeadlineExceeded,
@@ -29,7 +28,7 @@ from sharedrt.model.faults import (
 from sharedrt.model.ids import ContainerId, ContainerKey, ExecId, Namespace
 from sharedrt.model.records import ExecRecord
 from sharedrt.model.spec import ContainerSpec as Spec
-from sharedrt.model.spec import Resources, Rlimit, Security, User
+from sharedrt.model.spec import ImageDefaults, Resources, Rlimit, Security, User
 from sharedrt.model.stdio import StdioSession, StdStream
 from tests.drivers.oci.conftest import World, left_over_processes, until
 
@@ -566,18 +565,31 @@ async def test_same_id_in_two_namespaces(world: World) -> None:
 
 async def test_what_is_on_disk(world: World) -> None:
     """For removing what no row owns; a second driver sees the same."""
-    assert await world.driver.containers_on_disk() == []
+    assert await world.driver.leftovers() == []
     key, _ = await world.run("sleep", "100")
     driver = await world.another_driver()
-    assert await driver.containers_on_disk() == [key]
+    assert await driver.leftovers() == [key]
     await driver.delete(key)
-    assert await driver.containers_on_disk() == []
+    assert await driver.leftovers() == []
 
 
-async def test_log_folder_must_be_there(world: World) -> None:
-    request = replace(world.request("true"), log_path=str(world.folder / "none" / "x.log"))
-    with pytest.raises(NotFound, match="log folder"):
-        await world.driver.create(request)
+async def test_a_missing_log_folder_is_made(world: World) -> None:
+    request = replace(world.request("echo", "x"), log_path=str(world.folder / "new" / "x.log"))
+    identity = await world.driver.create(request)
+    await world.driver.start(request.key)
+    await world.driver.wait(request.key, identity)
+    assert (world.folder / "new" / "x.log").read_text().endswith(" stdout F x\n")
+
+
+async def test_purge(world: World) -> None:
+    key, identity = await world.run("true")
+    await world.driver.wait(key, identity)
+    await world.driver.delete(key)
+    await world.driver.purge()
+    assert os.listdir(world.settings.run_dir) == os.listdir(world.settings.state_dir) == []
+    assert not world.parent_cgroups()
+    key, identity = await world.run("sh", "-c", "exit 4")  # and it serves on
+    assert (await world.driver.wait(key, identity)).exit_code == 4
 
 
 async def test_exec_ids(world: World) -> None:

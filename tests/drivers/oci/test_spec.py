@@ -14,7 +14,7 @@ from sharedrt.drivers.oci.notes import Notes
 from sharedrt.drivers.oci.seccomp import Machine
 from sharedrt.drivers.oci.spec import render_config
 from sharedrt.drivers.oci.state import BundleState
-from sharedrt.model.drivers import BundleRequest, ImageDefaults, ResolvedMount
+from sharedrt.model.drivers import BundleRequest, ResolvedMount
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument, Unimplemented
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.spec import (
@@ -24,6 +24,7 @@ from sharedrt.model.spec import (
     Device,
     DeviceRule,
     IdMapping,
+    ImageDefaults,
     Namespaces,
     Resources,
     Rlimit,

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from sharedrt.drivers.oci.spec_mounts import check_propagation, render_mounts, rootfs_propagation
-from sharedrt.model.drivers import BundleRequest, ImageDefaults, ResolvedMount
+from sharedrt.model.drivers import BundleRequest, ResolvedMount
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
-from sharedrt.model.spec import ContainerSpec
+from sharedrt.model.spec import ContainerSpec, ImageDefaults
 
 MOUNTINFO = """\
 20 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw

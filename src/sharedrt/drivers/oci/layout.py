@@ -1,5 +1,6 @@
 """Where a container's files are: functions of its key, below the run and state folders."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,6 @@ class Layout:
     def bundle(self, key: ContainerKey) -> Path:
         """config.json, pid files, conmon's attach socket and control fifo."""
         return self.run_dir / "bundles" / key.namespace / key.id
-
-    def containers(self) -> list[ContainerKey]:
-        """Keys of all containers that have a bundle or an exit folder. Blocking."""
-        roots = (self.run_dir / "bundles", self.state_dir / "exits")
-        found = {
-            ContainerKey(Namespace(path.parent.name), ContainerId(path.name))
-            for root in roots
-            for path in root.glob("*/*")
-        }
-        return sorted(found)
 
     def exec_dir(self, key: ContainerKey, exec_id: str) -> Path:
         """The same for one exec. Raises InvalidArgument: an id that is no file name."""
@@ -59,3 +50,12 @@ class Layout:
             for folder in root.glob("*/*")
         }
         return sorted(found)
+
+    def remove(self) -> None:
+        """Remove the folders that all containers share. Blocking."""
+        for folder in (
+            self.run_dir / "bundles",
+            self.run_dir / "runtimes",
+            self.state_dir / "exits",
+        ):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -43,8 +43,6 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
     bundle, exits = context.layout.bundle(key), context.layout.exits(key)
 
     def prepare() -> dict[str, Any]:
-        if request.log_path and not Path(request.log_path).parent.is_dir():
-            raise NotFound("log folder", str(Path(request.log_path).parent))
         user = request.spec.user
         if not user.name and user.uid is None:
             user = replace(user, name=request.image.user)

@@ -78,6 +78,7 @@ class OciDriver:
     async def purge(self) -> None:
         cgroups = self._context.cgroups
         await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
+        await asyncio.to_thread(self._context.layout.remove)
 
     @property
     def default_handler(self) -> str:
@@ -98,10 +99,6 @@ class OciDriver:
                 )
             )
         return found
-
-    async def containers_on_disk(self) -> Sequence[ContainerKey]:
-        """Every container that has a folder here, for deleting those that no row owns."""
-        return await asyncio.to_thread(self._context.layout.containers)
 
     async def create(self, request: BundleRequest) -> ProcessIdentity:
         self._drop_hub(request.key)

@@ -87,16 +87,16 @@ class ArchiveLoader:
     ) -> Sequence[LoadedImage]:
         index = parse_target(await archive.read("index.json"), media_types.OCI_INDEX)
         assert isinstance(index, Index)
-        names: dict[Descriptor, list[str]] = {}
+        targets: dict[Digest, tuple[Descriptor, list[str]]] = {}
         for entry in index.manifests:
-            plain = replace(entry, annotations={})
-            found = names.setdefault(plain, [])
-            found += [name for name in [_name_of(entry)] if name and name not in found]
-        if len(names) > _MAX_IMAGES:
-            raise InvalidArgument("archive", len(names), f"has more than {_MAX_IMAGES} images")
+            _, names = targets.setdefault(entry.digest, (replace(entry, annotations={}), []))
+            if (name := _name_of(entry)) and name not in names:
+                names.append(name)
+        if len(targets) > _MAX_IMAGES:
+            raise InvalidArgument("archive", len(targets), f"has more than {_MAX_IMAGES} images")
         return [
-            await self._load_target(archive, target, listed, saved, tell)
-            for target, listed in names.items()
+            await self._load_target(archive, target, names, saved, tell)
+            for target, names in targets.values()
         ]
 
     async def _load_target(

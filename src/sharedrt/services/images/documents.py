@@ -1,7 +1,7 @@
 """An image's documents, from blobs that are in the content store: index, manifest, configuration."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from sharedrt.model.drivers import ContentStore
@@ -99,20 +99,26 @@ async def read_documents(
         NotFound: kind ``content``, when a document is missing; kind ``platform``.
         InvalidArgument, DataLoss, Unimplemented: malformed.
     """
-    document = parse_target(await read(target.digest, MAX_MANIFEST_BYTES), target.media_type)
+    target, document = await _read_target(read, target)
     manifest = target
     if isinstance(document, Index):
         if platform is None:
             raise InvalidArgument("manifest", target.digest, "is an index")
-        manifest = choose_manifest(document, platform, name)
-        document = parse_target(
-            await read(manifest.digest, MAX_MANIFEST_BYTES), manifest.media_type
-        )
+        manifest, document = await _read_target(read, choose_manifest(document, platform, name))
         if isinstance(document, Index):
             raise InvalidArgument("index", target.digest, "an index inside an index")
     config = parse_config(await read(document.config.digest, MAX_CONFIG_BYTES))
     check_config(document, config, platform if strict else None, name)
     return Documents(target, manifest, document.layers, document.config, config)
+
+
+async def _read_target(read: Reader, descriptor: Descriptor) -> tuple[Descriptor, Manifest | Index]:
+    """The document, and the descriptor with what that tells: the media type, and the size where it was 0."""
+    data = await read(descriptor.digest, MAX_MANIFEST_BYTES)
+    document = parse_target(data, descriptor.media_type)
+    if descriptor.size not in (0, len(data)):
+        raise DataLoss(f"manifest {descriptor.digest}", f"has not {descriptor.size} bytes")
+    return replace(descriptor, media_type=document.media_type, size=len(data)), document
 
 
 def reader_of(content: ContentStore) -> Reader:

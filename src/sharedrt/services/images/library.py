@@ -41,6 +41,7 @@ class Library:
         return self._records.get(reference)
 
     def records(self) -> Sequence[ImageRecord]:
+        """Every reference, oldest first."""
         return list(self._records.values())
 
     def records_of(self, id: Digest) -> list[ImageRecord]:
@@ -93,7 +94,12 @@ class Library:
                 return found[0], ""
         raise NotFound("image", ref)
 
-    def select(self, ref: str) -> Sequence[tuple[Image, str]]:
+    def record_of(self, ref: str) -> ImageRecord:
+        """The record that ``ref`` finds, or the oldest of the image that it finds. Raises as :meth:`get`."""
+        image, reference = self.lookup(ref)
+        return self._records[reference] if reference else self.records_of(image.id)[0]
+
+    def select(self, ref: str) -> list[tuple[Image, str]]:
         """As :meth:`lookup`, but a name without a tag stands for all tags of its repository, as in
         ``docker save``. Raises as that does."""
         try:
