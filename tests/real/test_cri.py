@@ -229,14 +229,13 @@ async def test_host_namespaces(cri: CriClient) -> None:
     assert text.split() == own_namespaces("net", "pid", "ipc", "uts")
 
 
-async def test_pod_shares_network_ipc_and_uts_but_not_pid(cri: CriClient) -> None:
+async def test_containers_share_their_pods_network_ipc_and_uts(cri: CriClient) -> None:
     async with pod(cri, "shares") as (id, config):
-        script = ["sh", "-c", "for n in net ipc uts pid; do readlink /proc/self/ns/$n; done"]
+        script = ["sh", "-c", "for n in net ipc uts; do readlink /proc/self/ns/$n; done"]
         first = (await output(cri, id, config, script)).split()
         second = (await output(cri, id, config, script)).split()
-    assert first[:3] == second[:3]
-    assert first[3] != second[3]
-    assert not set(own_namespaces("net", "ipc", "uts", "pid")) & set(first)
+    assert first == second
+    assert not set(own_namespaces("net", "ipc", "uts")) & set(first)
 
 
 async def test_shared_pid_namespace_and_debug_target(cri: CriClient) -> None:

@@ -205,6 +205,10 @@ class Containers(Protocol):
 
     async def reopen_log(self, id: ContainerId) -> None: ...
 
+    def files_folder(self, id: ContainerId) -> str:
+        """Host folder of its generated ``resolv.conf``, ``hosts`` and ``hostname`` while it runs."""
+        ...
+
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         """Its places on networks while it runs."""
         ...

@@ -76,6 +76,15 @@ async def test_bigger_than_a_block(reader: FileLogReader, path: Path) -> None:
     assert numbers(await read(reader, path, LogQuery())) == list(range(count))
 
 
+@pytest.mark.parametrize("since", [0, 1, 9_999, 10_000, 33_333, 59_999, 60_000, 99_999])
+async def test_since_in_a_long_log(reader: FileLogReader, path: Path, since: int) -> None:
+    count = 60_000
+    write(path, *range(count))
+    assert path.stat().st_size > 8 * BLOCK
+    found = numbers(await read(reader, path, LogQuery(since_ns=since * SECOND)))
+    assert found == list(range(since, count))
+
+
 @pytest.mark.parametrize("tail", [0, 1, 2, 1999, 2000, 2001, 100_000])
 async def test_tail(reader: FileLogReader, path: Path, tail: int) -> None:
     write(path, *range(2000))

@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from sharedrt.model.drivers import LogLine
+from sharedrt.model.faults import Internal
 from sharedrt.model.ids import EndpointId, NetworkId
 from sharedrt.model.records import ContainerState, EndpointRecord, PortMapping
 from sharedrt.services.contracts import WaitCondition
@@ -289,6 +292,34 @@ async def test_logs_that_are_not_kept(door: DoorUnderTest) -> None:
     status, value, _ = await door.call("GET", f"/containers/{id}/logs?stdout=1")
     assert status == 501
     assert value["message"] == "configured logging driver does not support reading"
+
+
+async def test_a_log_that_cannot_be_read_to_its_end(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await door.create()
+
+    async def broken(*_: Any) -> AsyncIterator[list[LogLine]]:
+        yield LINES[0]
+        raise Internal("log", "torn")
+
+    monkeypatch.setattr(door.runtime.containers, "logs", broken)
+    frames = await logs(door, f"/containers/{id}/logs?stdout=1")
+    assert frames[-1] == StreamFrame(3, b"Error grabbing logs: log: torn\n")
+
+
+async def test_a_bug_inside_a_stream_breaks_the_connection(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await door.create()
+
+    async def broken(*_: Any) -> AsyncIterator[list[LogLine]]:
+        yield LINES[0]
+        raise KeyError("bug")
+
+    monkeypatch.setattr(door.runtime.containers, "logs", broken)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await logs(door, f"/containers/{id}/logs?stdout=1")
 
 
 async def test_following_ends_with_the_client(door: DoorUnderTest) -> None:

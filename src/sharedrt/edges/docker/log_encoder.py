@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sharedrt.model.drivers import LogLine
-from sharedrt.wire.docker_stream import encode_frames
+from sharedrt.wire.docker_stream import SYSTEM_ERROR, encode_frame, encode_frames
 from sharedrt.wire.docker_time import LogClock
 
 
@@ -33,6 +33,11 @@ class LogEncoder:
         if self._framed:
             return encode_frames(lines)
         return b"".join(data for _, data in lines)
+
+    def error(self, text: str) -> bytes:
+        """An error of the engine, which the stream has a number for."""
+        data = text.encode()
+        return encode_frame(SYSTEM_ERROR, data) if self._framed else data
 
     def _prefixed(self, batch: Sequence[LogLine]) -> Iterator[tuple[int, bytes]]:
         for line in batch:
