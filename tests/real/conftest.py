@@ -19,7 +19,7 @@ _MAKE_IMAGE = Path(__file__).parents[2] / "deploy" / "make_image.py"
 def busybox_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image that deploy/up imports, as a ``docker save`` archive."""
     path = tmp_path_factory.mktemp("images") / "busybox.tar"
-    command = [sys.executable, _MAKE_IMAGE, path, "docker.io/library/busybox:latest"]
+    command = [sys.executable, str(_MAKE_IMAGE), str(path), "docker.io/library/busybox:latest"]
     subprocess.run(command, check=True)
     return path
 

@@ -211,9 +211,7 @@ class Endpoint:
         connect_s = self.host.dial_timeout_s
         if self.host.http_fallback and url.scheme == "https":
             connect_s = min(connect_s, _PROBE_TIMEOUT_S)
-        return aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_s, sock_read=self.stall_timeout_s
-        )
+        return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=self.stall_timeout_s)
 
     def _knows_no_tls(self, error: Exception) -> bool:
         """Whether the host, tried over HTTPS, may be spoken to without, and seems not to know TLS."""

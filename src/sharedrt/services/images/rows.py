@@ -36,7 +36,8 @@ class ImageRows:
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        """Fill the working set. An image whose documents are damaged is logged and left out; a pull mends it."""
+        """Fill the working set. An image whose documents are damaged is logged and left out: a pull mends it, a removal
+        removes it."""
 
         def read(
             tx: Transaction,
@@ -56,6 +57,7 @@ class ImageRows:
                 documents = await self.documents_of(record)
             except Fault as fault:
                 log.error("image cannot be read", image=record.reference, reason=str(fault))
+                self._library.damaged[record.reference] = record
                 continue
             self._library.put(record, self._image(documents))
 
@@ -214,6 +216,8 @@ class ImageRows:
     def _roots(self) -> Roots:
         """What the images of the working set need."""
         roots = Roots(set(), set())
+        for record in self._library.damaged.values():
+            roots.digests |= {record.image_id, record.target.digest, record.manifest}
         for image in self._library.images():
             roots.snapshots |= set(image.layers)
             for record in self._library.records_of(image.id):
