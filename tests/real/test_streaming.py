@@ -31,6 +31,7 @@ async def running(
 
 
 SLEEP = ["sleep", "600"]
+UNTIL_43_ROWS = "until stty size 2>/dev/null | grep -q ^43; do sleep 0.01; done"
 
 
 async def exec_url(cri: CriClient, container: str, *command: str, **streams: bool) -> str:
@@ -79,7 +80,7 @@ async def test_success_and_older_protocols(cri: CriClient) -> None:
 
 async def test_terminal_over_spdy(cri: CriClient) -> None:
     async with running(cri, "tty", SLEEP) as (_, container):
-        script = "test -t 0 && echo terminal; while [ $(stty size | cut -d' ' -f1) != 43 ]; do :; done; stty size"
+        script = f"test -t 0 && echo terminal; {UNTIL_43_ROWS}; stty size"
         url = await exec_url(cri, container, "sh", "-c", script, stdin=True, tty=True)
         async with spdy(url) as client:
             streams = await open_streams(client, "stdin", "stdout", "resize")
@@ -259,9 +260,7 @@ async def received(connection: aiohttp.ClientWebSocketResponse) -> dict[int, byt
 
 async def test_terminal_over_websocket_v4(cri: CriClient) -> None:
     async with running(cri, "wstty", SLEEP) as (_, container):
-        script = (
-            "while [ $(stty size | cut -d' ' -f1) != 43 ]; do :; done; stty size; read x; echo $x"
-        )
+        script = f"{UNTIL_43_ROWS}; stty size; read x; echo $x"
         url = await exec_url(cri, container, "sh", "-c", script, stdin=True, tty=True)
         async with websocket(url, "v4.channel.k8s.io") as connection:
             await connection.send_bytes(b'\x04{"Width":132,"Height":43}')
