@@ -45,7 +45,6 @@ class Library:
         return self._records.get(reference)
 
     def records(self) -> Sequence[ImageRecord]:
-        """Every reference, oldest first."""
         return list(self._records.values())
 
     def records_of(self, id: Digest) -> list[ImageRecord]:
