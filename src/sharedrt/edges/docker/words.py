@@ -55,6 +55,8 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
             return 409, _already_exists(fault)
         case AlreadyDone(kind=kind, name=name, state=state):
             return 409, f"{kind.capitalize()} {name} is already {state}"
+        case InUse(kind="port", name=name):
+            return 500, f"Bind for {name} failed: port is already allocated"
         case InUse(reason=reason):
             return 409, reason or str(fault)
         case FailedPrecondition(kind="container", name=name, reason=reason):
@@ -114,8 +116,6 @@ def _already_exists(fault: AlreadyExists) -> str:
             )
         case "network":
             return f"network with name {fault.name} already exists"
-        case "host port":
-            return f"Bind for {fault.name} failed: port is already allocated"
         case _:
             return str(fault)
 
