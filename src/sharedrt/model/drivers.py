@@ -582,6 +582,15 @@ class SandboxNamespaces(Protocol):
         """Unpin and remove. Idempotent."""
         ...
 
+    async def tcp_socket(self, netns: Path, family: int) -> int:
+        """File descriptor of a new TCP socket of that network namespace, the caller's to close: wherever it
+        is used, it sees that namespace's addresses and routes.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CniResult:

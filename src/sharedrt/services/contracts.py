@@ -42,6 +42,8 @@ from sharedrt.model.spec import ContainerSpec, Resources
 from sharedrt.model.stdio import StdioSession
 
 if TYPE_CHECKING:
+    import socket
+
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
 
@@ -315,6 +317,14 @@ class Pods(Protocol):
     def list(self) -> Sequence[SandboxRecord]: ...
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
+
+    async def connect(self, id: SandboxId, port: int) -> "socket.socket":
+        """A TCP connection to the pod's own loopback address, IPv4 first, as a non-blocking socket.
+
+        Raises:
+            NotFound. FailedPrecondition: the pod is not ready. Unavailable: nothing listens there.
+        """
+        ...
 
     def network_ready(self) -> tuple[bool, str, str]:
         """(ready, reason, message) as CRI's NetworkReady condition wants them."""
