@@ -42,7 +42,7 @@ from sharedrt.model.faults import (
         (
             FailedPrecondition("container", "x", "is not running"),
             409,
-            "container x: is not running",
+            "container x is not running",
         ),
         (InvalidArgument("signal", "X", "unknown"), 400, "invalid signal 'X': unknown"),
         (Unimplemented("swarm"), 501, "swarm is not supported"),

@@ -60,7 +60,8 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
         case InUse(reason=reason):
             return 409, reason or str(fault)
         case FailedPrecondition(kind="container", name=name, reason=reason):
-            return 409, f"container {name}: {reason}" if name not in reason else reason
+            joint = " " if reason.startswith("is ") else ": "
+            return 409, reason if name and name in reason else f"container {name}{joint}{reason}"
         case FailedPrecondition():
             return 409, str(fault)
         case InvalidArgument():
