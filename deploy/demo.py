@@ -1,6 +1,6 @@
 """The main job, shown: a pod over CRI and a container over Docker's API at once, from one daemon.
 
-``demo.py CRI_SOCKET DOCKER_SOCKET``. What a former run left is removed first, so it can be run again.
+``demo.py CRI_SOCKET DOCKER_SOCKET POD_LOGS``. What a former run left is removed first, so it can be run again.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ IMAGE = "docker.io/library/busybox:latest"
 NAME = "demo"
 
 
-async def run_pod(runtime: RuntimeServiceStub) -> None:
+async def run_pod(runtime: RuntimeServiceStub, log_directory: str) -> None:
     for pod in (await runtime.list_pod_sandbox(ListPodSandboxRequest())).items:
         if pod.metadata.name == NAME:
             await runtime.remove_pod_sandbox(RemovePodSandboxRequest(pod_sandbox_id=pod.id))
     sandbox = PodSandboxConfig(
         metadata=PodSandboxMetadata(name=NAME, uid="demo-uid", namespace="default", attempt=0),
         hostname=NAME,
-        log_directory="/var/log/pods/default_demo_demo-uid",
+        log_directory=log_directory,
         linux=LinuxPodSandboxConfig(),
     )
     pod_id = (await runtime.run_pod_sandbox(RunPodSandboxRequest(config=sandbox))).pod_sandbox_id
@@ -59,7 +59,8 @@ async def run_pod(runtime: RuntimeServiceStub) -> None:
 
 async def run_container(docker: aiohttp.ClientSession) -> None:
     await docker.delete(f"http://docker/v1.51/containers/{NAME}", params={"force": "1"})
-    body = {"Image": "busybox", "Cmd": ["sleep", "3600"]}
+    # With an init the process ends at SIGTERM, so that deploy/down need not wait for the kill.
+    body = {"Image": "busybox", "Cmd": ["sleep", "3600"], "HostConfig": {"Init": True}}
     async with docker.post(
         "http://docker/v1.51/containers/create", params={"name": NAME}, json=body
     ) as response:
@@ -77,12 +78,12 @@ async def docker_list(docker: aiohttp.ClientSession, what: str) -> list[dict[str
         return listed
 
 
-async def main(cri_socket: str, docker_socket: str) -> None:
+async def main(cri_socket: str, docker_socket: str, log_directory: str) -> None:
     channel = Channel(path=cri_socket)
     connector = aiohttp.UnixConnector(docker_socket)
     async with channel, aiohttp.ClientSession(connector=connector) as docker:
         runtime, images = RuntimeServiceStub(channel), ImageServiceStub(channel)
-        await run_pod(runtime)
+        await run_pod(runtime, log_directory)
         await run_container(docker)
         cri_seen = (await runtime.list_containers(ListContainersRequest())).containers
         cri_images = (await images.list_images(ListImagesRequest())).images
@@ -102,4 +103,4 @@ async def main(cri_socket: str, docker_socket: str) -> None:
             raise SystemExit(f"the namespaces are not apart: {shared or 'a listing is empty'}")
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2]))
+asyncio.run(main(*sys.argv[1:4]))

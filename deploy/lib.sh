@@ -25,7 +25,7 @@ pid_file() { printf '%s/sharedrtd.pid' "$(setting daemon.run_dir)"; }
 daemon_pid() {
   local pid
   pid=$(cat "$(pid_file)" 2>/dev/null) || return 1
-  [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q sharedrt || return 1
+  [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q sharedrtd || return 1
   printf '%s' "$pid"
 }
 

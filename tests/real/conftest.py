@@ -1,5 +1,6 @@
 """Fixtures over a real daemon. A module shares one; the leak check comes after its purge."""
 
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,16 +12,15 @@ from tests.real.clients import CriClient, DockerClient, cri_client, docker_clien
 from tests.real.daemon import DaemonUnderTest
 from tests.real.leaks import look
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "deploy"))
+_MAKE_IMAGE = Path(__file__).parents[2] / "deploy" / "make_image.py"
 
 
 @pytest.fixture(scope="session")
 def busybox_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image that deploy/up imports, as a ``docker save`` archive."""
-    from make_image import archive
-
     path = tmp_path_factory.mktemp("images") / "busybox.tar"
-    path.write_bytes(archive("docker.io/library/busybox:latest"))
+    command = [sys.executable, str(_MAKE_IMAGE), str(path), "docker.io/library/busybox:latest"]
+    subprocess.run(command, check=True)
     return path
 
 

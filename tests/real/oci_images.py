@@ -153,7 +153,7 @@ async def publish(url: str, repository: str, tag: str, image: MadeImage) -> None
                 location = response.headers["Location"]
             joint = "&" if "?" in location else "?"
             async with session.put(
-                f"{location}{joint}digest={sha256(blob)}", data=blob
+                f"{location}{joint}digest={sha256(blob)}", data=io.BytesIO(blob)
             ) as response:
                 assert response.status == 201, await response.text()
     await put_manifest(url, repository, tag, image.media_type, image.manifest)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sharedrt.model.ids import ContainerKey, Digest
 from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
@@ -117,8 +117,18 @@ class LayerUnpacker(Protocol):
         """
         ...
 
-    async def diff(self, upper: Path, sink: Callable[[bytes], Awaitable[None]]) -> None:
-        """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``."""
+    async def diff(
+        self,
+        upper: Path,
+        sink: Callable[[bytes], Awaitable[None]],
+        *,
+        uid_mappings: Sequence[tuple[int, int, int]] = (),
+        gid_mappings: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
+        """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``.
+
+        With the mappings of its mount, owners become those of the image again.
+        """
         ...
 
 
@@ -509,9 +519,11 @@ class OciRuntime(Protocol):
 # ---------------------------------------------------------------- logs
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One write of a container, without CRI's framing; ``partial``: no newline ended it."""
+class LogLine(NamedTuple):
+    """One write of a container, without CRI's framing and newline; ``partial``: no newline ended it.
+
+    A tuple, since logs are many: half a million of these a second are made.
+    """
 
     time_ns: int
     stream: int
@@ -568,6 +580,15 @@ class SandboxNamespaces(Protocol):
 
     async def remove(self, directory: Path) -> None:
         """Unpin and remove. Idempotent."""
+        ...
+
+    async def tcp_socket(self, netns: Path, family: int) -> int:
+        """File descriptor of a new TCP socket of that network namespace, the caller's to close: wherever it
+        is used, it sees that namespace's addresses and routes.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
         ...
 
 
@@ -666,6 +687,10 @@ class BridgeNetwork(Protocol):
 
     async def endpoints_on_host(self) -> Sequence[str]:
         """Ids of endpoints that have a veth or nft elements, for removing what no row owns."""
+        ...
+
+    async def bridges_on_host(self) -> Sequence[str]:
+        """Names of the bridges that we made or have rules for, for removing what no row owns."""
         ...
 
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:

@@ -42,6 +42,8 @@ from sharedrt.model.spec import ContainerSpec, Resources
 from sharedrt.model.stdio import StdioSession
 
 if TYPE_CHECKING:
+    import socket
+
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
 
@@ -205,6 +207,10 @@ class Containers(Protocol):
 
     async def reopen_log(self, id: ContainerId) -> None: ...
 
+    def files_folder(self, id: ContainerId) -> str:
+        """Host folder of its generated ``resolv.conf``, ``hosts`` and ``hostname`` while it runs."""
+        ...
+
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         """Its places on networks while it runs."""
         ...
@@ -311,6 +317,14 @@ class Pods(Protocol):
     def list(self) -> Sequence[SandboxRecord]: ...
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
+
+    async def connect(self, id: SandboxId, port: int) -> "socket.socket":
+        """A TCP connection to the pod's own loopback address, IPv4 first, as a non-blocking socket.
+
+        Raises:
+            NotFound. FailedPrecondition: the pod is not ready. Unavailable: nothing listens there.
+        """
+        ...
 
     def network_ready(self) -> tuple[bool, str, str]:
         """(ready, reason, message) as CRI's NetworkReady condition wants them."""

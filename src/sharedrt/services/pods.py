@@ -7,6 +7,8 @@ a first process, catatonit, run as an ordinary OCI container from an empty root.
 the intent's end. Recovery undoes what has an intent left.
 """
 
+import asyncio
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +25,14 @@ from sharedrt.model.drivers import (
     ResolvedMount,
     SandboxNamespaces,
 )
-from sharedrt.model.faults import AlreadyDone, AlreadyExists, InvalidArgument, NotFound
+from sharedrt.model.faults import (
+    AlreadyDone,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from sharedrt.model.ids import (
     ContainerId,
     ContainerKey,
@@ -59,6 +68,8 @@ from sharedrt.wire.resolv_conf import hosts_file
 SHM_BYTES: Final = 64 << 20
 RUN_OPERATION: Final = "sandbox.run"
 _PAUSE_ROOT: Final = "pause-root"
+CONNECT_TIMEOUT_S: Final = 10.0
+_LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
 def pod_key(name: str, uid: str, pod_namespace: str, attempt: int) -> str:
@@ -325,6 +336,32 @@ class PodService:
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
         return [record for record in self._containers().list() if record.sandbox_id == id]
+
+    async def connect(self, id: SandboxId, port: int) -> socket.socket:
+        record = self._records.by_id(id)
+        if record.state is not SandboxState.READY:
+            raise FailedPrecondition("sandbox", id, "is not ready")
+        failure: OSError | None = None
+        for family, address in _LOOPBACKS:
+            sock = await self._socket(record, family)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await asyncio.get_running_loop().sock_connect(sock, (address, port))
+                return sock
+            except OSError as error:  # TimeoutError is one
+                sock.close()
+                failure = failure or error
+            except BaseException:
+                sock.close()
+                raise
+        reason = (failure and failure.strerror) or "timed out"
+        raise Unavailable(f"port {port} of sandbox {id}", reason) from failure
+
+    async def _socket(self, record: SandboxRecord, family: int) -> socket.socket:
+        if record.spec.host_network:
+            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        fd = await self._namespaces.tcp_socket(Path(record.netns_path), family)
+        return socket.socket(fileno=fd)
 
     def network_ready(self) -> tuple[bool, str, str]:
         return self._pod_network.ready()

@@ -42,6 +42,7 @@ from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.execs import ExecService
+from sharedrt.services.housekeeping import collect_garbage, mend_networks
 from sharedrt.services.images import ImageHost, Images, collect_orphans
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks, NetworkSettings
@@ -246,6 +247,7 @@ class RuntimeService:
         self._drivers = drivers
         self._settings = settings
         self._bus = EventBus()
+        self._owner = TaskOwner("runtime")
         self._image_host = ImageHost(
             drivers.database,
             drivers.content,
@@ -279,6 +281,13 @@ class RuntimeService:
         await self.within(DOCKER_NAMESPACE).networks.ensure_defaults()
         await self._remove_unowned_snapshots()
         await collect_orphans(self._image_host, self._drivers.database)
+        self._owner.spawn(mend_networks(self._drivers.bridge), "mend networks")
+        self._owner.spawn(collect_garbage(self._collect), "collect garbage")
+
+    async def _collect(self) -> None:
+        for service in list(self._services.values()):
+            await service.images.gc()
+        await collect_orphans(self._image_host, self._drivers.database)
 
     async def _remove_unowned_containers(self) -> None:
         for key in await self._drivers.oci.leftovers():
@@ -306,6 +315,7 @@ class RuntimeService:
         await self._drivers.oci.purge()
 
     async def aclose(self) -> None:
+        await self._owner.aclose()
         for service in self._services.values():
             await service.aclose()
 

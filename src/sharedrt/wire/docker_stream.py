@@ -5,7 +5,7 @@ Spec: Engine API, ``POST /containers/{id}/attach``, "Stream format". One frame::
     u8 stream (0 stdin, 1 stdout, 2 stderr, 3 error of the engine) | 3 zero bytes | u32 big-endian length | payload
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
@@ -45,18 +45,21 @@ class _Headers(dict[int, bytes]):
         return header
 
 
-_HEADERS: Final = tuple(_Headers(stream) for stream in range(_STREAMS))
+HEADERS: Final[tuple[Mapping[int, bytes], ...]] = tuple(
+    _Headers(stream) for stream in range(_STREAMS)
+)
+"""``HEADERS[stream][length]``: the header of such a frame."""
 
 
 def encode_frame(stream: int, payload: bytes) -> bytes:
     """One frame."""
-    return _HEADERS[stream][len(payload)] + payload
+    return HEADERS[stream][len(payload)] + payload
 
 
 def encode_frames(frames: Iterable[tuple[int, bytes]]) -> bytes:
-    """Many (stream, payload) at once: what ``logs`` sends, so it must be fast."""
+    """Many (stream, payload) at once."""
     parts: list[bytes] = []
-    add, headers = parts.append, _HEADERS
+    add, headers = parts.append, HEADERS
     for stream, payload in frames:
         add(headers[stream][len(payload)])
         add(payload)

@@ -14,9 +14,9 @@ import pytest
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
-from sharedrt.model.drivers import BundleRequest, ImageDefaults, ProcessIdentity, ResolvedMount
+from sharedrt.model.drivers import BundleRequest, ProcessIdentity, ResolvedMount
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace, new_id
-from sharedrt.model.spec import ContainerSpec
+from sharedrt.model.spec import ContainerSpec, ImageDefaults
 
 APPLETS = (
     "cat chroot dd echo env false grep head hostname id kill ls mkdir mount nc ps pwd seq sh sleep stty tail tee "
@@ -95,6 +95,14 @@ class World:
     def pid_count(self, key: ContainerKey) -> int:
         name = self.cgroups.container_name(self.settings.cgroup_parent, key)
         return len(self.cgroups.pids(name.path))
+
+    def parent_cgroups(self) -> list[Path]:
+        """Where the configured parent cgroup is there."""
+        parents = [
+            Path(f"{root}{self.settings.cgroup_parent}")
+            for root in self.cgroups.hierarchies.roots()
+        ]
+        return [parent for parent in parents if parent.exists()]
 
     async def another_driver(self) -> OciDriver:
         """What a restarted daemon would have."""

@@ -16,8 +16,8 @@ from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.state import load_state
-from sharedrt.model.drivers import ImageDefaults
 from sharedrt.model.faults import (
+    AlreadyExists,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
@@ -28,7 +28,7 @@ from sharedrt.model.faults import (
 from sharedrt.model.ids import ContainerId, ContainerKey, ExecId, Namespace
 from sharedrt.model.records import ExecRecord
 from sharedrt.model.spec import ContainerSpec as Spec
-from sharedrt.model.spec import Resources, Rlimit, Security, User
+from sharedrt.model.spec import ImageDefaults, Resources, Rlimit, Security, User
 from sharedrt.model.stdio import StdioSession, StdStream
 from tests.drivers.oci.conftest import World, left_over_processes, until
 
@@ -273,9 +273,7 @@ async def test_a_slow_owner_does_not_hide_the_exit(world: World) -> None:
 async def test_terminal_and_its_size(world: World) -> None:
     request = world.request("sh", spec=Spec(tty=True, open_stdin=True))
     identity = await world.driver.create(request)
-    with pytest.raises(FailedPrecondition):
-        await world.driver.attach(request.key, tty=False)
-    async with await world.driver.attach(request.key, tty=True) as session:
+    async with await world.driver.attach(request.key, tty=False) as session:
         await world.driver.start(request.key)
         assert session.tty
         for width, height in ((80, 24), (132, 43), (100, 50)):
@@ -563,6 +561,50 @@ async def test_same_id_in_two_namespaces(world: World) -> None:
     assert set(await world.driver.pids(key)).isdisjoint(await world.driver.pids(twin))
     await world.driver.delete(key)
     assert world.driver.alive(identities[1])
+
+
+async def test_what_is_on_disk(world: World) -> None:
+    """For removing what no row owns; a second driver sees the same."""
+    assert await world.driver.leftovers() == []
+    key, _ = await world.run("sleep", "100")
+    driver = await world.another_driver()
+    assert await driver.leftovers() == [key]
+    await driver.delete(key)
+    assert await driver.leftovers() == []
+
+
+async def test_a_missing_log_folder_is_made(world: World) -> None:
+    request = replace(world.request("echo", "x"), log_path=str(world.folder / "new" / "x.log"))
+    identity = await world.driver.create(request)
+    await world.driver.start(request.key)
+    await world.driver.wait(request.key, identity)
+    assert (world.folder / "new" / "x.log").read_text().endswith(" stdout F x\n")
+
+
+async def test_purge(world: World) -> None:
+    key, identity = await world.run("true")
+    await world.driver.wait(key, identity)
+    await world.driver.delete(key)
+    await world.driver.purge()
+    assert os.listdir(world.settings.run_dir) == os.listdir(world.settings.state_dir) == []
+    assert not world.parent_cgroups()
+    key, identity = await world.run("sh", "-c", "exit 4")  # and it serves on
+    assert (await world.driver.wait(key, identity)).exit_code == 4
+
+
+async def test_exec_ids(world: World) -> None:
+    key, _ = await world.run("sleep", "100")
+    one = record(key, "sleep", "50")
+    session = await world.driver.exec(key, one, kill_on_close=True)
+    with pytest.raises(AlreadyExists):
+        await world.driver.exec(key, one, kill_on_close=True)
+    await session.close()
+    assert await session.wait() == 137
+    again = await world.driver.exec(key, replace(one, args=("true",)), kill_on_close=True)
+    assert await again.wait() == 0
+    await again.close()
+    with pytest.raises(InvalidArgument):
+        await world.driver.exec(key, replace(one, id=ExecId("../x")), kill_on_close=True)
 
 
 async def test_unknown_container(world: World) -> None:

@@ -1,6 +1,6 @@
 """Layers unpacked by real workers: what arrives, and what is refused."""
 
-# ruff: noqa: ASYNC240 - tests look at small files
+# ruff: noqa: ASYNC110, ASYNC240 - tests look at small files and at processes
 
 import asyncio
 import gzip
@@ -10,6 +10,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -536,6 +537,41 @@ async def test_confinement_cancellation_and_death(target: Path, tmp_path: Path) 
     assert not Path(f"/proc/{worker}/root").exists()
     await unpacker.apply(good, TAR, target)
     await unpacker.aclose()
+
+
+_DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
+
+async def main():
+    unpacker = ChrootUnpacker(max_bytes=1 << 50)
+    def progress(count):
+        print(unpacker._zygote.pid, flush=True)
+    await unpacker.apply(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), progress=progress)
+
+asyncio.run(main())
+"""
+
+
+async def test_nothing_outlives_a_killed_daemon(target: Path, tmp_path: Path) -> None:
+    endless = tmp_path / "endless"
+    endless.write_bytes(archive(member("file")))
+    os.truncate(endless, 1 << 43)
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", _DAEMON, str(endless), TAR, str(target)),
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert daemon.stdout is not None
+    helper = int(await daemon.stdout.readline())
+    (worker,) = _children(helper)
+    daemon.kill()
+    await daemon.wait()
+    async with asyncio.timeout(5):
+        while os.path.exists(f"/proc/{helper}") or os.path.exists(f"/proc/{worker}"):
+            await asyncio.sleep(0.01)
 
 
 async def test_the_helper_rests(target: Path, tmp_path: Path) -> None:

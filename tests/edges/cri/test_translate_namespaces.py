@@ -92,7 +92,7 @@ def test_privileged_keeps_the_hosts_cgroup_namespace() -> None:
         pb.NamespaceOption(network=Mode.TARGET),
         pb.NamespaceOption(pid=Mode.TARGET),
         pb.NamespaceOption(ipc=Mode.TARGET),
-        pb.NamespaceOption(pid=17),
+        pb.NamespaceOption(pid=17),  # type: ignore[arg-type]
     ],
 )
 def test_modes_that_a_pod_cannot_have(options: pb.NamespaceOption) -> None:

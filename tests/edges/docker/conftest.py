@@ -3,17 +3,26 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
 import pytest
+import uvloop
 
 from sharedrt.edges.docker import DockerSettings, make_docker_app, serve
 from sharedrt.services.contracts import NamespacedRuntime
 from tests.edges.docker.fakes import HOST, FakeRuntime
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Half-close and pausing are each loop's own: hijacked connections are tried on both."""
+    factories = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    return factories if "hijack" in item.nodeid else {"uvloop": factories["uvloop"]}
 
 
 @dataclass

@@ -296,6 +296,9 @@ class FakeContainers:
     async def reopen_log(self, id: ContainerId) -> None:
         raise AssertionError("not Docker's business")
 
+    def files_folder(self, id: ContainerId) -> str:
+        return f"/run/sharedrt/{id}"
+
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         return self.networks.get(id, [])
 

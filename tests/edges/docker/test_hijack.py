@@ -201,7 +201,9 @@ async def test_exec_of_a_missing_command_is_told_in_the_stream(door: DoorUnderTe
     reader, writer = await door.open()
     writer.write(request(f"/exec/{made['Id']}/start", UPGRADE, b"{}"))
     await read_head(reader)
-    said = await reader.read()
+    decoder = StreamDecoder()
+    ((stream, said),) = ((f.stream, f.payload) for f in decoder.receive_data(await reader.read()))
+    assert stream == 1
     assert b"executable file not found in $PATH" in said
     assert said.endswith(b"\r\n")
     assert (await door.call("GET", f"/exec/{made['Id']}/json"))[1]["ExitCode"] == 127

@@ -226,15 +226,20 @@ async def test_recovery_spares_other_namespaces_and_removes_strays(
     netns, stray = await lab.new_netns("a"), await lab.new_netns("stray")
     endpoint = await networks.connect("bridge", owner="c1", netns=netns, ports=[WEB])
     lost = await networks.connect("bridge", owner="c2", netns=stray)
+    other = await networks.create(NewNetwork("other"))
     await restarted(lab)
     # As if the rows had been written by a database that was restored from a backup since.
     with sqlite3.connect(tmp_path / "test.db") as connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("DELETE FROM endpoints WHERE id = ?", (lost.id,))
+        connection.execute("DELETE FROM networks WHERE id = ?", (other.id,))
     connection.close()
     k8s = await make(database, lab, K8S_NAMESPACE)
     assert k8s.list() == []
     assert await lab.bridges.endpoints_on_host() == [endpoint.id]
+    assert await lab.bridges.bridges_on_host() == ["brdef"]
+    assert other.bridge not in lab.sh("host", "ip", "link")
+    assert not await lab.bridges.mend()
 
 
 async def test_after_a_reboot_nothing_is_there_and_nothing_fails(

@@ -9,7 +9,7 @@ from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
 from sharedrt.drivers.cgroups.limits import set_limits
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies, read_hierarchies
 from sharedrt.drivers.cgroups.paths import CgroupDriver, CgroupName, container_cgroup, parent_path
-from sharedrt.drivers.cgroups.reader import read_text
+from sharedrt.drivers.cgroups.reader import OpenFiles, read_text
 from sharedrt.drivers.cgroups.stats import HostCpu, read_oom_kills, read_stats
 from sharedrt.model.drivers import CgroupStats, NetworkStats
 from sharedrt.model.faults import Internal, InvalidArgument
@@ -42,6 +42,7 @@ class CgroupManager:
         self.features: CgroupFeatures = read_features(self.hierarchies)
         self._proc = proc
         self._host = HostCpu(str(proc / "stat"))
+        self._files = OpenFiles()
 
     @property
     def version(self) -> int:
@@ -70,6 +71,7 @@ class CgroupManager:
 
     async def remove(self, path: str) -> bool:
         """Remove a cgroup and those below it; False when processes are still in one. Idempotent."""
+        self._files.forget(path)
         return await asyncio.to_thread(tree.remove, self.hierarchies, path)
 
     async def move(self, path: str, pid: int) -> None:
@@ -98,7 +100,7 @@ class CgroupManager:
     def stats(self, path: str) -> CgroupStats:
         """A container's or a pod's figures. 'No limit' of memory and swap is the kernel's own
         0x7FFFFFFFFFFFF000 (v2's ``max`` too), of processes 0."""
-        return read_stats(self.hierarchies, path, self._host)
+        return read_stats(self.hierarchies, path, self._host, self._files)
 
     def oom_kills(self, path: str) -> int | None:
         """How many processes of the cgroup the OOM killer took; ``None`` when it is gone."""
@@ -107,6 +109,10 @@ class CgroupManager:
     def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces of that process's network namespace, without ``lo``; empty when it has ended."""
         return parse.net_dev(read_text(f"{self._proc}/{pid}/net/dev"))
+
+    def close(self) -> None:
+        """Close the files that are kept open for :meth:`stats`."""
+        self._files.close()
 
 
 def choose_driver(configured: str, *, systemd_running: bool) -> CgroupDriver:

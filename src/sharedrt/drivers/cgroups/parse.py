@@ -21,10 +21,19 @@ def number(text: str) -> int:
 
 def flat_keyed(text: str) -> dict[str, int]:
     """``key value`` lines, as in memory.stat, cpu.stat and memory.events."""
+    words = text.split()
+    try:
+        return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    except ValueError:
+        return _flat_keyed_slowly(text)
+
+
+def _flat_keyed_slowly(text: str) -> dict[str, int]:
+    """The same for a file with lines of another kind among them."""
     found: dict[str, int] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
-        if value.lstrip("-").isdigit():
+        if value.lstrip("-").isdecimal() and value.isascii():
             found[key] = int(value)
     return found
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from sharedrt.drivers.cgroups import parse
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
-from sharedrt.drivers.cgroups.reader import read_text
+from sharedrt.drivers.cgroups.reader import OpenFiles, read_text
 from sharedrt.model.drivers import CgroupStats, CpuStats, MemoryStats
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -22,44 +22,54 @@ class HostCpu:
     proc_stat: str = "/proc/stat"
     _read_ns: int = field(default=0, init=False)
     _total_ns: int = field(default=0, init=False)
+    _online: int = field(default=0, init=False)
 
     def total_ns(self, now_ns: int) -> int:
-        if not self._read_ns or now_ns - self._read_ns >= _HOST_CPU_MAX_AGE_NS:
-            self._total_ns = parse.system_cpu_ticks(read_text(self.proc_stat)) * _TICK_NS
-            self._read_ns = now_ns
+        self._refresh(now_ns)
         return self._total_ns
 
+    def online(self, now_ns: int) -> int:
+        self._refresh(now_ns)
+        return self._online
 
-def read_stats(hierarchies: Hierarchies, path: str, host: HostCpu) -> CgroupStats:
+    def _refresh(self, now_ns: int) -> None:
+        if not self._read_ns or now_ns - self._read_ns >= _HOST_CPU_MAX_AGE_NS:
+            self._total_ns = parse.system_cpu_ticks(read_text(self.proc_stat)) * _TICK_NS
+            self._online = os.sysconf("SC_NPROCESSORS_ONLN")
+            self._read_ns = now_ns
+
+
+def read_stats(hierarchies: Hierarchies, path: str, host: HostCpu, files: OpenFiles) -> CgroupStats:
     """All figures of the cgroup ``path``; zeros where a controller is missing."""
     if hierarchies.version == 2:
-        return _read_v2(f"{hierarchies.unified}{path}", host)
-    return _read_v1(hierarchies, path, host)
+        return _read_v2(f"{hierarchies.unified}{path}", host, files)
+    return _read_v1(hierarchies, path, host, files)
 
 
-def _read_v1(hierarchies: Hierarchies, path: str, host: HostCpu) -> CgroupStats:
+def _read_v1(hierarchies: Hierarchies, path: str, host: HostCpu, files: OpenFiles) -> CgroupStats:
     def folder(controller: str) -> str:
         root = hierarchies.v1.get(controller)
         return f"{root}{path}/" if root is not None else ""
 
     def read(controller_folder: str, name: str) -> str:
-        return read_text(controller_folder + name) if controller_folder else ""
+        return files.read(controller_folder + name) if controller_folder else ""
 
     cpu, cpuacct, memory = folder("cpu"), folder("cpuacct"), folder("memory")
     blkio, pids = folder("blkio"), folder("pids")
     now = time.time_ns()
+    per_cpu = parse.per_cpu(read(cpuacct, "cpuacct.usage_percpu"))
     throttling = parse.flat_keyed(read(cpu, "cpu.stat"))
     return CgroupStats(
         time_ns=now,
         cpu=CpuStats(
-            total_ns=parse.number(read(cpuacct, "cpuacct.usage")),
+            total_ns=sum(per_cpu),  # cpuacct.usage is this very sum
             user_ns=parse.number(read(cpuacct, "cpuacct.usage_user")),
             system_ns=parse.number(read(cpuacct, "cpuacct.usage_sys")),
-            per_cpu_ns=parse.per_cpu(read(cpuacct, "cpuacct.usage_percpu")),
+            per_cpu_ns=per_cpu,
             periods=throttling.get("nr_periods", 0),
             throttled_periods=throttling.get("nr_throttled", 0),
             throttled_ns=throttling.get("throttled_time", 0),
-            online_cpus=os.sysconf("SC_NPROCESSORS_ONLN"),
+            online_cpus=host.online(now),
             system_total_ns=host.total_ns(now),
         ),
         memory=_memory_v1(
@@ -68,7 +78,6 @@ def _read_v1(hierarchies: Hierarchies, path: str, host: HostCpu) -> CgroupStats:
             limit=parse.number(read(memory, "memory.limit_in_bytes")),
             max_usage=parse.number(read(memory, "memory.max_usage_in_bytes")),
             fail_count=parse.number(read(memory, "memory.failcnt")),
-            memsw_usage=parse.number(read(memory, "memory.memsw.usage_in_bytes")),
             memsw_limit=parse.number(read(memory, "memory.memsw.limit_in_bytes")),
         ),
         blkio_bytes=parse.blkio_v1(read(blkio, "blkio.throttle.io_service_bytes_recursive")),
@@ -85,7 +94,6 @@ def _memory_v1(
     limit: int,
     max_usage: int,
     fail_count: int,
-    memsw_usage: int,
     memsw_limit: int,
 ) -> MemoryStats:
     working_set = max(0, usage - stat.get("total_inactive_file", 0))
@@ -99,7 +107,7 @@ def _memory_v1(
         limit_bytes=limit,
         max_usage_bytes=max_usage,
         fail_count=fail_count,
-        swap_usage_bytes=stat.get("total_swap", max(0, memsw_usage - usage) if memsw_usage else 0),
+        swap_usage_bytes=stat.get("total_swap", 0),
         swap_limit_bytes=_swap_limit_v1(limit, memsw_limit),
         raw=stat,
     )
@@ -111,9 +119,9 @@ def _swap_limit_v1(limit: int, memsw_limit: int) -> int:
     return parse.UNLIMITED if memsw_limit >= parse.UNLIMITED else max(0, memsw_limit - limit)
 
 
-def _read_v2(folder: str, host: HostCpu) -> CgroupStats:
+def _read_v2(folder: str, host: HostCpu, files: OpenFiles) -> CgroupStats:
     def read(name: str) -> str:
-        return read_text(f"{folder}/{name}")
+        return files.read(f"{folder}/{name}")
 
     now = time.time_ns()
     cpu = parse.flat_keyed(read("cpu.stat"))
@@ -130,7 +138,7 @@ def _read_v2(folder: str, host: HostCpu) -> CgroupStats:
             periods=cpu.get("nr_periods", 0),
             throttled_periods=cpu.get("nr_throttled", 0),
             throttled_ns=cpu.get("throttled_usec", 0) * 1000,
-            online_cpus=os.sysconf("SC_NPROCESSORS_ONLN"),
+            online_cpus=host.online(now),
             system_total_ns=host.total_ns(now),
         ),
         memory=MemoryStats(

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from sharedrt.drivers.network.conntrack import forget_udp_flows
+from sharedrt.drivers.network.conntrack import UdpFlows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
 from sharedrt.drivers.network.nft import Nftables
@@ -56,6 +56,7 @@ class HostBridges:
         self._foreign = ForeignFirewall(nft, table)
         self._ports = HostPorts()
         self._worker = NetworkWorker(netns)
+        self._flows = UdpFlows(netns)
         self._doomed: deque[str] = deque()
         """Veths to be deleted; filled on the loop, emptied on the worker's thread."""
 
@@ -68,16 +69,19 @@ class HostBridges:
         await self._worker.run(self._remove_bridge, name)
 
     async def connect(self, config: EndpointConfig) -> None:
-        await self._worker.run(self._connect, config)
+        self._flows.forget(await self._worker.run(self._connect, config))
 
     async def disconnect(self, config: EndpointConfig) -> None:
-        await self._worker.run(self._unpublish, config.id)
+        self._flows.forget(await self._worker.run(self._unpublish, config.id))
         # Those who wait at the same time share one deletion, which takes the kernel some 30 ms.
         self._doomed.append(self._veth(config.id))
         await self._worker.run(self._delete_doomed)
 
     async def endpoints_on_host(self) -> Sequence[str]:
         return await self._worker.run(self._endpoints_on_host)
+
+    async def bridges_on_host(self) -> Sequence[str]:
+        return await self._worker.run(self._bridges_on_host)
 
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         return await self._worker.run(self._ports.free, protocol, address, port)
@@ -96,6 +100,7 @@ class HostBridges:
 
     async def aclose(self) -> None:
         """Let go of the held ports and end the thread; what is on the host stays."""
+        await self._flows.aclose()
         await self._worker.run(self._ports.close)
         await self._worker.aclose()
 
@@ -153,7 +158,8 @@ class HostBridges:
 
     # ------------------------------------------------------------ endpoints, on the worker's thread
 
-    def _connect(self, config: EndpointConfig) -> None:
+    def _connect(self, config: EndpointConfig) -> set[int]:
+        """The UDP ports that have changed hands by it."""
         owner = f"endpoint:{config.id}"
         elements = endpoint_elements(config)
         ipv6 = any(ip_interface(cidr).version == 6 for cidr in config.addresses)
@@ -171,8 +177,8 @@ class HostBridges:
                 _write(_NET / "ipv4/conf" / config.bridge / "route_localnet", "1")
             before = self._table.elements(owner)
             self._table.replace(owner, elements)
-            _forget_flows(before ^ elements)
             undo.pop_all()
+        return _udp_ports(before ^ elements)
 
     def _plug(self, config: EndpointConfig) -> None:
         name = self._veth(config.id)
@@ -227,11 +233,11 @@ class HostBridges:
         with Rtnetlink() as netlink:
             netlink.delete_link(self._veth(id))
 
-    def _unpublish(self, id: str) -> None:
+    def _unpublish(self, id: str) -> set[int]:
         elements = self._table.elements(f"endpoint:{id}")
         self._table.replace(f"endpoint:{id}", frozenset())
-        _forget_flows(elements)
         self._ports.release(id)
+        return _udp_ports(elements)
 
     def _delete_doomed(self) -> None:
         names = []
@@ -260,6 +266,12 @@ class HostBridges:
             }
         return sorted(plugged | set(self._table.owners("endpoint")))
 
+    def _bridges_on_host(self) -> Sequence[str]:
+        mark = self._alias + "bridge"
+        with Rtnetlink() as netlink:
+            made = {link.name for link in netlink.links() if link.alias == mark}
+        return sorted(made | set(self._table.owners("bridge")))
+
     def _host_subnets(self) -> Sequence[str]:
         with Rtnetlink() as netlink:
             ours = {link.index for link in netlink.links() if link.alias.startswith(self._alias)}
@@ -283,13 +295,8 @@ class HostBridges:
         self._table.remove()
 
 
-def _forget_flows(elements: Collection[Element]) -> None:
-    """After published ports have changed hands."""
-    for port in {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}:
-        try:
-            forget_udp_flows(port)
-        except OSError as error:
-            log.warning("cannot forget tracked flows", port=port, reason=str(error))
+def _udp_ports(elements: Collection[Element]) -> set[int]:
+    return {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}
 
 
 def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:

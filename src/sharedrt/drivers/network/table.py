@@ -93,6 +93,7 @@ class RuleTable:
 
     def verify(self) -> bool:
         """Whether the kernel has what memory has; rules are counted, elements compared."""
+        self._load()
         found = self._read()
         if found is None:
             return False

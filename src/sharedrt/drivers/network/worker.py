@@ -32,20 +32,18 @@ class NetworkWorker:
         When the caller is cancelled, it still waits for the function's end (milliseconds), so that what
         it does next, undoing for one, cannot overtake it.
         """
-        future = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._at_home, lambda: function(*args, **kwargs)
-        )
+        work = self._pool.submit(self._at_home, lambda: function(*args, **kwargs))
+        future = asyncio.wrap_future(work)
         try:
-            await asyncio.shield(future)
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if not future.cancel():
+            if not work.cancel():
                 await asyncio.wait([future])
                 if not future.cancelled():
                     future.exception()  # retrieved: the cancellation is what the caller hears of
             raise
         except OSError as error:
             raise Internal("network", _words(error)) from error
-        return future.result()
 
     async def aclose(self) -> None:
         """Finish what was asked for and end the thread. Idempotent."""

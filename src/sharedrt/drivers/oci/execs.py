@@ -27,7 +27,7 @@ from sharedrt.drivers.oci.procs import identify, kill_group
 from sharedrt.drivers.oci.state import BundleState
 from sharedrt.drivers.oci.sync_pipe import SyncPipe
 from sharedrt.model.drivers import ProcessIdentity
-from sharedrt.model.faults import DeadlineExceeded, FailedPrecondition
+from sharedrt.model.faults import AlreadyExists, DeadlineExceeded, FailedPrecondition
 from sharedrt.model.stdio import StdStream
 
 _QUEUE_LIMIT = 256 << 10
@@ -165,8 +165,12 @@ async def start_exec(launch: ExecLaunch) -> ExecSession:
 
     Raises:
         StartFailed: 127, 126 or 128. FailedPrecondition: conmon is missing. DeadlineExceeded.
+        AlreadyExists: an exec of that id is running.
     """
-    launch.folder.mkdir(parents=True)
+    try:
+        launch.folder.mkdir(parents=True)
+    except FileExistsError as e:
+        raise AlreadyExists("exec", launch.folder.name) from e
     (launch.folder / "process.json").write_text(json.dumps(launch.process))
     try:
         child, sync, attached, start_pipe = _spawn(launch)

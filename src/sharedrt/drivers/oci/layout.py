@@ -1,10 +1,12 @@
 """Where a container's files are: functions of its key, below the run and state folders."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 
 
@@ -24,7 +26,9 @@ class Layout:
         return self.run_dir / "bundles" / key.namespace / key.id
 
     def exec_dir(self, key: ContainerKey, exec_id: str) -> Path:
-        """The same for one exec."""
+        """The same for one exec. Raises InvalidArgument: an id that is no file name."""
+        if not exec_id or "/" in exec_id or exec_id in (".", ".."):
+            raise InvalidArgument("exec id", exec_id, "must be a plain name")
         return self.bundle(key) / "execs" / exec_id
 
     def exits(self, key: ContainerKey) -> Path:
@@ -46,3 +50,12 @@ class Layout:
             for folder in root.glob("*/*")
         }
         return sorted(found)
+
+    def remove(self) -> None:
+        """Remove the folders that all containers share. Blocking."""
+        for folder in (
+            self.run_dir / "bundles",
+            self.run_dir / "runtimes",
+            self.state_dir / "exits",
+        ):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from sharedrt.drivers.oci.bundle import remove_bundle, write_bundle
 from sharedrt.drivers.oci.conmon import Launch, launch_conmon
 from sharedrt.drivers.oci.context import Context
@@ -23,6 +25,8 @@ from sharedrt.model.drivers import BundleRequest, ProcessIdentity
 from sharedrt.model.faults import FailedPrecondition, Internal, NotFound
 from sharedrt.model.ids import ContainerKey
 from sharedrt.model.spec import Resources
+
+_log = structlog.get_logger("sharedrt.oci")
 
 _CONMON_PATIENCE_S: Final = 5.0
 
@@ -175,7 +179,8 @@ async def _remove_container(context: Context, key: ContainerKey, state: BundleSt
     if state.paused:
         # a frozen process cannot die; one that has died already cannot be thawed, which is as well
         await context.runtime(state, "resume", key.id)
-    await context.cgroups.kill(state.cgroup)
+    if state.cgroup:
+        await context.cgroups.kill(state.cgroup)
     kill_process(state.process)
     traces = Path(state.runtime_root) / key.id
     if traces.exists():
@@ -184,7 +189,8 @@ async def _remove_container(context: Context, key: ContainerKey, state: BundleSt
             raise Internal(f"{Path(state.runtime).name} delete", clean(finished.output))
         # of a half-made container the runtime may know too little to remove it
         await asyncio.to_thread(shutil.rmtree, traces, ignore_errors=True)
-    await context.cgroups.remove(state.cgroup)
+    if state.cgroup and not await context.cgroups.remove(state.cgroup):
+        _log.warning("cgroup outlives its container", container=key.id, cgroup=state.cgroup)
 
 
 async def _let_end(monitor: ProcessIdentity) -> None:

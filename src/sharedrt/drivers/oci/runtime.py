@@ -78,6 +78,7 @@ class OciDriver:
     async def purge(self) -> None:
         cgroups = self._context.cgroups
         await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
+        await asyncio.to_thread(self._context.layout.remove)
 
     @property
     def default_handler(self) -> str:
@@ -86,11 +87,18 @@ class OciDriver:
 
     def problems(self) -> Sequence[Problem]:
         """What is missing or wrong on this host, with the cure, for ``sharedrt check``."""
-        settings = self._context.settings
-        programs = [
-            missing(p) for p in (settings.conmon, settings.catatonit) if find_program(p) is None
-        ]
-        return [*self._context.handlers.refused.values(), *programs]
+        settings, facts = self._context.settings, self._context.facts
+        found = [*self._context.handlers.refused.values()]
+        found += [missing(p) for p in (settings.conmon, settings.catatonit) if not find_program(p)]
+        if facts.apparmor and not facts.apparmor_default:
+            found.append(
+                Problem(
+                    "apparmor",
+                    "the default profile is not loaded; containers run unconfined by AppArmor",
+                    "load it with apparmor_parser -r, then restart the daemon",
+                )
+            )
+        return found
 
     async def create(self, request: BundleRequest) -> ProcessIdentity:
         self._drop_hub(request.key)
@@ -172,10 +180,12 @@ class OciDriver:
         await wait_for_new_file(state.log_path, before)
 
     async def attach(self, key: ContainerKey, *, tty: bool) -> AttachSession:
-        """Raises FailedPrecondition when it has ended, or ``tty`` is not what it was created with."""
+        """Raises FailedPrecondition when it has ended.
+
+        Args:
+            tty: what the client thinks; the session's own ``tty`` says what the container was created with.
+        """
         state = self._context.state(key)
-        if tty != state.tty:
-            raise FailedPrecondition("container", key.id, f"was created with tty={state.tty}")
 
         async def exit_code() -> int:
             return (await self.wait(key, state.process)).exit_code

@@ -64,10 +64,13 @@ def read_in_root(root: Path, path: str) -> str:
         if e.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES):
             return ""
         raise
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return ""
-        data = file.read(_MAX_FILE_BYTES + 1)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(data) > _MAX_FILE_BYTES:
         raise InvalidArgument("file of the image", path, "larger than 16 MiB")
     return data.decode("utf-8", "replace")

@@ -89,8 +89,6 @@ class OverlaySnapshotter:
         target = self.layer_path(directory).parent
         async with self._locks.hold(("layer", directory)):
             folder = self._tmp / f"layer-{secrets.token_hex(8)}"
-            with _faults(directory):
-                await run_blocking(self._mount_threads, _make_layer_folder, folder)
 
             async def commit() -> None:
                 with _faults(directory):
@@ -98,6 +96,8 @@ class OverlaySnapshotter:
                     await run_blocking(self._tree_threads, _put_layer, folder, target)
 
             try:
+                with _faults(directory):
+                    await run_blocking(self._mount_threads, _make_layer_folder, folder)
                 yield folder / "fs", commit
             finally:
                 await complete(self._remove_tree(folder))

@@ -38,8 +38,9 @@ class Connections:
                 self._sessions.move_to_end(key)
                 return known
             context = await asyncio.to_thread(_context, tls)
+            # No limit of connections here: waiting for one would count as connecting. Callers have theirs.
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=0, limit_per_host=16),
+                connector=aiohttp.TCPConnector(ssl=context, limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=_READ_BUFFER_BYTES,

@@ -99,7 +99,7 @@ class Endpoint:
             try:
                 response = await self._send(method, url, headers, body, length, header)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                if self._falls_back_to_http(error):
+                if url.scheme == "https" and self._knows_no_tls(error):
                     self._connections.plain_http.add(self.host.authority)
                     attempt -= 1
                     continue
@@ -211,13 +211,11 @@ class Endpoint:
         connect_s = self.host.dial_timeout_s
         if self.host.http_fallback and url.scheme == "https":
             connect_s = min(connect_s, _PROBE_TIMEOUT_S)
-        return aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_s, sock_read=self.stall_timeout_s
-        )
+        return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=self.stall_timeout_s)
 
-    def _falls_back_to_http(self, error: Exception) -> bool:
-        """Whether the host was tried over HTTPS, may be spoken to without, and seems not to know TLS."""
-        if not self.host.http_fallback or self._scheme == "http":
+    def _knows_no_tls(self, error: Exception) -> bool:
+        """Whether the host, tried over HTTPS, may be spoken to without, and seems not to know TLS."""
+        if not self.host.http_fallback:
             return False
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return False

@@ -46,7 +46,6 @@ _NEXT_HOST: Final = (
     DeadlineExceeded,
     DataLoss,
     InvalidArgument,
-    ResourceExhausted,
 )
 
 
@@ -100,7 +99,11 @@ class HttpRepository:
         """See the contract."""
 
         async def attempt(endpoint: Endpoint, attempts: int) -> None:
-            await download(endpoint, descriptor, into, progress, attempts)
+            try:
+                await download(endpoint, descriptor, into, progress, attempts)
+            except DataLoss:
+                await into.truncate()  # bytes of a broken host are nothing to go on from
+                raise
 
         await self._on_hosts({PULL}, attempt)
 
@@ -226,7 +229,7 @@ class HttpRepository:
 def _most_telling(faults: Sequence[Fault]) -> Fault:
     for kinds in (
         (Unauthenticated, PermissionDenied),
-        (DataLoss, ResourceExhausted, InvalidArgument),
+        (DataLoss, InvalidArgument),
         (NotFound,),
     ):
         for fault in faults:

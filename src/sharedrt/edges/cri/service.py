@@ -5,7 +5,10 @@ from sharedrt.edges.cri.execs import ExecCalls
 from sharedrt.edges.cri.sandboxes import SandboxCalls
 from sharedrt.edges.cri.stats import StatsCalls
 from sharedrt.edges.cri.status import StatusCalls
+from sharedrt.edges.cri.streaming import StreamingCalls
 
 
-class RuntimeService(StatusCalls, SandboxCalls, ContainerCalls, ExecCalls, StatsCalls):
+class RuntimeService(
+    StatusCalls, SandboxCalls, ContainerCalls, ExecCalls, StreamingCalls, StatsCalls
+):
     """runtime.v1.RuntimeService. A call that no part answers is UNIMPLEMENTED, by its name."""

@@ -72,6 +72,17 @@ async def _answer(request: web.Request, gate: ConnectionGate | None) -> web.Stre
 
 
 async def _guarded(handler: Handler, call: Call) -> web.StreamResponse:
+    response = await _told(handler, call)
+    if call.begun is None or response is call.begun:
+        return response
+    # Its head is out already, so no status can tell of the failure: a broken connection does.
+    if call.request.transport is not None:
+        call.request.transport.abort()
+    return call.begun
+
+
+async def _told(handler: Handler, call: Call) -> web.StreamResponse:
+    """The handler's answer, or its failure in Docker's words."""
     try:
         return await handler(call)
     except Refusal as refusal:

@@ -89,6 +89,8 @@ class Call:
     door: Door
     version: ApiVersion
     params: Mapping[str, str] = field(default_factory=dict)
+    begun: web.StreamResponse | None = None
+    """An answer whose head is out."""
 
     @property
     def runtime(self) -> NamespacedRuntime:
@@ -185,6 +187,7 @@ class Call:
         response.content_type = content_type
         with self.door.streaming():
             await response.prepare(self.request)
+            self.begun = response
             yield response
             await response.write_eof()
 

@@ -93,7 +93,7 @@ async def get_container_json(call: Call) -> web.StreamResponse:
         network_names(call.runtime),
         call.door.host,
         exec_ids=execs,
-        etc_folder="",
+        etc_folder=containers.files_folder(record.id),
     )
     if call.flag("size"):
         (usage,) = await usage_of(call, [record])

@@ -199,7 +199,11 @@ async def get_containers_logs(call: Call) -> web.StreamResponse:
     content_type = versions.stream_content_type(call.version, tty=record.spec.tty)
     batches = call.runtime.containers.logs(record.id, query)
     async with call.stream(content_type) as response:
-        await _send(batches, encoder, response)
+        try:
+            await _send(batches, encoder, response)
+        except Fault as fault:
+            log.warning("reading a log failed", container=record.id, error=str(fault))
+            await response.write(encoder.error(f"Error grabbing logs: {fault}\n"))
         return response
 
 

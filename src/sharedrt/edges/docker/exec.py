@@ -12,14 +12,16 @@ from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.container_streams import parse_keys
 from sharedrt.edges.docker.containers import terminal_size
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.gate import HijackedStream
 from sharedrt.edges.docker.hijack import HijackedResponse, hijack
 from sharedrt.edges.docker.pump import PumpPlan, pump
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed
 from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, StartFailed
 from sharedrt.model.records import ExecRecord
-from sharedrt.model.stdio import StdioSession
+from sharedrt.model.stdio import StdioSession, StdStream
 from sharedrt.services.contracts import NewExec
+from sharedrt.wire.docker_stream import encode_frame
 
 log = structlog.get_logger(__name__)
 
@@ -87,12 +89,18 @@ async def post_exec_start(call: Call) -> web.StreamResponse:
                 else:
                     await _settled(call, record, session)
         except StartFailed as fault:
-            await stream.write(f"{start_failed(fault, of='exec')[1]}\r\n".encode())
+            await _say(stream, start_failed(fault, of="exec")[1], framed=plan.framed)
         except ConnectionError:
             log.debug("client of an exec left", exec=record.id)
         except Fault as fault:
-            await stream.write(f"{fault}\r\n".encode())
+            await _say(stream, str(fault), framed=plan.framed)
     return HijackedResponse()
+
+
+async def _say(stream: HijackedStream, text: str, *, framed: bool) -> None:
+    """Why there is no output, as output: nothing else is left to tell it by."""
+    line = f"{text}\r\n".encode()
+    await stream.write(encode_frame(StdStream.STDOUT, line) if framed else line)
 
 
 async def _settled(call: Call, record: ExecRecord, session: StdioSession) -> None:

@@ -109,7 +109,8 @@ def registry_auth(call: Call) -> Credentials | None:
     if not header:
         return None
     try:
-        raw = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
+        padded = header + "=" * (-len(header) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
         value = json.loads(raw) if raw.strip() else {}
     except (binascii.Error, ValueError) as error:
         raise bad_request(f"invalid X-Registry-Auth header: {error}") from error

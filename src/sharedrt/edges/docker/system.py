@@ -36,9 +36,8 @@ async def ping(call: Call) -> web.StreamResponse:
 
 
 async def ping_head(call: Call) -> web.StreamResponse:
-    response = web.Response(headers=_PING_HEADERS, content_type="text/plain")
-    response.content_length = 0
-    return response
+    headers = {**_PING_HEADERS, "Content-Length": "0"}
+    return web.Response(headers=headers, content_type="text/plain")
 
 
 async def get_version(call: Call) -> web.StreamResponse:

@@ -24,7 +24,7 @@ from sharedrt.model.records import (
     SandboxRecord,
     SandboxState,
 )
-from sharedrt.model.spec import ImageDefaults, Resources
+from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife, attributes
@@ -307,6 +307,12 @@ class ContainerService:
 
     async def usage(self, id: ContainerId) -> Usage:
         return await self._snapshots.usage(self._records.by_id(id))
+
+    def files_folder(self, id: ContainerId) -> str:
+        record = self._records.by_id(id)
+        network = record.spec.namespaces.network
+        joined = network.mode is NamespaceMode.CONTAINER
+        return str(self._layout.container_run(ContainerId(network.target) if joined else record.id))
 
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         return self._networks.endpoints_of(self._records.by_id(id).id)

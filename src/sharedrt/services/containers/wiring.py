@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sharedrt.model.drivers import HostFiles, ResolvedMount, SandboxNamespaces
 from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
@@ -156,8 +157,13 @@ class Wirer:
             if record.spec.namespaces.ipc.mode is NamespaceMode.SANDBOX:
                 sources["/dev/shm"] = folder / "shm"
         else:
-            folder = self._layout.container_run(record.id)
-            await self._host.write(folder, self._contents(record, endpoints))
+            network = record.spec.namespaces.network
+            if network.mode is NamespaceMode.CONTAINER:
+                # The names and addresses of who owns the network are those of all that are in it.
+                folder = self._layout.container_run(ContainerId(network.target))
+            else:
+                folder = self._layout.container_run(record.id)
+                await self._host.write(folder, self._contents(record, endpoints))
             sources = {
                 f"/etc/{name}": folder / name for name in ("resolv.conf", "hosts", "hostname")
             }

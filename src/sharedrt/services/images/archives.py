@@ -15,7 +15,7 @@ from sharedrt.model.ids import Digest
 from sharedrt.model.records import Descriptor, Json
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NewEvent
-from sharedrt.services.images.documents import MAX_MANIFEST_BYTES, choose_manifest
+from sharedrt.services.images.documents import MAX_MANIFEST_BYTES, choose_manifest, parsed
 from sharedrt.services.images.host import Hold, ImageHost
 from sharedrt.services.images.image import Image, PullListener, PullPhase, PullProgress
 from sharedrt.services.images.register import Registrar
@@ -85,18 +85,18 @@ class ArchiveLoader:
     async def _load_layout(
         self, archive: Archive, saved: Sequence[_SavedImage], tell: LoadListener | None
     ) -> Sequence[LoadedImage]:
-        index = parse_target(await archive.read("index.json"), media_types.OCI_INDEX)
+        index = await parsed(parse_target, await archive.read("index.json"), media_types.OCI_INDEX)
         assert isinstance(index, Index)
-        names: dict[Descriptor, list[str]] = {}
+        targets: dict[Digest, tuple[Descriptor, list[str]]] = {}
         for entry in index.manifests:
-            plain = replace(entry, annotations={})
-            found = names.setdefault(plain, [])
-            found += [name for name in [_name_of(entry)] if name and name not in found]
-        if len(names) > _MAX_IMAGES:
-            raise InvalidArgument("archive", len(names), f"has more than {_MAX_IMAGES} images")
+            _, names = targets.setdefault(entry.digest, (replace(entry, annotations={}), []))
+            if (name := _name_of(entry)) and name not in names:
+                names.append(name)
+        if len(targets) > _MAX_IMAGES:
+            raise InvalidArgument("archive", len(targets), f"has more than {_MAX_IMAGES} images")
         return [
-            await self._load_target(archive, target, listed, saved, tell)
-            for target, listed in names.items()
+            await self._load_target(archive, target, names, saved, tell)
+            for target, names in targets.values()
         ]
 
     async def _load_target(
@@ -111,13 +111,12 @@ class ArchiveLoader:
             own: set[Digest] = set()
             what = names[0] if names else target.digest
             manifest = target
-            document = parse_target(
-                await self._take(archive, target, hold, own, MAX_MANIFEST_BYTES), target.media_type
-            )
+            data = await self._take(archive, target, hold, own, MAX_MANIFEST_BYTES)
+            document = await parsed(parse_target, data, target.media_type)
             if isinstance(document, Index):
                 manifest = choose_manifest(document, self._platform, what)
                 data = await self._take(archive, manifest, hold, own, MAX_MANIFEST_BYTES)
-                document = parse_target(data, manifest.media_type)
+                document = await parsed(parse_target, data, manifest.media_type)
                 if isinstance(document, Index):
                     raise InvalidArgument("index", target.digest, "an index inside an index")
             for blob in (document.config, *document.layers):
@@ -135,7 +134,7 @@ class ArchiveLoader:
     ) -> LoadedImage:
         """An image without a manifest: one is made, of layers as they are."""
         raw = await archive.read(saved.config)
-        config = parse_config(raw)
+        config = await parsed(parse_config, raw)
         if len(config.diff_ids) != len(saved.layers):
             raise InvalidArgument(
                 "archive", saved.config, "layers and diff ids do not belong together"

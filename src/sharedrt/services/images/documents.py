@@ -1,9 +1,10 @@
 """An image's documents, from blobs that are in the content store: index, manifest, configuration."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.model.drivers import ContentStore
 from sharedrt.model.faults import DataLoss, InvalidArgument, NotFound
 from sharedrt.model.ids import Digest
@@ -15,6 +16,10 @@ from sharedrt.wire.platforms import Platform, fits, select
 MAX_CONFIG_BYTES: Final = 8 << 20
 MAX_MANIFEST_BYTES: Final = 4 << 20
 
+_BIG_BYTES: Final = 128 << 10
+
+P = ParamSpec("P")
+T = TypeVar("T")
 Reader: TypeAlias = Callable[[Digest, int], Awaitable[bytes]]
 """(digest, limit in bytes) to the blob. Raises NotFound (kind ``content``), ResourceExhausted."""
 
@@ -99,20 +104,34 @@ async def read_documents(
         NotFound: kind ``content``, when a document is missing; kind ``platform``.
         InvalidArgument, DataLoss, Unimplemented: malformed.
     """
-    document = parse_target(await read(target.digest, MAX_MANIFEST_BYTES), target.media_type)
+    target, document = await _read_target(read, target)
     manifest = target
     if isinstance(document, Index):
         if platform is None:
             raise InvalidArgument("manifest", target.digest, "is an index")
-        manifest = choose_manifest(document, platform, name)
-        document = parse_target(
-            await read(manifest.digest, MAX_MANIFEST_BYTES), manifest.media_type
-        )
+        manifest, document = await _read_target(read, choose_manifest(document, platform, name))
         if isinstance(document, Index):
             raise InvalidArgument("index", target.digest, "an index inside an index")
-    config = parse_config(await read(document.config.digest, MAX_CONFIG_BYTES))
+    config = await parsed(parse_config, await read(document.config.digest, MAX_CONFIG_BYTES))
     check_config(document, config, platform if strict else None, name)
     return Documents(target, manifest, document.layers, document.config, config)
+
+
+async def _read_target(read: Reader, descriptor: Descriptor) -> tuple[Descriptor, Manifest | Index]:
+    """The document, and the descriptor with what that tells: the media type, and the size where it was 0."""
+    data = await read(descriptor.digest, MAX_MANIFEST_BYTES)
+    document = await parsed(parse_target, data, descriptor.media_type)
+    if descriptor.size not in (0, len(data)):
+        raise DataLoss(f"manifest {descriptor.digest}", f"has not {descriptor.size} bytes")
+    return replace(descriptor, media_type=document.media_type, size=len(data)), document
+
+
+async def parsed(parse: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+    """Call a parser; on a thread when its first argument is big, since that may be made to take long."""
+    data = arguments[0]
+    if isinstance(data, bytes) and len(data) > _BIG_BYTES:
+        return await run_blocking(None, parse, *arguments, **more)
+    return parse(*arguments, **more)
 
 
 def reader_of(content: ContentStore) -> Reader:

@@ -12,7 +12,7 @@ from sharedrt.services.images.documents import Documents, read_documents, reader
 from sharedrt.services.images.host import ImageHost
 from sharedrt.services.images.image import Image
 from sharedrt.wire import media_types
-from sharedrt.wire.oci_image import descriptor_json, parse_target
+from sharedrt.wire.oci_image import descriptor_json
 from sharedrt.wire.reference import parse_name
 
 _END: Final = bytes(2 * 512)
@@ -30,17 +30,10 @@ async def export(host: ImageHost, images: Sequence[tuple[Image, str]]) -> AsyncI
     async with host.hold() as hold:
         saved: dict[Digest, _Saved] = {}
         for image, reference in images:
-            for digest in (image.manifest, image.id, *(b.digest for b in image.layer_blobs)):
-                await hold.blob(digest)
+            await hold.image(image)
             if image.manifest not in saved:
                 # Only this platform's manifest is complete here, so an index is not saved.
-                data = await host.content.read(image.manifest)
-                target = Descriptor(
-                    parse_target(data).media_type,
-                    image.manifest,
-                    len(data),
-                    platform=image.config.platform,
-                )
+                target = Descriptor("", image.manifest, 0, platform=image.config.platform)
                 documents = await read_documents(reader_of(host.content), target, None, reference)
                 saved[image.manifest] = _Saved(documents)
             tags = saved[image.manifest].tags

@@ -18,6 +18,7 @@ from sharedrt.services.images.documents import (
     Documents,
     check_config,
     choose_manifest,
+    parsed,
 )
 from sharedrt.services.images.host import Hold, ImageHost
 from sharedrt.wire.oci_image import Index, parse_config, parse_target
@@ -42,21 +43,21 @@ class Fetcher:
         self, target: Descriptor, platform: Platform | None, name: str
     ) -> Documents:
         """Fetch index, manifest and configuration. Raises as ``read_documents`` does, and the registry's faults."""
-        document = parse_target(await self._manifest(target), target.media_type)
+        document = await parsed(parse_target, await self._manifest(target), target.media_type)
         manifest = target = replace(target, media_type=document.media_type)
         if isinstance(document, Index):
             if platform is None:
                 raise InvalidArgument("manifest", target.digest, "is an index")
             manifest = choose_manifest(document, platform, name)
-            document = parse_target(await self._manifest(manifest), manifest.media_type)
+            data = await self._manifest(manifest)
+            document = await parsed(parse_target, data, manifest.media_type)
             if isinstance(document, Index):
                 raise InvalidArgument("index", target.digest, "an index inside an index")
         if document.config.size > MAX_CONFIG_BYTES:
             raise InvalidArgument("image configuration", document.config.size, "over 8 MiB")
         await self.blob(document.config)
-        config = parse_config(
-            await self._host.content.read(document.config.digest, limit=MAX_CONFIG_BYTES)
-        )
+        raw = await self._host.content.read(document.config.digest, limit=MAX_CONFIG_BYTES)
+        config = await parsed(parse_config, raw)
         check_config(document, config, platform, name)
         return Documents(target, manifest, document.layers, document.config, config)
 

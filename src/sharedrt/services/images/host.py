@@ -26,6 +26,7 @@ from sharedrt.model.drivers import ContentStore, LayerUnpacker, Registry, Snapsh
 from sharedrt.model.faults import Fault
 from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.images.image import Image
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,15 @@ class Hold:
         if directory not in self.directories:
             self.directories.add(directory)
             await self._host.take(directory)
+
+    async def image(self, image: Image) -> None:
+        """All of an image: whoever finds it still in the working set after this has it whole."""
+        for digest in (image.target.digest, image.manifest, image.id):
+            await self.blob(digest)
+        for layer in image.layer_blobs:
+            await self.blob(layer.digest)
+        for key in image.layers:
+            await self.layer(layer_directory(key))
 
 
 class ImageHost:

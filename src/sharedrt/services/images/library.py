@@ -22,10 +22,13 @@ class Library:
         self._facts: dict[Digest, Image] = {}
         """By manifest: one image may have come with its layers compressed and, loaded, without."""
         self._images: dict[Digest, Image] = {}
+        self.damaged: dict[str, ImageRecord] = {}
+        """Records whose documents could not be read at start-up: not listed, but to be replaced or removed."""
 
     def put(self, record: ImageRecord, facts: Image) -> None:
         """Insert or replace a reference; ``facts`` is what the record's manifest says of the image."""
         old = self._records.get(record.reference)
+        self.damaged.pop(record.reference, None)
         self._records[record.reference] = record
         self._facts[record.manifest] = facts
         self._refresh(record.image_id)
@@ -33,6 +36,7 @@ class Library:
             self._refresh(old.image_id)
 
     def drop(self, reference: str) -> None:
+        self.damaged.pop(reference, None)
         record = self._records.pop(reference, None)
         if record is not None:
             self._refresh(record.image_id)
@@ -93,6 +97,11 @@ class Library:
                 return found[0], ""
         raise NotFound("image", ref)
 
+    def record_of(self, ref: str) -> ImageRecord:
+        """The record that ``ref`` finds, or the oldest of the image that it finds. Raises as :meth:`get`."""
+        image, reference = self.lookup(ref)
+        return self._records[reference] if reference else self.records_of(image.id)[0]
+
     def select(self, ref: str) -> Sequence[tuple[Image, str]]:
         """As :meth:`lookup`, but a name without a tag stands for all tags of its repository, as in
         ``docker save``. Raises as that does."""
@@ -108,6 +117,19 @@ class Library:
             if record.reference.startswith(f"{parsed.name}:") and "@" not in record.reference
         ]
         return [(self.image_of(record), record.reference) for record in tags] or [self.lookup(ref)]
+
+    def damaged_by(self, ref: str) -> Sequence[str]:
+        """References of damaged records that ``ref`` names, by reference or image id."""
+        try:
+            full = str(parse_reference(ref).pinned())
+        except InvalidArgument:
+            full = ref
+        ids = (ref, f"sha256:{ref}")
+        return [
+            reference
+            for reference, record in self.damaged.items()
+            if reference in (ref, full) or record.image_id in ids
+        ]
 
     def _by_reference(self, ref: str) -> ImageRecord | None:
         try:

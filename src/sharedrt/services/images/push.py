@@ -12,7 +12,6 @@ from sharedrt.services.images.image import PushListener, PushPhase, PushProgress
 from sharedrt.services.images.library import Library
 from sharedrt.services.images.rows import SOURCE_LABEL, ImageRows
 from sharedrt.services.images.tasks import all_of
-from sharedrt.wire.oci_image import parse_target
 from sharedrt.wire.reference import Reference, parse_reference
 
 
@@ -29,16 +28,16 @@ class Pusher:
         ref = parse_reference(text)
         if self._library.record(str(ref)) is None:
             raise NotFound("image", str(ref))
-        image = self._library.get(str(ref))
         content = self._host.content
         repository = self._host.registry.repository(ref.domain, ref.path, credentials, push=True)
         async with self._host.hold() as hold:
-            for digest in (image.id, image.manifest, *(b.digest for b in image.layer_blobs)):
-                await hold.blob(digest)
+            await hold.image(self._library.get(str(ref)))
+            image = self._library.get(str(ref))
             # Of an index only this platform's manifest is here for sure, so that is what goes out.
             data = await content.read(image.manifest, limit=MAX_MANIFEST_BYTES)
-            target = Descriptor(parse_target(data).media_type, image.manifest, len(data))
+            target = Descriptor("", image.manifest, len(data))
             documents = await read_documents(reader_of(content), target, None, str(ref))
+            target = documents.target
             blobs = [blob for blob in documents.blobs if blob.digest != target.digest]
             await all_of(self._blob(repository, ref, blob, tell) for blob in blobs)
             digest = await repository.push_manifest(
@@ -46,17 +45,13 @@ class Pusher:
             )
             for blob in documents.blobs:
                 self._host.note_served(ref.domain, blob.digest)
-            await self._rows.put(
-                documents,
-                [str(ref.with_digest(digest))],
-                NewEvent(
-                    "image",
-                    "push",
-                    ref.familiar,
-                    {"name": ref.familiar_name, "reference": str(ref)},
-                ),
-                source=(ref.domain, ref.path),
+            event = NewEvent(
+                "image", "push", ref.familiar, {"name": ref.familiar_name, "reference": str(ref)}
             )
+            # Removed meanwhile, the image must not come back by this.
+            if self._library.record(str(ref)) is not None:
+                names = [str(ref.with_digest(digest))]
+                await self._rows.put(documents, names, event, source=(ref.domain, ref.path))
         tell(PushProgress(str(ref), PushPhase.DIGEST, text=digest, total=len(data)))
         return digest
 

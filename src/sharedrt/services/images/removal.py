@@ -26,6 +26,8 @@ class Remover:
         self, ref: str, *, force: bool, prune: bool, in_use: Users, running: Users
     ) -> list[RemovedImage]:
         """See ``Images.remove``."""
+        if damaged := await self._drop_damaged(ref):
+            return damaged
         image, reference = self._library.lookup(ref)
         users = in_use(image.id)
         if reference:
@@ -46,21 +48,31 @@ class Remover:
 
     async def remove_by_id(self, ref: str) -> list[RemovedImage]:
         """See ``Images.remove_by_id``."""
+        damaged = await self._drop_damaged(ref)
         try:
             image, _ = self._library.lookup(ref)
         except NotFound:
-            return []
-        return await self._all(image, True, ())
+            return damaged
+        return damaged + await self._all(image, True, ())
 
     async def drop_reference(self, reference: str) -> None:
         """See ``Images.drop_reference``."""
         record = self._library.record(reference)
         if record is None:
+            if await self._drop_damaged(reference):
+                return
             raise NotFound("image", reference)
         if len(self._library.records_of(record.image_id)) == 1:
             await self._all(self._library.image_of(record), True, ())
         else:
             await self._rows.drop([reference], _event("untag", record.image_id, reference))
+
+    async def _drop_damaged(self, ref: str) -> list[RemovedImage]:
+        """Remove records that stand for nothing readable any more; what they held goes with the next collection."""
+        gone = self._library.damaged_by(ref)
+        if gone:
+            await self._rows.drop(gone)
+        return [RemovedImage(untagged=reference) for reference in gone]
 
     async def _by_reference(
         self, image: Image, reference: str, force: bool, prune: bool, users: Sequence[str]

@@ -10,7 +10,7 @@ import structlog
 from sharedrt.aio.completion import complete
 from sharedrt.model.faults import Fault, NotFound
 from sharedrt.model.ids import Digest
-from sharedrt.model.records import BlobRecord, ImageRecord, SnapshotRecord
+from sharedrt.model.records import BlobRecord, Descriptor, ImageRecord, SnapshotRecord
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.documents import Documents, read_documents, reader_of
@@ -36,7 +36,8 @@ class ImageRows:
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        """Fill the working set. An image whose documents are damaged is logged and left out; a pull mends it."""
+        """Fill the working set. An image whose documents are damaged is logged and left out: a pull mends it, a removal
+        removes it."""
 
         def read(
             tx: Transaction,
@@ -53,9 +54,10 @@ class ImageRows:
                     self._host.note_served(label.removeprefix(SOURCE_LABEL), blob.digest)
         for record in records:
             try:
-                documents = await self._documents_of(record)
+                documents = await self.documents_of(record)
             except Fault as fault:
                 log.error("image cannot be read", image=record.reference, reason=str(fault))
+                self._library.damaged[record.reference] = record
                 continue
             self._library.put(record, self._image(documents))
 
@@ -214,6 +216,8 @@ class ImageRows:
     def _roots(self) -> Roots:
         """What the images of the working set need."""
         roots = Roots(set(), set())
+        for record in self._library.damaged.values():
+            roots.digests |= {record.image_id, record.target.digest, record.manifest}
         for image in self._library.images():
             roots.snapshots |= set(image.layers)
             for record in self._library.records_of(image.id):
@@ -222,15 +226,15 @@ class ImageRows:
                 roots.digests |= {layer.digest for layer in layers}
         return roots
 
-    async def _documents_of(self, record: ImageRecord) -> Documents:
-        content = self._host.content
+    async def documents_of(self, record: ImageRecord) -> Documents:
+        """What a record stands for, by its own manifest. Raises NotFound (kind ``content``), DataLoss ..."""
         manifest = record.target
         if record.manifest != record.target.digest:
-            size = await content.size(record.manifest)
-            manifest = replace(
-                record.target, digest=record.manifest, media_type="", size=size or 0, platform=""
-            )
-        documents = await read_documents(reader_of(content), manifest, None, record.reference)
+            manifest = Descriptor("", record.manifest, 0)
+        read = reader_of(self._host.content)
+        documents = await read_documents(read, manifest, None, record.reference)
+        if record.manifest == record.target.digest:
+            return documents
         return replace(documents, target=record.target)
 
     def _image(self, documents: Documents) -> Image:

@@ -11,7 +11,6 @@ from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
-from sharedrt.services.images.documents import read_documents, reader_of
 from sharedrt.services.images.export import export
 from sharedrt.services.images.fetch import Fetcher
 from sharedrt.services.images.gc import Removed, Roots
@@ -228,27 +227,23 @@ class Images:
     # ------------------------------------------------------------ names
 
     async def tag(self, source: str, target: str) -> Image:
-        """Give an image another name; an image that had it keeps its id for one.
+        """Give an image another name; an image that had that keeps its id for one.
 
         Raises:
             NotFound: ``source``. InvalidArgument: ``target`` is no name, or has a digest.
         """
-        image = self.get(source)
         ref = parse_reference(target)
         # Checks that there is a tag and no digest, in one place.
         name = str(ref.with_tag(ref.tag))
         async with self._host.hold() as hold:
-            for digest in (image.target.digest, image.manifest, image.id):
-                await hold.blob(digest)
-            image = self.get(source)
-            manifest = replace(image.target, digest=image.manifest, media_type="", platform="")
-            documents = await read_documents(reader_of(self._host.content), manifest, None, source)
-            documents = replace(documents, target=image.target)
+            await hold.image(self._library.get(source))
+            record = self._library.record_of(source)
+            id = record.image_id
             return await self._rows.put(
-                documents,
+                await self._rows.documents_of(record),
                 [name],
-                NewEvent("image", "tag", image.id, {"name": ref.familiar, "reference": name}),
-                labels=image.labels,
+                NewEvent("image", "tag", id, {"name": ref.familiar, "reference": name}),
+                labels=record.labels,
             )
 
     async def remove(

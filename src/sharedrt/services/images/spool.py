@@ -1,6 +1,5 @@
 """An uploaded archive on disk: in a file without a name, so that nothing is left of it whatever happens."""
 
-import asyncio
 import bz2
 import errno
 import gzip
@@ -16,6 +15,7 @@ from typing import IO, Final, cast
 
 import zstandard
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.model.faults import Internal, InvalidArgument, ResourceExhausted
 from sharedrt.model.records import Json
 from sharedrt.wire.tar_index import Member, TarIndex, index_tar
@@ -36,7 +36,7 @@ class Archive:
         member = self.index.get(name)
         if member.size > limit:
             raise InvalidArgument("archive", name, f"is longer than {limit} bytes")
-        return await asyncio.to_thread(os.pread, self._file.fileno(), member.size, member.offset)
+        return await run_blocking(None, os.pread, self._file.fileno(), member.size, member.offset)
 
     async def json(self, name: str) -> Json:
         try:
@@ -50,7 +50,7 @@ class Archive:
         offset, end = member.offset, member.offset + member.size
         while offset < end:
             length = min(_BATCH_BYTES, end - offset)
-            data = await asyncio.to_thread(os.pread, self._file.fileno(), length, offset)
+            data = await run_blocking(None, os.pread, self._file.fileno(), length, offset)
             if not data:
                 raise InvalidArgument("archive", name, "is cut short")
             offset += len(data)
@@ -70,17 +70,17 @@ async def spooled(chunks: AsyncIterator[bytes], folder: Path, limit: int) -> Asy
     Raises:
         InvalidArgument: no tar. ResourceExhausted: the disk, or ``limit``.
     """
-    file = await asyncio.to_thread(_new_file, folder)
+    file = await run_blocking(None, _new_file, folder)
     try:
         size = await _write(chunks, file, limit)
-        plain = await asyncio.to_thread(_uncompressed, file, folder, limit)
+        plain = await run_blocking(None, _uncompressed, file, folder, limit)
         if plain is not file:
             file.close()
             file = plain
-            size = await asyncio.to_thread(os.lseek, file.fileno(), 0, os.SEEK_END)
+            size = await run_blocking(None, os.lseek, file.fileno(), 0, os.SEEK_END)
         descriptor = file.fileno()
-        index = await asyncio.to_thread(
-            index_tar, lambda offset, length: os.pread(descriptor, length, offset), size
+        index = await run_blocking(
+            None, index_tar, lambda offset, length: os.pread(descriptor, length, offset), size
         )
         yield Archive(file, index)
     finally:
@@ -112,9 +112,9 @@ async def _write(chunks: AsyncIterator[bytes], file: IO[bytes], limit: int) -> i
         if size > limit:
             raise ResourceExhausted("archive", f"longer than {limit} bytes")
         if gathered >= _BATCH_BYTES:
-            await asyncio.to_thread(flush, pending)
+            await run_blocking(None, flush, pending)
             pending, gathered = [], 0
-    await asyncio.to_thread(flush, pending)
+    await run_blocking(None, flush, pending)
     return size
 
 
@@ -130,7 +130,7 @@ def _uncompressed(file: IO[bytes], folder: Path, limit: int) -> IO[bytes]:
             IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         )
     elif magic.startswith(b"BZh"):
-        reader = cast(IO[bytes], bz2.BZ2File(file))  # noqa: SIM115 - a view of the file
+        reader = cast(IO[bytes], bz2.BZ2File(file))
     elif magic.startswith(b"\xfd7zXZ\0"):
         reader = cast(IO[bytes], lzma.LZMAFile(file))  # noqa: SIM115
     else:

@@ -251,7 +251,8 @@ class Networks:
 
     async def recover(self, live_owners: Container[str]) -> None:
         """At start, before any other call: read the rows, put bridges, rules and live endpoints back in
-        place, and remove what nobody owns."""
+        place, and remove what no row of any namespace owns."""
+        await self._remove_strays()
         networks, endpoints = await self._store.read(
             lambda tx: (tx.networks.list(), tx.endpoints.list())
         )
@@ -265,8 +266,17 @@ class Networks:
                 except Fault as error:
                     log.error("cannot recover a network", network=record.name, reason=str(error))
         await self._endpoints.recover(endpoints, networks, live_owners)
-        everywhere = await self._database.read_global(lambda tx: tx.all_endpoints())
-        await self._endpoints.remove_strays({record.id for _, record in everywhere})
+
+    async def _remove_strays(self) -> None:
+        networks, endpoints = await self._database.read_global(
+            lambda tx: (tx.all_networks(), tx.all_endpoints())
+        )
+        await self._endpoints.remove_strays({record.id for _, record in endpoints})
+        known = {record.bridge for _, record in networks}
+        for name in await self._bridge.bridges_on_host():
+            if name not in known:
+                log.info("removing a bridge that no row owns", bridge=name)
+                await self._bridge.remove_bridge(name)
 
     async def aclose(self) -> None:
         """Wait for nothing new; what is under way is cancelled, and mended by the next start."""

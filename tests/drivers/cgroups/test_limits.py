@@ -1,0 +1,51 @@
+"""Limits of parent cgroups, as v1 and v2 files and as systemd properties."""
+
+import pytest
+
+from sharedrt.drivers.cgroups.limits import cpu_weight, systemd_properties, v1_settings, v2_settings
+from sharedrt.drivers.cgroups.manager import CgroupManager
+from sharedrt.drivers.cgroups.mountinfo import Hierarchies
+from sharedrt.model.faults import InvalidArgument
+from sharedrt.model.spec import Resources
+
+QUOTA = Resources(
+    memory_bytes=1 << 30, memory_swap_bytes=3 << 29, cpu_quota_us=150_000, cpu_period_us=100_000,
+    cpu_shares=1024, pids_limit=500, cpuset_cpus="0-1",
+)  # fmt: skip
+LIFTED = Resources(memory_bytes=-1, memory_swap_bytes=-1, cpu_quota_us=-1, pids_limit=-1)
+
+
+def test_v1() -> None:
+    found = {name: value for _, name, value in v1_settings(QUOTA)}
+    assert found["memory.limit_in_bytes"] == str(1 << 30)
+    assert found["memory.memsw.limit_in_bytes"] == str(3 << 29)
+    assert (found["cpu.cfs_quota_us"], found["cpu.cfs_period_us"]) == ("150000", "100000")
+    assert (found["pids.max"], found["cpuset.cpus"]) == ("500", "0-1")
+    assert {v for _, _, v in v1_settings(LIFTED)} == {"-1", "max"}
+
+
+def test_v2() -> None:
+    found = {name: value for _, name, value in v2_settings(QUOTA)}
+    assert found["memory.max"] == str(1 << 30)
+    assert found["memory.swap.max"] == str(1 << 29)
+    assert (found["cpu.max"], found["cpu.weight"]) == ("150000 100000", "39")
+    assert {n: v for _, n, v in v2_settings(LIFTED)} == {
+        "memory.max": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "pids.max": "max",
+    }  # fmt: skip
+
+
+def test_systemd() -> None:
+    assert "CPUQuota=150%" in systemd_properties(QUOTA)
+    assert f"MemoryMax={1 << 30}" in systemd_properties(QUOTA)
+    assert f"MemorySwapMax={1 << 29}" in systemd_properties(QUOTA)
+    assert "TasksMax=infinity" in systemd_properties(LIFTED)
+
+
+def test_weights() -> None:
+    assert (cpu_weight(2), cpu_weight(262144), cpu_weight(10**9)) == (1, 10000, 10000)
+
+
+async def test_other_limits_are_refused() -> None:
+    cgroups = CgroupManager("cgroupfs", hierarchies=Hierarchies(), systemd_running=False)
+    with pytest.raises(InvalidArgument, match="blkio_weight"):
+        await cgroups.set_limits("/x", Resources(blkio_weight=100))
