@@ -471,6 +471,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def parent_stats(self, parent: str) -> CgroupStats:
+        """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
+        ...
+
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces as seen in that process's network namespace, without ``lo``."""
         ...
