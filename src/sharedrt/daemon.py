@@ -156,7 +156,9 @@ async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitS
         door = ContainerdDoor(runtime)
         await doors.enter_async_context(door.listening(config.socket("containerd")))
     if config.admin.enabled:
-        admin = AdminDoor(runtime, ready=lambda: "", check=lambda: asyncio.to_thread(check_host, config))
+        admin = AdminDoor(
+            runtime, ready=lambda: "", check=lambda: asyncio.to_thread(check_host, config)
+        )
         await doors.enter_async_context(admin.listening(config.socket("admin")))
 
 
