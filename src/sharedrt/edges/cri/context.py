@@ -42,10 +42,10 @@ class CriContext:
         self.sandbox_items = EncodedItems[SandboxRecord](_ITEMS_FIELD, sandbox_item)
 
     def forget_gone(self) -> None:
-        """Let go of what is kept about containers that are no more."""
-        live = {record.id for record in self.services.containers.list()}
-        self.cpu_rates.retain(live)
-        self.layer_usage.retain(live)
+        """Let go of what is kept about containers and pods that are no more."""
+        containers = {str(record.id) for record in self.services.containers.list()}
+        self.cpu_rates.retain(containers | {str(r.id) for r in self.services.pods.list()})
+        self.layer_usage.retain(containers)
 
     def image_of(self, record: ContainerRecord) -> Image | None:
         """The container's image, if the namespace still has it."""
