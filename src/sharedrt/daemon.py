@@ -72,7 +72,7 @@ def purge(config: Config) -> None:
 
 async def _purge(config: Config) -> None:
     async with built(config) as runtime:
-        await runtime.start()
+        await runtime.start(follow_policies=False)
         await runtime.remove_everything()
     host = HostFs()
     for folder in (config.daemon.run_dir, config.daemon.state_dir):

@@ -325,6 +325,8 @@ class ExitStatus:
     exit_code: int
     finished_ns: int
     oom_killed: bool = False
+    known: bool = True
+    """False: no exit status could be found; the code is 137 then."""
 
 
 @dataclass(frozen=True, slots=True)
