@@ -733,6 +733,10 @@ class HostFiles(Protocol):
         """Make the folder (0711) and write each file atomically."""
         ...
 
+    async def read(self, path: Path) -> bytes:
+        """A whole small file; nothing when it is missing."""
+        ...
+
     async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
 
     async def remove_tree(self, path: Path) -> None:

@@ -157,6 +157,20 @@ class Containers(Protocol):
         """Change limits of a live (or not yet started) container; ``None`` fields stay."""
         ...
 
+    async def connect_network(self, id: ContainerId, request: NetworkRequest) -> None:
+        """Join a network: at once when it runs, else at its next start.
+
+        Raises:
+            NotFound: kind ``network``. AlreadyExists: kind ``endpoint``, it is on it already.
+            FailedPrecondition: it shares a network namespace, or the network is none to join.
+            InUse: kind ``address`` or ``port``. InvalidArgument, ResourceExhausted.
+        """
+        ...
+
+    async def disconnect_network(self, id: ContainerId, network: str) -> None:
+        """Leave a network. Raises NotFound (kind ``network``), FailedPrecondition when it is not on it."""
+        ...
+
     async def change(
         self, id: ContainerId, edit: Callable[[ContainerRecord], ContainerRecord]
     ) -> ContainerRecord:

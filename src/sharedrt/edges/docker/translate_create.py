@@ -22,7 +22,6 @@ from sharedrt.edges.docker.translate_config import (
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
 from sharedrt.edges.docker.translate_mounts import translate_mounts
 from sharedrt.edges.docker.translate_network import (
-    NetworkPlan,
     network_mode,
     plan_network,
     translate_dns,
@@ -140,7 +139,6 @@ def translate_create(
             EXTENSION: {
                 "Config": rendered,
                 "HostConfig": complete_host_config(host_config, settled),
-                "Endpoints": _endpoints(plan),
             }
         },
         keep_log=logs.keep,
@@ -273,23 +271,3 @@ def _sysctls(host: Fields) -> dict[str, str]:
             if name.startswith("net."):
                 raise bad_request(f"sysctl '{name}' not allowed in host network namespace")
     return sysctls
-
-
-def _endpoints(plan: NetworkPlan) -> Json:
-    """What was asked of each network, for ``inspect`` of a container that does not run."""
-    return {
-        request.network: {
-            "Aliases": list(request.aliases) or None,
-            "MacAddress": request.mac,
-            "IPAMConfig": {
-                key: value
-                for key, value in (
-                    ("IPv4Address", request.address),
-                    ("IPv6Address", request.address6),
-                )
-                if value
-            }
-            or None,
-        }
-        for request in plan.networks
-    }
