@@ -18,12 +18,19 @@ from sharedrt.model.drivers import (
     HostFiles,
     LayerUnpacker,
     LogReader,
+    NameServers,
     OciRuntime,
     Registry,
     SandboxNamespaces,
     Snapshotter,
 )
-from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, NotFound
+from sharedrt.model.faults import (
+    AlreadyDone,
+    Ambiguous,
+    FailedPrecondition,
+    Fault,
+    NotFound,
+)
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
@@ -48,7 +55,7 @@ from sharedrt.services.execs import ExecService
 from sharedrt.services.housekeeping import collect_garbage, mend_networks
 from sharedrt.services.images import ImageHost, Images, collect_orphans
 from sharedrt.services.layout import Layout
-from sharedrt.services.networks import Networks, NetworkSettings
+from sharedrt.services.networks import Networks, NetworkSettings, OwnerNames
 from sharedrt.services.pod_network import PodNetwork
 from sharedrt.services.pods import PodService, key_of
 from sharedrt.services.working_set import WorkingSet
@@ -69,6 +76,7 @@ class Drivers:
     host: HostFiles
     namespaces: SandboxNamespaces
     bridge: BridgeNetwork
+    name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
 
@@ -130,7 +138,13 @@ class NamespaceServices:
         self.events = NamespacedEvents(self._store, bus)
         self.images = Images(image_host, self._store, self.events, settings.platform)
         self.networks = Networks(
-            self._store, drivers.database, drivers.bridge, settings.networks, self.events
+            self._store,
+            drivers.database,
+            drivers.bridge,
+            settings.networks,
+            self.events,
+            drivers.name_servers,
+            self._owner_names,
         )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
@@ -190,6 +204,13 @@ class NamespaceServices:
             settings.boot_id,
             settings.catatonit,
         )
+
+    def _owner_names(self, ref: str) -> OwnerNames | None:
+        try:
+            record = self._containers_set.get(ref)
+        except (NotFound, Ambiguous):
+            return None
+        return OwnerNames(record.id, record.name, record.dns.servers)
 
     async def load(self) -> None:
         """Read the working set out of the database."""
