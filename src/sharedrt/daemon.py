@@ -33,7 +33,9 @@ from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.drivers.registry.client import HttpRegistry
+from sharedrt.drivers.unpack.archiver import ChrootArchiver
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
+from sharedrt.drivers.volumes import LocalVolumeFolders
 from sharedrt.edges.admin import AdminDoor
 from sharedrt.edges.containerd import ContainerdDoor
 from sharedrt.edges.cri import CriDoor
@@ -133,6 +135,12 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             content=FileContentStore(daemon.state_dir / "content"),
             snapshotter=snapshotter,
             unpacker=unpacker,
+            archiver=ChrootArchiver(
+                unpacker,
+                max_entries=config.runtime.layer_entries_max,
+                max_bytes=config.runtime.image_bytes_max,
+            ),
+            volumes=LocalVolumeFolders(),
             registry=registry,
             oci=oci,
             host=HostFs(),
@@ -156,7 +164,9 @@ async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitS
         door = ContainerdDoor(runtime)
         await doors.enter_async_context(door.listening(config.socket("containerd")))
     if config.admin.enabled:
-        admin = AdminDoor(runtime, ready=lambda: "", check=lambda: asyncio.to_thread(check_host, config))
+        admin = AdminDoor(
+            runtime, ready=lambda: "", check=lambda: asyncio.to_thread(check_host, config)
+        )
         await doors.enter_async_context(admin.listening(config.socket("admin")))
 
 

@@ -19,13 +19,16 @@ from sharedrt.model.drivers import (
     LogReader,
     OciRuntime,
     Registry,
+    RootArchiver,
     SandboxNamespaces,
     Snapshotter,
+    VolumeFolders,
 )
 from sharedrt.model.faults import AlreadyDone, FailedPrecondition, NotFound
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
+    ContainerState,
     EventRecord,
     ExecRecord,
     NamespaceRecord,
@@ -34,6 +37,7 @@ from sharedrt.model.records import (
 from sharedrt.model.stores import Database, GlobalTransaction
 from sharedrt.services.containers import (
     ContainerLife,
+    ContainerMounts,
     ContainerService,
     ContainerSnapshots,
     Wirer,
@@ -48,6 +52,7 @@ from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks, NetworkSettings
 from sharedrt.services.pod_network import PodNetwork
 from sharedrt.services.pods import PodService, key_of
+from sharedrt.services.volumes import Volumes, volumes_of
 from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
@@ -61,6 +66,8 @@ class Drivers:
     content: ContentStore
     snapshotter: Snapshotter
     unpacker: LayerUnpacker
+    archiver: RootArchiver
+    volumes: VolumeFolders
     registry: Registry
     oci: OciRuntime
     host: HostFiles
@@ -121,6 +128,24 @@ class NamespaceServices:
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
         snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        self.volumes = Volumes(
+            layout,
+            self._store,
+            self.events,
+            drivers.volumes,
+            self._containers_set.list,
+            self._owner,
+        )
+        mounts = ContainerMounts(
+            layout,
+            self.volumes,
+            drivers.volumes,
+            self.images,
+            snapshots,
+            drivers.host,
+            drivers.archiver,
+            self.events,
+        )
         wirer = Wirer(
             layout,
             drivers.host,
@@ -135,6 +160,7 @@ class NamespaceServices:
             self.events,
             drivers.oci,
             snapshots,
+            mounts,
             wirer,
             drivers.host,
             self._owner,
@@ -148,6 +174,8 @@ class NamespaceServices:
             self.images,
             self.networks,
             snapshots,
+            mounts,
+            self.volumes,
             drivers.oci,
             drivers.host,
             drivers.logs,
@@ -176,11 +204,20 @@ class NamespaceServices:
 
     async def load(self) -> None:
         """Read the working set out of the database."""
-        containers, sandboxes, execs = await self._store.read(
-            lambda tx: (tx.containers.list(), tx.sandboxes.list(), tx.execs.list())
+        containers, sandboxes, execs, volumes = await self._store.read(
+            lambda tx: (
+                tx.containers.list(),
+                tx.sandboxes.list(),
+                tx.execs.list(),
+                tx.volumes.list(),
+            )
         )
+        self.volumes.load(volumes)
         for container in containers:
             self._containers_set.put(container)
+            if container.state is ContainerState.RUNNING:
+                # Before any clean-up of others could unmount what it uses.
+                self.volumes.note_mounted(volumes_of(container.spec.mounts), container.id)
         for sandbox in sandboxes:
             self._sandboxes_set.put(sandbox)
         for record in execs:
@@ -193,6 +230,7 @@ class NamespaceServices:
         await self.pods.recover(operations)
         await self.execs.recover()
         await self.containers.recover()
+        await self.volumes.recover()
         owners = {c.id for c in self._containers_set if self.containers.is_running(c.id)}
         await self.networks.recover({*owners, *(s.id for s in self._sandboxes_set)})
         await self._remove_unowned()

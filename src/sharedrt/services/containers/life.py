@@ -35,7 +35,7 @@ from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.stdio import StdioSession
 from sharedrt.services.containers.attach import AttachSession
-from sharedrt.services.containers.mounts import resolve_mounts
+from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
@@ -77,6 +77,7 @@ class ContainerLife:
         events: NamespacedEvents,
         runtime: OciRuntime,
         snapshots: ContainerSnapshots,
+        mounts: ContainerMounts,
         wirer: Wirer,
         host: HostFiles,
         owner: TaskOwner,
@@ -87,6 +88,7 @@ class ContainerLife:
         self._events = events
         self._runtime = runtime
         self._snapshots = snapshots
+        self._mounts = mounts
         self._wirer = wirer
         self._host = host
         self._owner = owner
@@ -145,7 +147,7 @@ class ContainerLife:
         key = self.key(record.id)
         rootfs = await self._snapshots.mount(record)
         wiring = await self._wirer.wire(record)
-        mounts = await resolve_mounts(record.spec.mounts)
+        mounts = await self._mounts.resolve(record, rootfs)
         if record.log_path:
             await self._host.make_folder(Path(record.log_path).parent)
         identity = await self._runtime.create(
@@ -185,6 +187,7 @@ class ContainerLife:
         for step, undo in (
             ("runtime", self._runtime.delete(self.key(record.id))),
             ("network", self._wirer.unwire(record)),
+            ("mounts", self._mounts.release(record)),
             ("snapshot", self._snapshots.unmount(record)),
         ):
             try:

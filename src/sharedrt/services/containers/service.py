@@ -28,6 +28,7 @@ from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife, attributes
+from sharedrt.services.containers.mounts import ContainerMounts, settle_volumes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.contracts import ContainerStats, NewContainer, WaitCondition
@@ -35,6 +36,7 @@ from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Images
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
+from sharedrt.services.volumes import Volumes, volumes_of
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.oci_image import ImageConfig
 
@@ -55,6 +57,8 @@ class ContainerService:
         images: Images,
         networks: Networks,
         snapshots: ContainerSnapshots,
+        mounts: ContainerMounts,
+        volumes: Volumes,
         runtime: OciRuntime,
         host: HostFiles,
         log_reader: LogReader,
@@ -68,6 +72,8 @@ class ContainerService:
         self._images = images
         self._networks = networks
         self._snapshots = snapshots
+        self._mounts = mounts
+        self._volumes = volumes
         self._runtime = runtime
         self._host = host
         self._log_reader = log_reader
@@ -91,12 +97,14 @@ class ContainerService:
             await self._images.ensure_unpacked(image)
             now = time.time_ns()
             config = image.config
+            mounts, volumes = settle_volumes(request.spec.mounts, request.volumes)
+            views = await self._mounts.view_rows(id, mounts)
             record = ContainerRecord(
                 id=id,
                 name=request.name,
                 image_reference=request.image,
                 image_id=image.id,
-                spec=request.spec,
+                spec=replace(request.spec, mounts=mounts),
                 sandbox_id=request.sandbox_id,
                 runtime_handler=request.runtime_handler or self._handler_of(request),
                 labels={**config.labels, **request.labels}
@@ -120,11 +128,17 @@ class ContainerService:
             top = image.layers[0] if image.layers else None
             snapshot = self._snapshots.row(record, top, now)
 
-            def insert(tx: Transaction) -> None:
-                tx.snapshots.add(snapshot)
-                tx.containers.add(record)
+            async with self._volumes.claimed(volumes) as missing:
 
-            await self._events.commit(insert, self._event("create", record))
+                def insert(tx: Transaction) -> None:
+                    for volume in missing:
+                        tx.volumes.add(volume)
+                    for row in (snapshot, *views):
+                        tx.snapshots.add(row)
+                    tx.containers.add(record)
+
+                made = [NewEvent("volume", "create", v.name, {"driver": v.driver}) for v in missing]
+                await self._events.commit(insert, *made, self._event("create", record))
         except BaseException:
             self._records.release(request.name, id)
             raise
@@ -161,9 +175,9 @@ class ContainerService:
         return str(self._layout.container_log(id)) if request.keep_log else ""
 
     async def remove(self, id: ContainerId, *, force: bool = False, volumes: bool = False) -> None:
-        await self._owner.finish(self._remove(id, force), "remove container")
+        await self._owner.finish(self._remove(id, force, volumes), "remove container")
 
-    async def _remove(self, id: ContainerId, force: bool) -> None:
+    async def _remove(self, id: ContainerId, force: bool, volumes: bool) -> None:
         async with self._life.locks.hold(id):
             record = self._records.by_id(id)
             if self._life.is_running(id) and not force:
@@ -176,17 +190,22 @@ class ContainerService:
                     if exec_record.container_id == id:
                         tx.execs.delete(exec_record.id)
                 tx.containers.delete(id)
-                tx.snapshots.delete(SnapshotKey(id))
+                for key in (SnapshotKey(id), *self._mounts.view_keys(record)):
+                    tx.snapshots.delete(key)
 
             await self._events.commit(delete, self._event("destroy", record))
             self._records.drop(id)
             if self.on_removed is not None:
                 self.on_removed(id)
             await self._clean_up(record)
+            if volumes:
+                names = volumes_of(record.spec.mounts)
+                await self._volumes.remove_unused_anonymous(sorted(names))
             self._life.forget(record)
 
     async def _clean_up(self, record: ContainerRecord) -> None:
         """The rows are gone; recovery would do the rest, should this not come to its end."""
+        await self._mounts.remove_views(record)
         await self._snapshots.remove(record)
         await self._host.remove_tree(self._layout.container_run(record.id))
         await self._host.remove_tree(self._layout.container_state(record.id))
@@ -194,7 +213,7 @@ class ContainerService:
     def _auto_remove(self, id: ContainerId) -> None:
         async def run() -> None:
             try:
-                await self._remove(id, force=True)
+                await self._remove(id, force=True, volumes=True)
             except NotFound:
                 log.debug("removed by somebody else", container=id)
 
