@@ -22,6 +22,9 @@ class HostFs:
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         await _run(_write, folder, files, mode)
 
+    async def read(self, path: Path) -> bytes:
+        return await _run(_read, path)
+
     async def make_folder(self, path: Path, *, mode: int = 0o755) -> None:
         await _run(_make_folder, path, mode)
 
@@ -74,6 +77,13 @@ def _write(folder: Path, files: Mapping[str, bytes], mode: int) -> None:
             os.fchmod(descriptor, mode)
             file.write(data)
         os.rename(temporary, target)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _make_folder(path: Path, mode: int) -> None:

@@ -473,6 +473,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def parent_stats(self, parent: str) -> CgroupStats:
+        """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
+        ...
+
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces as seen in that process's network namespace, without ``lo``."""
         ...
@@ -582,6 +586,15 @@ class SandboxNamespaces(Protocol):
 
     async def remove(self, directory: Path) -> None:
         """Unpin and remove. Idempotent."""
+        ...
+
+    async def tcp_socket(self, netns: Path, family: int) -> int:
+        """File descriptor of a new TCP socket of that network namespace, the caller's to close: wherever it
+        is used, it sees that namespace's addresses and routes.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
         ...
 
 
@@ -849,6 +862,10 @@ class HostFiles(Protocol):
 
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         """Make the folder (0711) and write each file atomically."""
+        ...
+
+    async def read(self, path: Path) -> bytes:
+        """A whole small file; nothing when it is missing."""
         ...
 
     async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...

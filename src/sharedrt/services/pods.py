@@ -7,6 +7,9 @@ a first process, catatonit, run as an ordinary OCI container from an empty root.
 the intent's end. Recovery undoes what has an intent left.
 """
 
+import asyncio
+import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,12 +21,20 @@ from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BundleRequest,
     HostFiles,
+    NetworkStats,
     OciRuntime,
     ProcessIdentity,
     ResolvedMount,
     SandboxNamespaces,
 )
-from sharedrt.model.faults import AlreadyDone, AlreadyExists, InvalidArgument, NotFound
+from sharedrt.model.faults import (
+    AlreadyDone,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from sharedrt.model.ids import (
     ContainerId,
     ContainerKey,
@@ -44,11 +55,12 @@ from sharedrt.model.spec import (
     NamespaceMode,
     NamespaceRef,
     Namespaces,
+    Resources,
     Security,
 )
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers import ContainerService
-from sharedrt.services.contracts import NewSandbox
+from sharedrt.services.contracts import NewSandbox, PodStats
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
@@ -59,6 +71,8 @@ from sharedrt.wire.resolv_conf import hosts_file
 SHM_BYTES: Final = 64 << 20
 RUN_OPERATION: Final = "sandbox.run"
 _PAUSE_ROOT: Final = "pause-root"
+CONNECT_TIMEOUT_S: Final = 10.0
+_LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
 def pod_key(name: str, uid: str, pod_namespace: str, attempt: int) -> str:
@@ -325,6 +339,55 @@ class PodService:
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
         return [record for record in self._containers().list() if record.sandbox_id == id]
+
+    async def stats(self, id: SandboxId) -> PodStats:
+        record = self._records.by_id(id)
+        parent = record.spec.cgroup_parent
+        cgroup = await self._runtime.parent_stats(parent) if parent else None
+        networks: Sequence[NetworkStats] = ()
+        if not record.spec.host_network and (pid := self._some_pid(record)):
+            networks = await self._runtime.network_stats(pid)
+        return PodStats(id, cgroup, tuple(networks))
+
+    def _some_pid(self, record: SandboxRecord) -> int:
+        """A process in the pod's network namespace; 0: there is none."""
+        running = (c.pid for c in self.containers_of(record.id) if c.pid)
+        return record.pause_pid or next(running, 0)
+
+    async def update_resources(
+        self, id: SandboxId, overhead: Resources, resources: Resources
+    ) -> None:
+        async with self._locks.hold(id):
+            record = self._records.by_id(id)
+            spec = replace(record.spec, overhead=overhead, resources=resources)
+            await self._put(replace(record, spec=spec))
+
+    async def connect(self, id: SandboxId, port: int) -> socket.socket:
+        record = self._records.by_id(id)
+        if record.state is not SandboxState.READY:
+            raise FailedPrecondition("sandbox", id, "is not ready")
+        failure: OSError | None = None
+        for family, address in _LOOPBACKS:
+            sock = await self._socket(record, family)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await asyncio.get_running_loop().sock_connect(sock, (address, port))
+                return sock
+            except OSError as error:  # TimeoutError is one
+                sock.close()
+                failure = failure or error
+            except BaseException:
+                sock.close()
+                raise
+        number = failure.errno if failure is not None else None
+        reason = os.strerror(number) if number else "timed out"
+        raise Unavailable(f"port {port} in the pod", reason.lower()) from failure
+
+    async def _socket(self, record: SandboxRecord, family: int) -> socket.socket:
+        if record.spec.host_network:
+            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        fd = await self._namespaces.tcp_socket(Path(record.netns_path), family)
+        return socket.socket(fileno=fd)
 
     def network_ready(self) -> tuple[bool, str, str]:
         return self._pod_network.ready()

@@ -124,7 +124,9 @@ class NamespaceServices:
         self._execs_set = WorkingSet[ExecRecord]("exec", lambda r: r.id, lambda r: "")
         self.events = NamespacedEvents(self._store, bus)
         self.images = Images(image_host, self._store, self.events, settings.platform)
-        self.networks = Networks(self._store, drivers.database, drivers.bridge, settings.networks)
+        self.networks = Networks(
+            self._store, drivers.database, drivers.bridge, settings.networks, self.events
+        )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
         snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
@@ -173,6 +175,7 @@ class NamespaceServices:
             self.events,
             self.images,
             self.networks,
+            wirer,
             snapshots,
             mounts,
             self.volumes,

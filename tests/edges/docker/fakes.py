@@ -418,6 +418,11 @@ class FakeImages:
             raise self.pull_fault
         return self.images[0]
 
+    async def load(self, chunks: AsyncIterator[bytes], **_: Any) -> Sequence[Any]:
+        async for _chunk in chunks:
+            pass
+        raise InvalidArgument("archive", "", "no manifest.json")
+
     def layer_sizes(self, image: Image) -> Sequence[tuple[str, int]]:
         return [(key, 2000) for key in image.layers]
 

@@ -20,6 +20,7 @@ from sharedrt.model.faults import (
 )
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, parse_namespace
 from sharedrt.model.records import DnsConfig, PortMapping
+from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.networks import Networks, NetworkSettings, NewNetwork
 from sharedrt.store.database import SqliteDatabase
 from tests.netlab import HOST, OUTSIDE, Lab
@@ -52,7 +53,7 @@ async def make(
 ) -> Networks:
     """As after a start of the daemon."""
     store = database.within(parse_namespace(namespace))
-    made = Networks(store, database, lab.bridges, SETTINGS)
+    made = Networks(store, database, lab.bridges, SETTINGS, NamespacedEvents(store, EventBus()))
     await made.recover(live)
     return made
 

@@ -203,7 +203,7 @@ def copy_file(file: BinaryIO, path: bytes, size: int, sink: BinaryIO, *, living:
 
 def open_file(path: bytes) -> BinaryIO:
     """A regular file for reading; whatever may have come in its place does not hold us. Raises OSError."""
-    return cast(BinaryIO, open(path, "rb", buffering=0, opener=_open_plain))  # noqa: SIM115
+    return cast(BinaryIO, open(path, "rb", buffering=0, opener=_open_plain))
 
 
 def _open_plain(path: str, flags: int) -> int:

@@ -1,11 +1,20 @@
 """Stats on the way out. A figure that is not known is left out, so that the kubelet does not take it for 0."""
 
+from collections.abc import Sequence
+
 from sharedrt.edges.cri import render_container
-from sharedrt.model.drivers import CgroupStats, CpuStats, MemoryStats, PressureStats, Usage
+from sharedrt.model.drivers import (
+    CgroupStats,
+    CpuStats,
+    MemoryStats,
+    NetworkStats,
+    PressureStats,
+    Usage,
+)
 from sharedrt.model.records import ContainerRecord
 from sharedrt.pb.runtime import v1 as pb
 
-_UNLIMITED_BYTES = 1 << 62
+UNLIMITED_BYTES = 1 << 62
 """cgroup v1 says 'no limit' with a number near 2**63."""
 
 
@@ -54,7 +63,7 @@ def memory(time_ns: int, stats: MemoryStats, pressure: PressureStats | None) -> 
         page_faults=_number(stats.page_faults),
         major_page_faults=_number(stats.major_page_faults),
     )
-    if 0 < stats.limit_bytes < _UNLIMITED_BYTES:
+    if 0 < stats.limit_bytes < UNLIMITED_BYTES:
         left = max(0, stats.limit_bytes - stats.working_set_bytes)
         usage.available_bytes = _number(left)
     if pressure is not None:
@@ -64,7 +73,7 @@ def memory(time_ns: int, stats: MemoryStats, pressure: PressureStats | None) -> 
 
 def swap(time_ns: int, stats: MemoryStats) -> pb.SwapUsage:
     usage = pb.SwapUsage(timestamp=time_ns, swap_usage_bytes=_number(stats.swap_usage_bytes))
-    if 0 < stats.swap_limit_bytes < _UNLIMITED_BYTES:
+    if 0 < stats.swap_limit_bytes < UNLIMITED_BYTES:
         left = max(0, stats.swap_limit_bytes - stats.swap_usage_bytes)
         usage.swap_available_bytes = _number(left)
     return usage
@@ -105,3 +114,26 @@ def _psi(pressure: PressureStats) -> pb.PsiStats:
 
 def _number(value: int) -> pb.UInt64Value:
     return pb.UInt64Value(value=max(0, value))
+
+
+def network(time_ns: int, interfaces: Sequence[NetworkStats]) -> pb.NetworkUsage:
+    """The first interface is the default one: CNI's ``eth0``."""
+    rendered = [_interface(interface) for interface in interfaces]
+    usage = pb.NetworkUsage(timestamp=time_ns, interfaces=rendered[1:])
+    if rendered:
+        usage.default_interface = rendered[0]
+    return usage
+
+
+def _interface(stats: NetworkStats) -> pb.NetworkInterfaceUsage:
+    return pb.NetworkInterfaceUsage(
+        name=stats.interface,
+        rx_bytes=_number(stats.rx_bytes),
+        rx_errors=_number(stats.rx_errors),
+        tx_bytes=_number(stats.tx_bytes),
+        tx_errors=_number(stats.tx_errors),
+    )
+
+
+def processes(time_ns: int, count: int) -> pb.ProcessUsage:
+    return pb.ProcessUsage(timestamp=time_ns, process_count=_number(count))

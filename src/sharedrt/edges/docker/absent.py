@@ -64,6 +64,7 @@ def _swarm_routes() -> list[Route]:
 
 ROUTES = (
     *_swarm_routes(),
+    Route("PUT", "/volumes/{name}", no_swarm),
     Route("GET", "/plugins", get_plugins),
     Route("GET", "/plugins/privileges", refused("a plugin")),
     Route("POST", "/plugins/pull", refused("a plugin")),

@@ -66,6 +66,8 @@ def pull_reference(name: str, tag: str) -> Reference:
 
 def _pull_refusal(error: Exception, reference: Reference) -> Refusal | None:
     name = reference.familiar_name
+    if isinstance(error, NotFound) and error.kind != "image":
+        return Refusal(404, error.name if error.kind == "platform" else str(error))
     if isinstance(error, NotFound):
         if reference.digest is not None or reference.domain != "docker.io":
             return Refusal(

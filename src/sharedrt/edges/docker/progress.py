@@ -44,6 +44,10 @@ class ProgressStream:
         self._queue.pop(subject, None)
         self.say(message)
 
+    @property
+    def empty(self) -> bool:
+        return not self._queue
+
     async def wait(self) -> None:
         """Until there is something to send."""
         await self._changed.wait()
@@ -75,7 +79,7 @@ async def stream_progress(
     async with task_group() as group:
         group.create_task(_settle(work, outcome))
         await _first(progress, outcome)
-        if outcome.done() and (error := outcome.exception()) is not None:
+        if progress.empty and (error := outcome.exception()) is not None:
             raise _refusal(error, refuse) from error
         async with call.stream("application/json") as response:
             await _copy(progress, outcome, response)

@@ -21,6 +21,7 @@ from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
     EndpointRecord,
+    NetworkRequest,
     SandboxRecord,
     SandboxState,
 )
@@ -28,9 +29,14 @@ from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife, attributes
+<<<<<<< HEAD
 from sharedrt.services.containers.mounts import ContainerMounts, settle_volumes
+=======
+from sharedrt.services.containers.membership import NetworkMembership
+>>>>>>> docker
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
+from sharedrt.services.containers.wiring import Wirer
 from sharedrt.services.contracts import ContainerStats, NewContainer, WaitCondition
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Images
@@ -56,6 +62,7 @@ class ContainerService:
         events: NamespacedEvents,
         images: Images,
         networks: Networks,
+        wirer: Wirer,
         snapshots: ContainerSnapshots,
         mounts: ContainerMounts,
         volumes: Volumes,
@@ -68,6 +75,7 @@ class ContainerService:
         self._layout = layout
         self._records = records
         self._life = life
+        self._membership = NetworkMembership(records, life, events, networks, wirer)
         self._events = events
         self._images = images
         self._networks = networks
@@ -275,6 +283,7 @@ class ContainerService:
                 self._records.release(name, id)
                 raise
             self._records.put(renamed)
+            self._networks.names_changed()
 
     async def update(self, id: ContainerId, resources: Resources) -> None:
         await self._owner.finish(self._update(id, resources), "update container")
@@ -298,6 +307,14 @@ class ContainerService:
             changed = edit(self._records.by_id(id))
             await self._events.commit(lambda tx: tx.containers.put(changed))
             return self._records.put(changed)
+
+    async def connect_network(self, id: ContainerId, request: NetworkRequest) -> None:
+        work = self._membership.connect(id, request)
+        await self._owner.finish(work, "connect network")
+
+    async def disconnect_network(self, id: ContainerId, network: str) -> None:
+        work = self._membership.disconnect(id, network)
+        await self._owner.finish(work, "disconnect network")
 
     # ------------------------------------------------------------ look
 

@@ -14,13 +14,17 @@ from sharedrt.model.faults import FailedPrecondition, Fault, InUse
 from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
+from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.networks.addresses import free_subnet, overlaps
 from sharedrt.services.networks.bridges import (
+    POD_NETWORK,
+    PREDEFINED,
     UNSETTLED,
     NewNetwork,
     bridge_config,
     check_request,
     default_bridge,
+    has_names,
     make_record,
     pod_bridge,
     with_ipv4_subnet,
@@ -32,8 +36,6 @@ from sharedrt.wire.resolv_conf import names_stub, parse_resolv_conf, render_reso
 
 log = structlog.get_logger(__name__)
 
-PREDEFINED: Final = ("bridge", "host", "none")
-POD_NETWORK: Final = "pods"
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
 _SUBNET_ATTEMPTS: Final = 10
@@ -48,13 +50,17 @@ class Networks:
         database: Database,
         bridge: BridgeNetwork,
         settings: NetworkSettings,
+        events: NamespacedEvents,
     ) -> None:
         self._store = store
+        self._events = events
         self._database = database
         self._bridge = bridge
         self._settings = settings
         self._records = WorkingSet[NetworkRecord]("network", lambda r: r.id, lambda r: r.name)
-        self._endpoints = Endpoints(store, bridge, settings)
+        self._endpoints = Endpoints(
+            events, bridge, settings, self._records.find, str(store.namespace)
+        )
         self._locks = KeyedLocks()
 
     # ------------------------------------------------------------ look
@@ -130,7 +136,10 @@ class Networks:
         if users:
             raise InUse("network", record.name, users)
         await self._bridge.remove_bridge(record.bridge)
-        await self._delete_row(record.id)
+        await self._events.commit(
+            lambda tx: tx.networks.delete(record.id),
+            NewEvent("network", "destroy", record.id, _attributes(record)),
+        )
         self._records.drop(record.id)
         self._endpoints.forget_network(record.id)
 
@@ -162,7 +171,10 @@ class Networks:
         except BaseException:
             await self._delete_row(record.id)
             raise
-        return self._records.put(record)
+        self._records.put(record)
+        if record.name not in (*PREDEFINED, POD_NETWORK):
+            await self._events.publish("network", "create", record.id, _attributes(record))
+        return record
 
     async def _add_row(self, record: NetworkRecord) -> None:
         await self._store.write(lambda tx: tx.networks.add(record))
@@ -213,6 +225,8 @@ class Networks:
         mac: str = "",
         address: str = "",
         address6: str = "",
+        links: Sequence[str] = (),
+        priority: int = 0,
         ingress_bps: int = 0,
         egress_bps: int = 0,
     ) -> EndpointRecord:
@@ -234,6 +248,8 @@ class Networks:
             mac,
             address,
             address6,
+            tuple(links),
+            priority,
             ingress_bps,
             egress_bps,
         )
@@ -241,7 +257,7 @@ class Networks:
 
     async def disconnect(self, endpoint_id: str) -> None:
         """Idempotent."""
-        await self._endpoints.disconnect(endpoint_id, self.list())
+        await self._endpoints.disconnect(endpoint_id)
 
     async def release_owner(self, owner: str) -> None:
         """Disconnect a container or sandbox from all it is on. Idempotent."""
@@ -285,15 +301,44 @@ class Networks:
     # ------------------------------------------------------------ names
 
     def resolv_conf(
-        self, dns: DnsConfig, *, host_network: bool, fill_from_host: bool = False
+        self,
+        dns: DnsConfig,
+        *,
+        host_network: bool,
+        fill_from_host: bool = False,
+        resolver: str = "",
     ) -> str:
         """Text of /etc/resolv.conf; see :func:`sharedrt.wire.resolv_conf.render_resolv_conf`."""
         text = _read(_RESOLV_CONF)
         if not host_network and names_stub(text):
             text = _read(_RESOLVED_CONF) or text
         return render_resolv_conf(
-            dns, parse_resolv_conf(text), host_network=host_network, fill_from_host=fill_from_host
+            dns,
+            parse_resolv_conf(text),
+            host_network=host_network,
+            fill_from_host=fill_from_host,
+            resolver=resolver,
         )
+
+    def names_changed(self) -> None:
+        """A container has another name."""
+        self._endpoints.generation += 1
+
+    def has_names(self, network: NetworkId) -> bool:
+        """Whether containers on it find each other by name."""
+        return has_names(self._records.by_id(network))
+
+    def resolver_of(self, owner: str) -> str:
+        """The address at which a container's names are answered; empty when it is on no user-defined network."""
+        for endpoint in self._endpoints.of_owner(owner):
+            network = self._records.by_id(endpoint.network_id)
+            if has_names(network):
+                return network.gateways[0]
+        return ""
+
+
+def _attributes(record: NetworkRecord) -> dict[str, str]:
+    return {"name": record.name, "type": record.driver}
 
 
 def _read(path: Path) -> str:
