@@ -4,8 +4,8 @@ Control socket, daemon to helper, with three descriptors (the job's socket, the 
 
     {"job": "apply", "max_entries": N, "max_bytes": N}
     {"job": "diff", "uid_mappings": [[container, host, size], ...], "gid_mappings": [...], "exclude": [PATH, ...]}
-    {"job": "stat" | "pack" | "export" | "copy", "path": PATH, "mounts": [[source, target, readonly], ...], "readonly": BOOL,
-     "uid_mappings": ..., "gid_mappings": ...}
+    {"job": "stat" | "pack" | "export" | "copy", "path": PATH, "mounts": [[source, target, readonly], ...],
+     "readonly": BOOL, "uid_mappings": ..., "gid_mappings": ...}
     {"job": "extract", ..., "owner": [uid, gid] | null, "keep_types": BOOL, "root_entry": BOOL,
      "max_entries": N, "max_bytes": N}
 

@@ -29,11 +29,8 @@ from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife, attributes
-<<<<<<< HEAD
-from sharedrt.services.containers.mounts import ContainerMounts, settle_volumes
-=======
 from sharedrt.services.containers.membership import NetworkMembership
->>>>>>> docker
+from sharedrt.services.containers.mounts import ContainerMounts, settle_volumes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
