@@ -45,6 +45,7 @@ from sharedrt.services.volumes import NewVolume
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.containers.files import ContainerFiles
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
     from sharedrt.services.volumes import Volumes
@@ -486,6 +487,8 @@ class NamespacedRuntime(Protocol):
     def images(self) -> "Images": ...
     @property
     def networks(self) -> "Networks": ...
+    @property
+    def files(self) -> "ContainerFiles": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

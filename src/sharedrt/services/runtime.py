@@ -22,6 +22,7 @@ from sharedrt.model.drivers import (
     RootArchiver,
     SandboxNamespaces,
     Snapshotter,
+    UserResolver,
     VolumeFolders,
 )
 from sharedrt.model.faults import AlreadyDone, FailedPrecondition, NotFound
@@ -36,6 +37,7 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.stores import Database, GlobalTransaction
 from sharedrt.services.containers import (
+    ContainerFiles,
     ContainerLife,
     ContainerMounts,
     ContainerService,
@@ -68,6 +70,7 @@ class Drivers:
     unpacker: LayerUnpacker
     archiver: RootArchiver
     volumes: VolumeFolders
+    users: UserResolver
     registry: Registry
     oci: OciRuntime
     host: HostFiles
@@ -184,6 +187,17 @@ class NamespaceServices:
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+        )
+        self.files = ContainerFiles(
+            layout,
+            self._containers_set,
+            life,
+            snapshots,
+            self.volumes,
+            drivers.archiver,
+            drivers.unpacker,
+            drivers.users,
+            self.events,
         )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner

@@ -4,6 +4,7 @@ from typing import Final
 
 from sharedrt.edges.docker import (
     absent,
+    archive,
     container_lists,
     container_streams,
     containers,
@@ -28,6 +29,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *stats.ROUTES,
     *top.ROUTES,
     *exec.ROUTES,
+    *archive.ROUTES,
     *absent.ROUTES,
     *image_lists.ROUTES,
     *image_transfer.ROUTES,
