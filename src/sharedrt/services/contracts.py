@@ -45,6 +45,7 @@ from sharedrt.services.volumes import NewVolume
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.commits import Commits
     from sharedrt.services.containers.files import ContainerFiles
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
@@ -489,6 +490,8 @@ class NamespacedRuntime(Protocol):
     def networks(self) -> "Networks": ...
     @property
     def files(self) -> "ContainerFiles": ...
+    @property
+    def commits(self) -> "Commits": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

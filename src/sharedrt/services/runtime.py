@@ -36,6 +36,7 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
     ContainerFiles,
     ContainerLife,
@@ -198,6 +199,9 @@ class NamespaceServices:
             drivers.unpacker,
             drivers.users,
             self.events,
+        )
+        self.commits = Commits(
+            self.containers, self.files, self.images, self.events, settings.platform
         )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner

@@ -81,7 +81,6 @@ ROUTES = (
     Route("POST", "/build", refused("a build")),
     Route("POST", "/build/prune", refused("the build cache")),
     Route("POST", "/build/cancel", refused("a build")),
-    Route("POST", "/commit", refused("commit")),
     Route("GET", "/distribution/{name*}/json", refused("a registry's view of an image")),
     Route("GET", "/images/search", refused("searching a registry")),
 )

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from sharedrt.edges.docker.call import Call
+from sharedrt.edges.docker.commit import import_image
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.image_access import familiar, find_image, registry_auth
 from sharedrt.edges.docker.progress import Message, ProgressStream, stream_progress
@@ -31,7 +32,7 @@ _CHUNK_BYTES: Final = 256 << 10
 
 async def post_images_create(call: Call) -> web.StreamResponse:
     if call.text("fromSrc"):
-        raise not_implemented("importing an image from a root file system")
+        return await import_image(call)
     name = call.text("fromImage")
     if not name:
         raise bad_request("fromImage or fromSrc is needed")

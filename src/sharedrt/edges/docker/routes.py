@@ -5,6 +5,7 @@ from typing import Final
 from sharedrt.edges.docker import (
     absent,
     archive,
+    commit,
     container_lists,
     container_streams,
     containers,
@@ -30,6 +31,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *top.ROUTES,
     *exec.ROUTES,
     *archive.ROUTES,
+    *commit.ROUTES,
     *absent.ROUTES,
     *image_lists.ROUTES,
     *image_transfer.ROUTES,

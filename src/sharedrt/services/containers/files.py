@@ -130,15 +130,16 @@ class ContainerFiles:
 
     async def layer(self, id: ContainerId, sink: Callable[[bytes], Awaitable[None]]) -> None:
         """The same as the tar of a layer."""
-        record = self._records.by_id(id)
-        spec = record.spec.namespaces
-        await self._unpacker.diff(
-            await self._snapshots.upper(record),
-            sink,
-            uid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.uid_mappings],
-            gid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.gid_mappings],
-            exclude=sorted(RUNTIME_PATHS),
-        )
+        # Mounted, so that the folder is there even when the container has never run.
+        async with self._rootfs(id) as (record, _):
+            spec = record.spec.namespaces
+            await self._unpacker.diff(
+                self._snapshots.upper(record),
+                sink,
+                uid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.uid_mappings],
+                gid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.gid_mappings],
+                exclude=sorted(RUNTIME_PATHS),
+            )
 
     # ------------------------------------------------------------ views
 

@@ -78,13 +78,9 @@ class ContainerSnapshots:
         """Where a read-only snapshot is mounted while its container runs."""
         return self._snapshotter.upper_path(directory).parent / "rootfs"
 
-    async def upper(self, record: ContainerRecord) -> Path:
-        """The writable layer's folder; made when the container has never run."""
-        directory = self._layout.active_directory(record.id)
-        if directory not in await self._snapshotter.actives_on_disk():
-            await self.mount(record)
-            await self.unmount(record)
-        return self._snapshotter.upper_path(directory)
+    def upper(self, record: ContainerRecord) -> Path:
+        """The writable layer's folder; there since the container was first mounted."""
+        return self._snapshotter.upper_path(self._layout.active_directory(record.id))
 
     async def changes(
         self, record: ContainerRecord, ignored: frozenset[str]

@@ -28,8 +28,18 @@ _NO_SPACE: Final = "no space left for the archive"
 class Archive:
     """A spooled tar, open for reading. Nothing of it is ever unpacked by name onto the disk."""
 
-    def __init__(self, file: IO[bytes], index: TarIndex) -> None:
-        self._file, self.index = file, index
+    def __init__(self, file: IO[bytes], index: TarIndex, size: int) -> None:
+        self._file, self.index, self._size = file, index, size
+
+    async def whole(self) -> AsyncIterator[bytes]:
+        """All its bytes, uncompressed."""
+        offset = 0
+        while offset < self._size:
+            data = await run_blocking(None, os.pread, self._file.fileno(), _BATCH_BYTES, offset)
+            if not data:
+                raise InvalidArgument("archive", "", "is cut short")
+            offset += len(data)
+            yield data
 
     async def read(self, name: str, limit: int = _MAX_DOCUMENT_BYTES) -> bytes:
         """A small member whole. Raises InvalidArgument when it is missing or too long."""
@@ -82,7 +92,7 @@ async def spooled(chunks: AsyncIterator[bytes], folder: Path, limit: int) -> Asy
         index = await run_blocking(
             None, index_tar, lambda offset, length: os.pread(descriptor, length, offset), size
         )
-        yield Archive(file, index)
+        yield Archive(file, index, size)
     finally:
         file.close()
 
