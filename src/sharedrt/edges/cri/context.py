@@ -1,5 +1,7 @@
 """What all calls of this door share."""
 
+import asyncio
+
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.edges.cri.cpu_rates import CpuRates
@@ -22,6 +24,9 @@ _ITEMS_FIELD = 1
 """Of ListContainersResponse.containers and ListPodSandboxResponse.items (and of their streams)."""
 
 
+_MEASURED_AT_ONCE = 4
+
+
 class CriContext:
     """The services of namespace ``k8s.io``, and this door's own small state."""
 
@@ -35,6 +40,9 @@ class CriContext:
         self.users = ProcessUsers()
         self.cpu_rates = CpuRates()
         self.layer_usage = LayerUsage(self.services.containers.usage)
+        self.measuring = asyncio.Semaphore(_MEASURED_AT_ONCE)
+        """Reading and rendering one container's stats takes about a millisecond; all in one turn of the
+        loop would make everybody else wait."""
         self.layers_mountpoint = runtime.host.state_dir
         """Any folder of the file system that holds images and layers: the kubelet asks for its device."""
         self.pod_cidr = ""

@@ -56,13 +56,16 @@ async def measure_running(
     """Those that run, in their order; what ends or goes meanwhile is left out."""
 
     async def one(record: ContainerRecord) -> Measured | None:
-        try:
-            cgroup = await _cgroup_stats(context, record)
-            if cgroup is None:
+        async with context.measuring:
+            # Nothing below may have to wait; without a turn given here all would run in one.
+            await asyncio.sleep(0)
+            try:
+                cgroup = await _cgroup_stats(context, record)
+                if cgroup is None:
+                    return None
+                return Measured(record, cgroup, await _render(context, record, cgroup))
+            except NotFound:
                 return None
-            return Measured(record, cgroup, await _render(context, record, cgroup))
-        except NotFound:
-            return None
 
     running = [record for record in records if record.state is ContainerState.RUNNING]
     async with asyncio.TaskGroup() as group:

@@ -81,6 +81,5 @@ ROUTES = (
     Route("POST", "/build", refused("a build")),
     Route("POST", "/build/prune", refused("the build cache")),
     Route("POST", "/build/cancel", refused("a build")),
-    Route("GET", "/distribution/{name*}/json", refused("a registry's view of an image")),
     Route("GET", "/images/search", refused("searching a registry")),
 )

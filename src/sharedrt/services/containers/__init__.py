@@ -3,6 +3,7 @@
 from sharedrt.services.containers.files import ContainerFiles
 from sharedrt.services.containers.life import ContainerLife
 from sharedrt.services.containers.mounts import ContainerMounts
+from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.service import ContainerService
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
@@ -11,6 +12,7 @@ __all__ = [
     "ContainerFiles",
     "ContainerLife",
     "ContainerMounts",
+    "ContainerRows",
     "ContainerService",
     "ContainerSnapshots",
     "Wirer",
