@@ -10,7 +10,7 @@ from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.ids import ContainerId, Digest
 from sharedrt.model.records import ContainerRecord, Json
 from sharedrt.services.containers.files import ContainerFiles
-from sharedrt.services.containers.life import attributes
+from sharedrt.services.containers.rows import attributes
 from sharedrt.services.contracts import Containers
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Image, Images

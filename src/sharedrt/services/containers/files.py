@@ -23,7 +23,8 @@ from sharedrt.model.drivers import (
 from sharedrt.model.ids import ContainerId, new_id
 from sharedrt.model.records import ContainerRecord
 from sharedrt.model.spec import Mount, MountKind, User
-from sharedrt.services.containers.life import ContainerLife, attributes
+from sharedrt.services.containers.life import ContainerLife
+from sharedrt.services.containers.rows import attributes
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.events import NamespacedEvents
 from sharedrt.services.layout import Layout
