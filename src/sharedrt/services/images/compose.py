@@ -15,7 +15,7 @@ from sharedrt.services.images.host import Hold, ImageHost
 from sharedrt.services.images.image import Image
 from sharedrt.services.images.register import Registrar
 from sharedrt.services.images.rows import ImageRows
-from sharedrt.services.images.spool import spooled
+from sharedrt.services.images.spool import uncompressed
 from sharedrt.wire import media_types
 from sharedrt.wire.oci_image import descriptor_json
 
@@ -74,12 +74,13 @@ class Composer:
         return NewLayer(blob, digest, size <= _EMPTY_TAR_BYTES)
 
     async def layer_of_archive(self, chunks: AsyncIterator[bytes]) -> NewLayer:
-        """A layer of a tar that a client sends, compressed in any way or not. Raises InvalidArgument for no tar."""
+        """A layer of a tar that a client sends, compressed in any way or not. Raises InvalidArgument when
+        it is corrupt; whether it is a tar shows in :meth:`finish`."""
         limit = self._host.image_bytes_max
-        async with spooled(chunks, self._host.content.scratch, limit) as archive:
+        async with uncompressed(chunks, self._host.content.scratch, limit) as pieces:
 
             async def write(sink: Sink) -> None:
-                async for data in archive.whole():
+                async for data in pieces:
                     await sink(data)
 
             return await self.layer(write)
