@@ -260,12 +260,16 @@ async def test_input_that_nobody_takes_stops_the_client(
     writer.write(request(f"/containers/{id}/attach?{ALL}", UPGRADE))
     await read_head(reader)
     sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while True:
+            writer.write(bytes(65_536))
+            await writer.drain()
+            sent += 65_536
+
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            while True:
-                writer.write(bytes(65_536))
-                await writer.drain()
-                sent += 65_536
+        await asyncio.wait_for(send(), 0.5)
     assert sent < 8 << 20
     assert not session.closed
     writer.transport.abort()
