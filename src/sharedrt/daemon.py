@@ -22,6 +22,7 @@ from sharedrt.aio.tasks import TaskOwner
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.content import FileContentStore
+from sharedrt.drivers.dns import HostNameServers
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
@@ -72,7 +73,7 @@ def purge(config: Config) -> None:
 
 async def _purge(config: Config) -> None:
     async with built(config) as runtime:
-        await runtime.start()
+        await runtime.start(follow_policies=False)
         await runtime.remove_everything()
     host = HostFs()
     for folder in (config.daemon.run_dir, config.daemon.state_dir):
@@ -127,6 +128,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         stack.push_async_callback(unpacker.aclose)
         bridge = HostBridges(table=net.nft_table, prefix=net.interface_prefix)
         stack.push_async_callback(bridge.aclose)
+        name_servers = HostNameServers()
+        stack.push_async_callback(name_servers.aclose)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)
         drivers = Drivers(
@@ -139,6 +142,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             host=HostFs(),
             namespaces=PinnedNamespaces(daemon.run_dir / "files"),
             bridge=bridge,
+            name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
         )

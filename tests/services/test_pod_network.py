@@ -15,6 +15,7 @@ from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.networks import Networks, NetworkSettings
 from sharedrt.services.pod_network import PodNetwork, bandwidth_bps
 from sharedrt.store.database import SqliteDatabase
+from tests.fakes.name_servers import NameServersMemory
 from tests.netlab import HOST, OUTSIDE, Lab
 
 RESULT = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}'
@@ -64,7 +65,7 @@ async def make_pods(lab: Lab, tmp_path: Path) -> AsyncIterator[Callable[[], Pods
         def make() -> Pods:
             store = database.within(K8S_NAMESPACE)
             events = NamespacedEvents(store, EventBus())
-            networks = Networks(store, database, lab.bridges, settings, events)
+            networks = Networks(store, database, lab.bridges, settings, events, NameServersMemory())
             cni = CniPlugins(tmp_path / "net.d", [tmp_path / "bin"])
             return Pods(PodNetwork(cni, networks), networks, tmp_path)
 

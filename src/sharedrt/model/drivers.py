@@ -7,6 +7,7 @@ changes the world is idempotent: doing it twice is harmless, undoing what is not
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -325,6 +326,8 @@ class ExitStatus:
     exit_code: int
     finished_ns: int
     oom_killed: bool = False
+    known: bool = True
+    """False: no exit status could be found; the code is 137 then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -715,6 +718,66 @@ class BridgeNetwork(Protocol):
 
     async def flush(self) -> None:
         """Remove the table and all bridges of ours: the purge."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NameQuestion:
+    """What a container wants to know: ``name`` in lower case, ``kind`` ``A``, ``AAAA``, ``PTR``, ``ANY`` or empty for
+    any other type of record."""
+
+    name: str
+    kind: str
+
+
+class NameVerdict(StrEnum):
+    """What is to become of a question."""
+
+    ANSWERED = "answered"
+    """With what the answer holds; nothing of that type, when it holds nothing."""
+    UNKNOWN = "unknown"
+    """There is no such name."""
+    FAILED = "failed"
+    REFUSED = "refused"
+    """Who asks has no business here."""
+    FORWARD = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class NameAnswer:
+    verdict: NameVerdict
+    addresses: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """For ``PTR``."""
+    servers: tuple[str, ...] = ()
+    """Where to forward to; empty: the host's own resolvers."""
+    otherwise: NameVerdict = NameVerdict.FAILED
+    """The verdict when none of the servers answers."""
+
+
+class NameServers(Protocol):
+    """DNS servers on addresses of this host, one for each network (UDP and TCP, port 53)."""
+
+    async def serve(
+        self,
+        key: str,
+        addresses: Sequence[str],
+        answer: Callable[[str, NameQuestion], NameAnswer],
+    ) -> None:
+        """Answer there. Idempotent under the same key.
+
+        Args:
+            answer: never waits; told the asker's address and the question.
+
+        Raises:
+            Unavailable: port 53 of an address cannot be had; nothing is served then.
+        """
+        ...
+
+    def serves(self, key: str) -> bool: ...
+
+    async def stop(self, key: str) -> None:
+        """Idempotent."""
         ...
 
 

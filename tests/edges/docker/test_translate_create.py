@@ -196,7 +196,7 @@ def test_resources() -> None:
         ({"UTSMode": "odd"}, "400 invalid UTS mode"),
         ({"UsernsMode": "private"}, "400 invalid user namespace mode"),
         ({"CgroupnsMode": "odd"}, "400 invalid cgroup namespace mode"),
-        ({"Links": ["db"]}, "501 HostConfig.Links"),
+        ({"Links": [":x"]}, "400 bad format for links: :x"),
         ({"StorageOpt": {"size": "1G"}}, "501 HostConfig.StorageOpt"),
         ({"Cgroup": "container:x"}, "501 HostConfig.Cgroup"),
         ({"Isolation": "hyperv"}, "400 invalid isolation"),

@@ -87,6 +87,5 @@ ROUTES = (
     Route("HEAD", "/containers/{id}/archive", refused("copying files")),
     Route("GET", "/containers/{id}/archive", refused("copying files")),
     Route("PUT", "/containers/{id}/archive", refused("copying files")),
-    Route("GET", "/distribution/{name*}/json", refused("a registry's view of an image")),
     Route("GET", "/images/search", refused("searching a registry")),
 )

@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from itertools import zip_longest
@@ -95,6 +95,9 @@ class Endpoints:
 
     def on_network(self, network: NetworkId) -> Sequence[EndpointRecord]:
         return [record for record in self._records.values() if record.network_id == network]
+
+    def all(self) -> Iterable[EndpointRecord]:
+        return self._records.values()
 
     def get(self, id: str) -> EndpointRecord:
         if (record := self._records.get(EndpointId(id))) is None:

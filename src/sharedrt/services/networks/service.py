@@ -1,7 +1,8 @@
 """One namespace's networks (``runtime.within(ns).networks``)."""
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -9,8 +10,8 @@ from typing import Final
 import structlog
 
 from sharedrt.aio.locks import KeyedLocks
-from sharedrt.model.drivers import BridgeNetwork
-from sharedrt.model.faults import FailedPrecondition, Fault, InUse
+from sharedrt.model.drivers import BridgeNetwork, NameServers
+from sharedrt.model.faults import FailedPrecondition, Fault, InUse, Unavailable
 from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
@@ -30,6 +31,7 @@ from sharedrt.services.networks.bridges import (
     with_ipv4_subnet,
 )
 from sharedrt.services.networks.endpoints import Attachment, Endpoints
+from sharedrt.services.networks.names import Names, OwnerNames
 from sharedrt.services.networks.settings import NetworkSettings
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.resolv_conf import names_stub, parse_resolv_conf, render_resolv_conf
@@ -51,6 +53,8 @@ class Networks:
         bridge: BridgeNetwork,
         settings: NetworkSettings,
         events: NamespacedEvents,
+        name_servers: NameServers,
+        describe: Callable[[str], OwnerNames | None] = lambda ref: None,
     ) -> None:
         self._store = store
         self._events = events
@@ -61,6 +65,8 @@ class Networks:
         self._endpoints = Endpoints(
             events, bridge, settings, self._records.find, str(store.namespace)
         )
+        self._name_servers = name_servers
+        self._names = Names(self._endpoints, self._records.find, describe)
         self._locks = KeyedLocks()
 
     # ------------------------------------------------------------ look
@@ -135,6 +141,7 @@ class Networks:
         users = tuple(endpoint.owner for endpoint in self._endpoints.on_network(record.id))
         if users:
             raise InUse("network", record.name, users)
+        await self._name_servers.stop(record.id)
         await self._bridge.remove_bridge(record.bridge)
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
@@ -174,6 +181,7 @@ class Networks:
         self._records.put(record)
         if record.name not in (*PREDEFINED, POD_NETWORK):
             await self._events.publish("network", "create", record.id, _attributes(record))
+        await self._serve_names(record)
         return record
 
     async def _add_row(self, record: NetworkRecord) -> None:
@@ -253,7 +261,10 @@ class Networks:
             ingress_bps,
             egress_bps,
         )
-        return await self._endpoints.connect(self.get(network_ref), asked)
+        network = self.get(network_ref)
+        if not self._name_servers.serves(network.id):
+            await self._serve_names(network)  # what held the port may be gone by now
+        return await self._endpoints.connect(network, asked)
 
     async def disconnect(self, endpoint_id: str) -> None:
         """Idempotent."""
@@ -282,6 +293,8 @@ class Networks:
                 except Fault as error:
                     log.error("cannot recover a network", network=record.name, reason=str(error))
         await self._endpoints.recover(endpoints, networks, live_owners)
+        for record in networks:
+            await self._serve_names(record)
 
     async def _remove_strays(self) -> None:
         networks, endpoints = await self._database.read_global(
@@ -296,6 +309,8 @@ class Networks:
 
     async def aclose(self) -> None:
         """Wait for nothing new; what is under way is cancelled, and mended by the next start."""
+        for record in self._records:
+            await self._name_servers.stop(record.id)
         await self._endpoints.aclose()
 
     # ------------------------------------------------------------ names
@@ -319,6 +334,17 @@ class Networks:
             fill_from_host=fill_from_host,
             resolver=resolver,
         )
+
+    async def _serve_names(self, record: NetworkRecord) -> None:
+        """A network without names is still one: what is in the way is for the administrator to read."""
+        if not has_names(record):
+            return
+        try:
+            await self._name_servers.serve(
+                record.id, record.gateways, partial(self._names.answer, record.id)
+            )
+        except Unavailable as error:
+            log.error("names are not answered", network=record.name, reason=str(error))
 
     def names_changed(self) -> None:
         """A container has another name."""
