@@ -7,6 +7,7 @@ from sharedrt.model.drivers import Snapshotter, Usage
 from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.ids import SnapshotKey
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
+from sharedrt.model.spec import IdMapping
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.layout import Layout
 
@@ -59,6 +60,19 @@ class ContainerSnapshots:
 
     async def remove_view(self, directory: str) -> None:
         await self._snapshotter.remove_active(directory)
+
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uids: Sequence[IdMapping],
+        gids: Sequence[IdMapping],
+    ) -> None:
+        """See :meth:`sharedrt.model.drivers.Snapshotter.bind_idmapped`."""
+        await self._snapshotter.bind_idmapped(
+            binds,
+            [(m.container_id, m.host_id, m.size) for m in uids],
+            [(m.container_id, m.host_id, m.size) for m in gids],
+        )
 
     async def unmount(self, record: ContainerRecord) -> None:
         await self._snapshotter.unmount(self._layout.active_directory(record.id))
