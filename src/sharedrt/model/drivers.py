@@ -193,6 +193,20 @@ class Snapshotter(Protocol):
         """
         ...
 
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uid_mappings: Sequence[tuple[int, int, int]],
+        gid_mappings: Sequence[tuple[int, int, int]],
+    ) -> None:
+        """Bind files or folders (source, target) with the owners mapped as a user namespace has them. Targets
+        are made; plain unmounting undoes it, and what is mounted below a source does not come along.
+
+        Raises:
+            FailedPrecondition: the file system of a source has no idmapped mounts. NotFound: a source.
+        """
+        ...
+
     async def unmount(self, directory: str) -> None:
         """Idempotent; keeps the upper folder."""
         ...

@@ -143,6 +143,16 @@ class OverlaySnapshotter:
                 )
         return folder / "rootfs"
 
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uid_mappings: Sequence[tuple[int, int, int]],
+        gid_mappings: Sequence[tuple[int, int, int]],
+    ) -> None:
+        mappings = (tuple(uid_mappings), tuple(gid_mappings))
+        with _faults("idmapped binds"):
+            await run_blocking(self._mount_threads, _bind_idmapped, binds, mappings)
+
     async def unmount(self, directory: str) -> None:
         async with self._locks.hold(("active", directory)):
             await complete(self._unmount(self.upper_path(directory).parent / "rootfs"))
@@ -315,6 +325,34 @@ def _umount(point: str, flags: int) -> None:
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return
             raise
+
+
+def _bind_idmapped(binds: Sequence[tuple[Path, Path]], mappings: tuple[Mappings, Mappings]) -> None:
+    with contextlib.ExitStack() as stack:
+        namespace = open_user_namespace(*mappings)
+        stack.callback(os.close, namespace)
+        for source, target in binds:
+            try:
+                is_folder = stat.S_ISDIR(source.stat().st_mode)
+            except FileNotFoundError as error:
+                raise NotFound("mount source", str(source)) from error
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if is_folder:
+                target.mkdir(exist_ok=True)
+            else:
+                target.touch()
+            mount = mountapi.clone_tree(str(source))
+            stack.callback(os.close, mount)
+            try:
+                mountapi.idmap(mount, namespace)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    raise FailedPrecondition(
+                        "mount source", str(source), "its file system has no idmapped mounts"
+                    ) from error
+                raise
+            _umount(str(target), libc.MNT_DETACH)
+            mountapi.attach(mount, str(target))
 
 
 def _names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from sharedrt.model.drivers import HostFiles, ResolvedMount, RootArchiver, Volum
 from sharedrt.model.faults import InvalidArgument, NotFound
 from sharedrt.model.ids import ContainerId, SnapshotKey, new_id
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
-from sharedrt.model.spec import Mount, MountKind
+from sharedrt.model.spec import IdMapping, Mount, MountKind
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Images
@@ -127,8 +127,23 @@ class ContainerMounts:
                     resolved.append(await self._volume(record, number, mount, rootfs))
                 case MountKind.IMAGE:
                     resolved.append(await self._image(record, number, mount))
+        await self._map_owners(record, resolved)
         await self._tell("mount", record, sorted(volumes_of(record.spec.mounts)))
         return tuple(resolved)
+
+    async def _map_owners(self, record: ContainerRecord, resolved: list[ResolvedMount]) -> None:
+        """Binds that carry mappings are bound once more, at a place of ours, with their files' owners mapped."""
+        groups: dict[tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]], list[int]] = {}
+        for number, mount in enumerate(record.spec.mounts):
+            if mount.kind is MountKind.BIND and (mount.uid_mappings or mount.gid_mappings):
+                key = (mount.uid_mappings, mount.gid_mappings)
+                groups.setdefault(key, []).append(number)
+        folder = self._layout.container_run(record.id) / "mounts"
+        for (uids, gids), numbers in groups.items():
+            binds = [(Path(resolved[number].source), folder / str(number)) for number in numbers]
+            await self._snapshots.bind_idmapped(binds, uids, gids)
+            for number in numbers:
+                resolved[number] = replace(resolved[number], source=str(folder / str(number)))
 
     async def release(self, record: ContainerRecord) -> None:
         """It does not run: nothing stays mounted for it. Idempotent."""

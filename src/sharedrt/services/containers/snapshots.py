@@ -8,6 +8,7 @@ from sharedrt.model.drivers import PathChange, Snapshotter, Usage
 from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.ids import ContainerId, SnapshotKey
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
+from sharedrt.model.spec import IdMapping
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.layout import Layout
 
@@ -91,6 +92,19 @@ class ContainerSnapshots:
             return []
         layers = await self._store.read(lambda tx: _layers(tx, SnapshotKey(record.id)))
         return await self._snapshotter.changes(directory, layers, ignored)
+
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uids: Sequence[IdMapping],
+        gids: Sequence[IdMapping],
+    ) -> None:
+        """See :meth:`sharedrt.model.drivers.Snapshotter.bind_idmapped`."""
+        await self._snapshotter.bind_idmapped(
+            binds,
+            [(m.container_id, m.host_id, m.size) for m in uids],
+            [(m.container_id, m.host_id, m.size) for m in gids],
+        )
 
     async def unmount(self, record: ContainerRecord) -> None:
         """Idempotent. Not while somebody holds it."""
