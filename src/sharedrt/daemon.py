@@ -41,6 +41,7 @@ from sharedrt.edges.cri import CriDoor
 from sharedrt.edges.docker.app import make_docker_app
 from sharedrt.edges.docker.call import DockerSettings
 from sharedrt.edges.docker.serve import make_tls, serve
+from sharedrt.edges.streaming import StreamingDoor
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.ids import DOCKER_NAMESPACE
 from sharedrt.services.contracts import HostInfo
@@ -72,7 +73,7 @@ def purge(config: Config) -> None:
 
 async def _purge(config: Config) -> None:
     async with built(config) as runtime:
-        await runtime.start()
+        await runtime.start(follow_policies=False)
         await runtime.remove_everything()
     host = HostFs()
     for folder in (config.daemon.run_dir, config.daemon.state_dir):
@@ -153,12 +154,16 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
 
 async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitStack) -> None:
     if config.cri.enabled:
-        await doors.enter_async_context(CriDoor(runtime).listening(config.socket("cri")))
+        streaming = StreamingDoor()
+        address, port = config.streaming.address, config.streaming.port
+        await doors.enter_async_context(streaming.listening(address, port))
+        door = CriDoor(runtime, streaming)
+        await doors.enter_async_context(door.listening(config.socket("cri")))
     if config.docker.enabled:
         await _open_docker(config, runtime, doors)
     if config.containerd.enabled:
-        door = ContainerdDoor(runtime)
-        await doors.enter_async_context(door.listening(config.socket("containerd")))
+        containerd = ContainerdDoor(runtime)
+        await doors.enter_async_context(containerd.listening(config.socket("containerd")))
     if config.admin.enabled:
         admin = AdminDoor(
             runtime, ready=lambda: "", check=lambda: asyncio.to_thread(check_host, config)

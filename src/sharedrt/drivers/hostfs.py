@@ -1,19 +1,22 @@
 """Small files, folders and plain mounts of ours (:class:`sharedrt.model.drivers.HostFiles`)."""
 
-import asyncio
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.drivers import libc
 from sharedrt.model.faults import Internal, ResourceExhausted
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
 
 class HostFs:
@@ -52,7 +55,8 @@ class HostFs:
 
 async def _run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        # To the end even when cancelled: an undo must not run beside a mount that is still being made.
+        return await run_blocking(None, function, *args, **kwargs)
     except OSError as error:
         where = str(error.filename or args[0])
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -96,27 +100,35 @@ def _names(folder: Path) -> list[str]:
 
 def _mounts_below(path: Path) -> list[str]:
     """Mount points at or below ``path``, the deepest first."""
-    root = os.path.realpath(path.parent) + "/" + path.name
+    root = os.fsencode(_real(path))
     found = []
-    with open("/proc/self/mountinfo") as table:
+    # Bytes: a mount point of somebody else's need not be valid UTF-8.
+    with open("/proc/self/mountinfo", "rb") as table:
         for line in table:
-            point = line.split(" ")[4].encode().decode("unicode_escape")
-            if point == root or point.startswith(root + "/"):
-                found.append(point)
+            point = _OCTAL.sub(lambda m: bytes((int(m[1], 8),)), line.split(b" ")[4])
+            if point == root or point.startswith(root + b"/"):
+                found.append(os.fsdecode(point))
     return found[::-1]
+
+
+def _real(path: Path) -> str:
+    """Without links above it; ``path`` itself may be one, and is not followed."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _remove_tree(path: Path) -> None:
     for point in _mounts_below(path):
         _detach(point)
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(mode):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
+    while True:
+        try:
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        except FileNotFoundError:
+            if not os.path.lexists(path):
+                return
+            # Somebody else removes something in it at the same time: again.
 
 
 def _mount_tmpfs(path: Path, size_bytes: int, mode: int) -> None:
@@ -144,7 +156,7 @@ def _bind(source: Path, target: Path, readonly: bool) -> None:
 
 def _unmount(path: Path) -> None:
     for point in _mounts_below(path):
-        if point == str(path):
+        if point == _real(path):
             _detach(point)
 
 

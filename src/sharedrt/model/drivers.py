@@ -326,6 +326,8 @@ class ExitStatus:
     exit_code: int
     finished_ns: int
     oom_killed: bool = False
+    known: bool = True
+    """False: no exit status could be found; the code is 137 then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,6 +474,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def parent_stats(self, parent: str) -> CgroupStats:
+        """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
+        ...
+
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces as seen in that process's network namespace, without ``lo``."""
         ...
@@ -581,6 +587,15 @@ class SandboxNamespaces(Protocol):
 
     async def remove(self, directory: Path) -> None:
         """Unpin and remove. Idempotent."""
+        ...
+
+    async def tcp_socket(self, netns: Path, family: int) -> int:
+        """File descriptor of a new TCP socket of that network namespace, the caller's to close: wherever it
+        is used, it sees that namespace's addresses and routes.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
         ...
 
 

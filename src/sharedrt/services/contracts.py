@@ -42,6 +42,8 @@ from sharedrt.model.spec import ContainerSpec, Resources
 from sharedrt.model.stdio import StdioSession
 
 if TYPE_CHECKING:
+    import socket
+
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
 
@@ -302,6 +304,17 @@ class NewSandbox:
     extensions: Mapping[str, Json] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PodStats:
+    """A pod's figures at one time."""
+
+    id: SandboxId
+    cgroup: CgroupStats | None
+    """Of the pod's own cgroup; ``None`` for a pod that was given none."""
+    networks: tuple[NetworkStats, ...]
+    """Empty on the host's network, and while no process is there to look from."""
+
+
 class Pods(Protocol):
     """One namespace's pod sandboxes."""
 
@@ -329,6 +342,24 @@ class Pods(Protocol):
     def list(self) -> Sequence[SandboxRecord]: ...
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
+
+    async def stats(self, id: SandboxId) -> PodStats:
+        """Raises NotFound."""
+        ...
+
+    async def update_resources(
+        self, id: SandboxId, overhead: Resources, resources: Resources
+    ) -> None:
+        """Note what the kubelet has given the pod's cgroup, which is its own to change. Raises NotFound."""
+        ...
+
+    async def connect(self, id: SandboxId, port: int) -> "socket.socket":
+        """A TCP connection to the pod's own loopback address, IPv4 first, as a non-blocking socket.
+
+        Raises:
+            NotFound. FailedPrecondition: the pod is not ready. Unavailable: nothing listens there.
+        """
+        ...
 
     def network_ready(self) -> tuple[bool, str, str]:
         """(ready, reason, message) as CRI's NetworkReady condition wants them."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from sharedrt.aio.completion import complete
 from sharedrt.model.faults import ResourceExhausted
 from sharedrt.model.ids import Namespace
 from sharedrt.model.records import EventRecord
@@ -84,7 +85,11 @@ class NamespacedEvents:
         self._bus = bus
 
     async def commit(self, use_case: Callable[[Transaction], T], *events: NewEvent) -> T:
-        """One transaction: the change and its events; delivered when it is durable."""
+        """One transaction: the change and its events; delivered when it is durable, even to a caller that was
+        cancelled meanwhile."""
+        return await complete(self._commit(use_case, events))
+
+    async def _commit(self, use_case: Callable[[Transaction], T], events: Sequence[NewEvent]) -> T:
 
         def run(tx: Transaction) -> tuple[T, list[EventRecord]]:
             result = use_case(tx)
@@ -105,9 +110,12 @@ class NamespacedEvents:
         def run(tx: Transaction) -> EventRecord:
             return tx.events.append(time.time_ns(), kind, action, actor, dict(attributes))
 
-        record = await self._store.write(run)
-        self._bus.deliver(self._store.namespace, [record])
-        return record
+        async def deliver() -> EventRecord:
+            record = await self._store.write(run)
+            self._bus.deliver(self._store.namespace, [record])
+            return record
+
+        return await complete(deliver())
 
     @asynccontextmanager
     async def subscribe(

@@ -9,12 +9,19 @@ import structlog
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import ExecResult, OciRuntime
-from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, InvalidArgument
+from sharedrt.model.faults import (
+    AlreadyDone,
+    FailedPrecondition,
+    Fault,
+    InvalidArgument,
+    StartFailed,
+)
 from sharedrt.model.ids import ContainerId, ContainerKey, ExecId, Namespace, new_id
 from sharedrt.model.records import ContainerRecord, ExecRecord
 from sharedrt.model.stdio import StdioSession
+from sharedrt.model.stores import Transaction
 from sharedrt.services.containers import ContainerLife
-from sharedrt.services.containers.life import attributes
+from sharedrt.services.containers.rows import attributes
 from sharedrt.services.contracts import NewExec
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.working_set import WorkingSet
@@ -44,10 +51,13 @@ class ExecService:
         self._pids: dict[ExecId, int] = {}
 
     async def create(self, request: NewExec) -> ExecRecord:
+        return await self._owner.finish(self._create(request), "create exec")
+
+    async def _create(self, request: NewExec) -> ExecRecord:
         if not request.args:
             raise InvalidArgument("command", "", "no exec command specified")
         container = self._runnable(request.container_id)
-        record = self._record(request)
+        record = self._new(request)
         await self._events.commit(
             lambda tx: tx.execs.add(record),
             self._event(container, record, f"exec_create: {' '.join(record.args)}"),
@@ -68,24 +78,40 @@ class ExecService:
         container = self._runnable(record.container_id)
         record = self._records.put(replace(record, running=True))
         try:
-            session = await self._open(record, size, kill_on_close=False)
-        except Fault as fault:
-            code = getattr(fault, "exit_code", 126)
+            session = await self._runtime.exec(
+                ContainerKey(self._namespace, record.container_id),
+                record,
+                kill_on_close=False,
+                on_pid=lambda pid: self._pids.__setitem__(id, pid),
+                size=size,
+            )
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, StartFailed) else 126
             self._records.put(replace(record, running=False, exit_code=code))
+            self._pids.pop(id, None)
             raise
-        self._records.put(replace(record, pid=self._pids.pop(id, 0)))
+        record = self._records.put(replace(record, pid=self._pids.pop(id, 0)))
         self._sessions[id] = session
-        await self._events.publish(
-            "container",
-            f"exec_start: {' '.join(record.args)}",
-            container.id,
-            {**attributes(container), "execID": id},
-        )
         self._owner.spawn(self._see_end(id, session), f"exec {id[:12]}")
-        if not detach:
-            return session
-        self._owner.spawn(_drain(session), f"drain exec {id[:12]}")
-        return None
+        if detach:
+            self._owner.spawn(_drain(session), f"drain exec {id[:12]}")
+        await self._record(
+            record, self._event(container, record, f"exec_start: {' '.join(record.args)}")
+        )
+        return None if detach else session
+
+    async def _record(self, record: ExecRecord, event: NewEvent) -> None:
+        """What cannot be recorded does not make an exec fail: it may be the one that makes room on the disk."""
+
+        def put(tx: Transaction) -> None:
+            stored = tx.execs.get(record.id)
+            if stored is not None and stored.exit_code is None:
+                tx.execs.put(record)
+
+        try:
+            await self._events.commit(put, event)
+        except Fault as fault:
+            log.warning("cannot record an exec", exec=record.id, error=str(fault))
 
     async def _see_end(self, id: ExecId, session: StdioSession) -> None:
         code = await session.wait()
@@ -97,11 +123,7 @@ class ExecService:
         container = self._life.find(record.container_id)
         if container is None:
             return
-        details = {**attributes(container), "execID": id, "exitCode": str(code)}
-        await self._events.commit(
-            lambda tx: tx.execs.put(record) if tx.execs.get(id) else None,
-            NewEvent("container", "exec_die", container.id, details),
-        )
+        await self._record(record, self._event(container, record, "exec_die", exitCode=str(code)))
 
     async def resize(self, id: ExecId, width: int, height: int) -> None:
         self._records.by_id(id)
@@ -119,7 +141,8 @@ class ExecService:
 
     async def run(self, request: NewExec, *, kill_on_close: bool = True) -> StdioSession:
         self._runnable(request.container_id)
-        return await self._open(self._record(request), None, kill_on_close=kill_on_close)
+        key = ContainerKey(self._namespace, request.container_id)
+        return await self._runtime.exec(key, self._new(request), kill_on_close=kill_on_close)
 
     async def sync(
         self, container_id: ContainerId, args: Sequence[str], *, timeout_s: float
@@ -137,19 +160,7 @@ class ExecService:
         """Execs that ran under an earlier daemon have lost their streams and their exit code."""
         for record in self._records.list():
             if record.running:
-                self._records.put(replace(record, running=False, exit_code=255))
-
-    async def _open(
-        self, record: ExecRecord, size: tuple[int, int] | None, *, kill_on_close: bool
-    ) -> StdioSession:
-        key = ContainerKey(self._namespace, record.container_id)
-        return await self._runtime.exec(
-            key,
-            record,
-            kill_on_close=kill_on_close,
-            on_pid=lambda pid: self._pids.__setitem__(record.id, pid),
-            size=size,
-        )
+                self._records.put(replace(record, running=False, pid=0, exit_code=255))
 
     def _runnable(self, id: ContainerId) -> ContainerRecord:
         container = self._life.running(id)
@@ -159,7 +170,7 @@ class ExecService:
             )
         return container
 
-    def _record(self, request: NewExec) -> ExecRecord:
+    def _new(self, request: NewExec) -> ExecRecord:
         return ExecRecord(
             id=ExecId(new_id()),
             container_id=request.container_id,
@@ -176,8 +187,10 @@ class ExecService:
             created_ns=time.time_ns(),
         )
 
-    def _event(self, container: ContainerRecord, record: ExecRecord, action: str) -> NewEvent:
-        details = {**attributes(container), "execID": record.id}
+    def _event(
+        self, container: ContainerRecord, record: ExecRecord, action: str, **more: str
+    ) -> NewEvent:
+        details = {**attributes(container), "execID": record.id, **more}
         return NewEvent("container", action, container.id, details)
 
 

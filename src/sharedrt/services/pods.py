@@ -7,23 +7,39 @@ a first process, catatonit, run as an ordinary OCI container from an empty root.
 the intent's end. Recovery undoes what has an intent left.
 """
 
+import asyncio
+import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import structlog
+
+from sharedrt.aio.completion import complete
+from sharedrt.aio.groups import task_group
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BundleRequest,
     HostFiles,
+    NetworkStats,
     OciRuntime,
     ProcessIdentity,
     ResolvedMount,
     SandboxNamespaces,
 )
-from sharedrt.model.faults import AlreadyDone, AlreadyExists, InvalidArgument, NotFound
+from sharedrt.model.faults import (
+    AlreadyDone,
+    AlreadyExists,
+    FailedPrecondition,
+    Fault,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from sharedrt.model.ids import (
     ContainerId,
     ContainerKey,
@@ -44,11 +60,12 @@ from sharedrt.model.spec import (
     NamespaceMode,
     NamespaceRef,
     Namespaces,
+    Resources,
     Security,
 )
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers import ContainerService
-from sharedrt.services.contracts import NewSandbox
+from sharedrt.services.contracts import NewSandbox, PodStats
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
@@ -56,9 +73,13 @@ from sharedrt.services.pod_network import PodNetwork
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.resolv_conf import hosts_file
 
+log = structlog.get_logger(__name__)
+
 SHM_BYTES: Final = 64 << 20
 RUN_OPERATION: Final = "sandbox.run"
 _PAUSE_ROOT: Final = "pause-root"
+CONNECT_TIMEOUT_S: Final = 10.0
+_LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
 def pod_key(name: str, uid: str, pod_namespace: str, attempt: int) -> str:
@@ -142,8 +163,15 @@ class PodService:
                 tx.operations.add(operation)
 
             await self._events.commit(intend)
+            made = record
+
+            def note(progress: SandboxRecord) -> None:
+                nonlocal made
+                made = progress
+
             try:
-                ready = await self._make(record)
+                await self._make(record, note)
+                ready = made = replace(made, state=SandboxState.READY)
 
                 def commit(tx: Transaction) -> None:
                     tx.sandboxes.put(ready)
@@ -152,12 +180,16 @@ class PodService:
                 await self._events.commit(
                     commit, self._event("create", ready), self._event("start", ready)
                 )
-            except BaseException:
-                await self._owner.finish(self._undo(record), "undo sandbox")
+            except BaseException as error:
+                # A commit that is cancelled (the daemon stops) is made all the same.
+                if isinstance(error, Exception) or made.state is not SandboxState.READY:
+                    await complete(self._undo_run(replace(made, state=SandboxState.NOT_READY)))
                 raise
+            self._watch_pause(ready)
             return self._records.put(ready)
 
-    async def _make(self, record: SandboxRecord) -> SandboxRecord:
+    async def _make(self, record: SandboxRecord, note: Callable[[SandboxRecord], None]) -> None:
+        """Make it, step by step; ``note`` gets the record of what there is by then."""
         folder = self._layout.sandbox_run(record.id)
         spec = record.spec
         kinds = {"uts", "net", "ipc"}
@@ -178,20 +210,20 @@ class PodService:
         )
         record = replace(
             record,
-            state=SandboxState.READY,
             netns_path=str(pins.get("net", "")),
             ipcns_path=str(pins.get("ipc", "")),
             utsns_path=str(pins.get("uts", "")),
             userns_path=str(pins.get("user", "")),
         )
+        note(record)
         if not spec.host_network:
             addresses, cni_result = await self._pod_network.attach(record, pins["net"])
             record = replace(record, addresses=tuple(addresses), cni_result=cni_result)
+            note(record)
         await self._write_files(record, folder)
         if spec.share_pid:
             identity = await self._start_pause(record, folder)
-            record = replace(record, pause_pid=identity.pid, pause_start_ticks=identity.start_ticks)
-        return record
+            note(replace(record, pause_pid=identity.pid, pause_start_ticks=identity.start_ticks))
 
     def _check_sysctls(self, record: SandboxRecord) -> None:
         for name in record.spec.sysctls:
@@ -254,8 +286,17 @@ class PodService:
     def _pause_key(self, record: SandboxRecord) -> ContainerKey:
         return ContainerKey(self._namespace, ContainerId(record.id))
 
+    async def _undo_run(self, record: SandboxRecord) -> None:
+        """After a failed run: all away. When that fails too, the sandbox stays, not ready, for the client to stop
+        and remove it again, or for recovery; the first error is the one that is shown."""
+        try:
+            await self._undo(record)
+        except Fault as fault:
+            log.error("cannot undo a failed run", sandbox=record.id, error=str(fault))
+            self._records.put(record)
+
     async def _undo(self, record: SandboxRecord) -> None:
-        """After a failed run: all away, and the row last, so that a crash here is recovered from."""
+        """The row goes last, so that a crash here is recovered from."""
         await self._tear_down(record)
 
         def forget(tx: Transaction) -> None:
@@ -272,25 +313,38 @@ class PodService:
     async def _stop(self, id: SandboxId) -> None:
         async with self._locks.hold(id):
             record = self._records.by_id(id)
-            for container in self.containers_of(id):
-                try:
-                    await self._containers().stop(container.id, grace_s=0)
-                except AlreadyDone:
-                    continue
-            if record.state is SandboxState.NOT_READY and record.network_torn_down:
-                return
             if record.state is SandboxState.READY:
                 # First of all no new container may come in, and a second stop finds what is left to do.
                 record = await self._put(replace(record, state=SandboxState.NOT_READY))
-            await self._tear_down(record, detach=not record.network_torn_down)
+            await self._stop_containers(id)
+            if record.network_torn_down:
+                return
+            await self._tear_down(record)
             stopped = replace(record, network_torn_down=True, pause_pid=0, pause_start_ticks=0)
             await self._put(stopped, "stop")
 
-    async def _tear_down(self, record: SandboxRecord, *, detach: bool = True) -> None:
+    async def _stop_containers(self, id: SandboxId) -> None:
+        """End them all, at the same time."""
+
+        async def stop(container: ContainerId) -> None:
+            try:
+                await self._containers().stop(container, grace_s=0)
+            except (AlreadyDone, NotFound):
+                log.debug("ended already", container=container)
+
+        async with task_group() as group:
+            for container in self.containers_of(id):
+                group.create_task(stop(container.id))
+
+    async def _tear_down(self, record: SandboxRecord) -> None:
         await self._runtime.delete(self._pause_key(record))
-        if detach and not record.spec.host_network:
-            await self._pod_network.detach(record)
         folder = self._layout.sandbox_run(record.id)
+        if not record.spec.host_network:
+            netns = folder / "ns" / "net"
+            if not record.netns_path and await self._host.exists(netns):
+                # Cut off before it was recorded; plugins want to know it.
+                record = replace(record, netns_path=str(netns))
+            await self._pod_network.detach(record)
         await self._namespaces.remove(folder / "ns")
         await self._host.remove_tree(folder)
 
@@ -298,9 +352,10 @@ class PodService:
         await self._owner.finish(self._remove(id), "remove sandbox")
 
     async def _remove(self, id: SandboxId) -> None:
-        if self._records.find(id) is None:
+        try:
+            await self._stop(id)
+        except NotFound:
             return
-        await self._stop(id)
         async with self._locks.hold(id):
             record = self._records.find(id)
             if record is None:
@@ -310,9 +365,12 @@ class PodService:
                     await self._containers().remove(container.id, force=True)
                 except NotFound:
                     continue
-            await self._events.commit(
-                lambda tx: tx.sandboxes.delete(id), self._event("destroy", record)
-            )
+
+            def delete(tx: Transaction) -> None:
+                tx.sandboxes.delete(id)
+                tx.operations.delete(OperationId(id))  # of a run that could not be undone
+
+            await self._events.commit(delete, self._event("destroy", record))
             self._records.drop(id)
 
     # ------------------------------------------------------------ look
@@ -326,6 +384,55 @@ class PodService:
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
         return [record for record in self._containers().list() if record.sandbox_id == id]
 
+    async def stats(self, id: SandboxId) -> PodStats:
+        record = self._records.by_id(id)
+        parent = record.spec.cgroup_parent
+        cgroup = await self._runtime.parent_stats(parent) if parent else None
+        networks: Sequence[NetworkStats] = ()
+        if not record.spec.host_network and (pid := self._some_pid(record)):
+            networks = await self._runtime.network_stats(pid)
+        return PodStats(id, cgroup, tuple(networks))
+
+    def _some_pid(self, record: SandboxRecord) -> int:
+        """A process in the pod's network namespace; 0: there is none."""
+        running = (c.pid for c in self.containers_of(record.id) if c.pid)
+        return record.pause_pid or next(running, 0)
+
+    async def update_resources(
+        self, id: SandboxId, overhead: Resources, resources: Resources
+    ) -> None:
+        async with self._locks.hold(id):
+            record = self._records.by_id(id)
+            spec = replace(record.spec, overhead=overhead, resources=resources)
+            await self._put(replace(record, spec=spec))
+
+    async def connect(self, id: SandboxId, port: int) -> socket.socket:
+        record = self._records.by_id(id)
+        if record.state is not SandboxState.READY:
+            raise FailedPrecondition("sandbox", id, "is not ready")
+        failure: OSError | None = None
+        for family, address in _LOOPBACKS:
+            sock = await self._socket(record, family)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await asyncio.get_running_loop().sock_connect(sock, (address, port))
+                return sock
+            except OSError as error:  # TimeoutError is one
+                sock.close()
+                failure = failure or error
+            except BaseException:
+                sock.close()
+                raise
+        number = failure.errno if failure is not None else None
+        reason = os.strerror(number) if number else "timed out"
+        raise Unavailable(f"port {port} in the pod", reason.lower()) from failure
+
+    async def _socket(self, record: SandboxRecord, family: int) -> socket.socket:
+        if record.spec.host_network:
+            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        fd = await self._namespaces.tcp_socket(Path(record.netns_path), family)
+        return socket.socket(fileno=fd)
+
     def network_ready(self) -> tuple[bool, str, str]:
         return self._pod_network.ready()
 
@@ -336,13 +443,59 @@ class PodService:
         died, is not ready any more."""
         for operation in unfinished:
             if operation.kind == RUN_OPERATION:
-                record = self._records.find(operation.subject)
-                if record is not None:
-                    await self._undo(record)
-                    self._records.drop(record.id)
+                await self._recover_run(operation)
         for record in self._records.list():
-            if record.state is SandboxState.READY and not await self._alive(record):
+            if record.state is not SandboxState.READY:
+                continue
+            if await self._alive(record):
+                self._watch_pause(record)
+            else:
                 await self._put(replace(record, state=SandboxState.NOT_READY), "stop")
+
+    async def _recover_run(self, operation: OperationRecord) -> None:
+        record = self._records.find(operation.subject)
+        if record is None:
+            await self._events.commit(lambda tx: tx.operations.delete(operation.id))
+            return
+        try:
+            await self._undo(record)
+        except Fault as fault:
+            log.error("cannot undo a run", sandbox=record.id, error=str(fault))
+            return
+        self._records.drop(record.id)
+
+    def resume(self) -> None:
+        """Recovery is over: free what sandboxes of an earlier boot still hold of their networks."""
+        dead = [
+            record.id
+            for record in self._records
+            if record.boot_id != self._boot_id and not record.network_torn_down
+        ]
+        if dead:
+            self._owner.spawn(self._stop_dead(dead), "stop sandboxes of an earlier boot")
+
+    async def _stop_dead(self, dead: Sequence[SandboxId]) -> None:
+        for id in dead:
+            try:
+                await self._stop(id)
+            except NotFound:
+                log.debug("removed meanwhile", sandbox=id)
+            except Fault as fault:  # its client will stop it again
+                log.warning("cannot stop", sandbox=id, error=str(fault))
+
+    def _watch_pause(self, record: SandboxRecord) -> None:
+        if record.pause_pid:
+            self._owner.spawn(self._see_pause_end(record), f"watch {record.id[:12]}")
+
+    async def _see_pause_end(self, record: SandboxRecord) -> None:
+        """With its first process a PID namespace ends: no container can start in it any more."""
+        identity = ProcessIdentity(record.pause_pid, record.pause_start_ticks)
+        await self._runtime.wait(self._pause_key(record), identity)
+        async with self._locks.hold(record.id):
+            current = self._records.find(record.id)
+            if current is not None and current.state is SandboxState.READY:
+                log.warning("the first process of a pod has died", sandbox=record.id)
+                await self._put(replace(current, state=SandboxState.NOT_READY), "stop")
 
     async def _alive(self, record: SandboxRecord) -> bool:
         if record.boot_id != self._boot_id:

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from sharedrt.aio.groups import task_group
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BridgeNetwork,
@@ -23,10 +24,11 @@ from sharedrt.model.drivers import (
     SandboxNamespaces,
     Snapshotter,
 )
-from sharedrt.model.faults import AlreadyDone, Ambiguous, FailedPrecondition, NotFound
-from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
+from sharedrt.model.faults import AlreadyDone, Ambiguous, FailedPrecondition, Fault, NotFound
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
+    ContainerState,
     EventRecord,
     ExecRecord,
     NamespaceRecord,
@@ -35,6 +37,7 @@ from sharedrt.model.records import (
 from sharedrt.model.stores import Database, GlobalTransaction
 from sharedrt.services.containers import (
     ContainerLife,
+    ContainerRows,
     ContainerService,
     ContainerSnapshots,
     Wirer,
@@ -89,6 +92,15 @@ class RuntimeSettings:
     image_bytes_max: int
 
 
+@contextmanager
+def _logged(what: str, **object: str) -> Iterator[None]:
+    """A fault of one object must not keep the daemon from serving the others."""
+    try:
+        yield
+    except Fault as fault:
+        log.error(what, **object, error=str(fault))
+
+
 class NamespaceServices:
     """All that one namespace can do (:class:`sharedrt.services.contracts.NamespacedRuntime`)."""
 
@@ -139,10 +151,11 @@ class NamespaceServices:
             self._containers_set.get,
             self._sandboxes_set.by_id,
         )
+        rows = ContainerRows(self._containers_set, self.events)
         life = ContainerLife(
             namespace,
             self._containers_set,
-            self.events,
+            rows,
             drivers.oci,
             snapshots,
             wirer,
@@ -153,6 +166,7 @@ class NamespaceServices:
         self.containers = ContainerService(
             layout,
             self._containers_set,
+            rows,
             life,
             self.events,
             self.images,
@@ -205,15 +219,27 @@ class NamespaceServices:
             self._execs_set.put(record)
         await self.images.start()
 
-    async def recover(self) -> None:
-        """Bring what the database says and what the machine has together."""
+    async def recover(self, traces: Collection[str]) -> None:
+        """Bring what the database says and what the machine has together.
+
+        Networks come first: who is found to have ended gives back its place there.
+
+        Args:
+            traces: ids of containers that the OCI runtimes know of.
+        """
         operations = await self._store.read(lambda tx: tx.operations.list())
+        running = {c.id for c in self._containers_set if c.state is ContainerState.RUNNING}
+        await self.networks.recover({*running, *(s.id for s in self._sandboxes_set)})
         await self.pods.recover(operations)
         await self.execs.recover()
-        await self.containers.recover()
-        owners = {c.id for c in self._containers_set if self.containers.is_running(c.id)}
-        await self.networks.recover({*owners, *(s.id for s in self._sandboxes_set)})
+        folders = await self._drivers.host.names(self.layout.containers_run_root)
+        await self.containers.recover({*traces, *folders})
         await self._remove_unowned()
+
+    def resume(self) -> None:
+        """Recovery of all namespaces is over: what policies say may happen now."""
+        self.pods.resume()
+        self.containers.resume()
 
     async def _remove_unowned(self) -> None:
         """Folders below ours that no row names."""
@@ -226,29 +252,38 @@ class NamespaceServices:
             for name in await host.names(root):
                 if known.find(name) is None:
                     log.info("removing what no row owns", path=str(root / name))
-                    await self._drivers.namespaces.remove(root / name / "ns")
-                    await host.remove_tree(root / name)
+                    with _logged("cannot remove a folder", path=str(root / name)):
+                        await self._drivers.namespaces.remove(root / name / "ns")
+                        await host.remove_tree(root / name)
 
     def owns(self, id: str) -> bool:
         """Whether a container or sandbox of this id has a row here."""
         return self._containers_set.find(id) is not None or self._sandboxes_set.find(id) is not None
 
     async def stop_everything(self) -> None:
-        """Stop all pods and containers."""
-        for sandbox in self.pods.list():
-            await self.pods.stop(sandbox.id)
-        for container in self.containers.list():
+        """Stop all pods and containers, at the same time: each may use up its grace."""
+
+        async def stop(container: ContainerId) -> None:
             try:
-                await self.containers.stop(container.id)
-            except AlreadyDone:
-                continue
+                await self.containers.stop(container)
+            except (AlreadyDone, NotFound):
+                log.debug("ended already", container=container)
+
+        async with task_group() as group:
+            for record in self.containers.list():
+                group.create_task(stop(record.id))
+        async with task_group() as group:
+            for sandbox in self.pods.list():
+                group.create_task(self.pods.stop(sandbox.id))
 
     async def remove_everything(self) -> None:
-        """Remove all pods and containers."""
+        """Remove all pods and containers. What cannot be removed is logged, and does not stop the rest."""
         for sandbox in self.pods.list():
-            await self.pods.remove(sandbox.id)
+            with _logged("cannot remove a pod", sandbox=sandbox.id):
+                await self.pods.remove(sandbox.id)
         for container in self.containers.list():
-            await self.containers.remove(container.id, force=True)
+            with _logged("cannot remove a container", container=container.id):
+                await self.containers.remove(container.id, force=True)
 
     async def aclose(self) -> None:
         """Stop watching; containers run on."""
@@ -287,18 +322,28 @@ class RuntimeService:
             self._services[namespace] = found
         return found
 
-    async def start(self) -> None:
-        """Load all namespaces, then recover: doors open after this."""
+    async def start(self, *, follow_policies: bool = True) -> None:
+        """Load all namespaces, then recover: doors open after this.
+
+        A part of the host that cannot be mended is logged; the daemon serves the rest.
+
+        Args:
+            follow_policies: then restart and remove what policies say (not when all is to be removed).
+        """
         await self.all_namespaces.load()
         names = {*self.all_namespaces.names(), K8S_NAMESPACE, DOCKER_NAMESPACE}
         services = [self.within(name) for name in sorted(names)]
         await asyncio.gather(*(s.load() for s in services))
-        await self._remove_unowned_containers()
+        traces = await self._remove_unowned_containers()
         for service in services:
-            await service.recover()
+            await service.recover(traces.get(service.namespace, frozenset()))
         await self.within(DOCKER_NAMESPACE).networks.ensure_defaults()
         await self._remove_unowned_snapshots()
         await collect_orphans(self._image_host, self._drivers.database)
+        if not follow_policies:
+            return
+        for service in services:
+            service.resume()
         self._owner.spawn(mend_networks(self._drivers.bridge), "mend networks")
         self._owner.spawn(collect_garbage(self._collect), "collect garbage")
 
@@ -307,18 +352,26 @@ class RuntimeService:
             await service.images.gc()
         await collect_orphans(self._image_host, self._drivers.database)
 
-    async def _remove_unowned_containers(self) -> None:
+    async def _remove_unowned_containers(self) -> Mapping[Namespace, set[str]]:
+        """The ids that have an owner, by namespace."""
+        owned: dict[Namespace, set[str]] = {}
         for key in await self._drivers.oci.leftovers():
-            if not self.within(key.namespace).owns(key.id):
-                log.info("removing a container that no row owns", container=key.id)
+            service = self._services.get(key.namespace)
+            if service is not None and service.owns(key.id):
+                owned.setdefault(key.namespace, set()).add(key.id)
+                continue
+            log.info("removing a container that no row owns", container=key.id)
+            with _logged("cannot remove a container", container=key.id):
                 await self._drivers.oci.delete(key)
+        return owned
 
     async def _remove_unowned_snapshots(self) -> None:
         snapshotter = self._drivers.snapshotter
         known = set(await self._drivers.database.read_global(lambda tx: tx.layer_directories()))
         for directory in await snapshotter.actives_on_disk():
             if directory not in known:
-                await snapshotter.remove_active(directory)
+                with _logged("cannot remove a snapshot", snapshot=directory):
+                    await snapshotter.remove_active(directory)
 
     async def stop_everything(self) -> None:
         """Stop every pod and container of every namespace, for the administrator."""

@@ -418,6 +418,17 @@ class FakeImages:
             raise self.pull_fault
         return self.images[0]
 
+    async def remote_tags(self, name: str, **_: Any) -> Sequence[str]:
+        return ["latest"]
+
+    async def inspect_remote(self, reference: str, **_: Any) -> tuple[Descriptor, Sequence[str]]:
+        raise NotFound("image", reference)
+
+    async def load(self, chunks: AsyncIterator[bytes], **_: Any) -> Sequence[Any]:
+        async for _chunk in chunks:
+            pass
+        raise InvalidArgument("archive", "", "no manifest.json")
+
     def layer_sizes(self, image: Image) -> Sequence[tuple[str, int]]:
         return [(key, 2000) for key in image.layers]
 

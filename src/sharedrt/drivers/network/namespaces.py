@@ -81,6 +81,17 @@ class PinnedNamespaces:
     async def remove(self, directory: Path) -> None:
         await _on_own_thread(lambda: _remove(directory))
 
+    async def tcp_socket(self, netns: Path, family: int) -> int:
+        def make() -> int:
+            fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                setns(fd, CLONE_NEWNET)
+            finally:
+                os.close(fd)
+            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK).detach()
+
+        return await _on_own_thread(make)
+
     async def close(self) -> None:
         """Undo what was made of ``root`` itself, when no pin is left below it. For the purge."""
         await _on_own_thread(lambda: _unpin(self._root))

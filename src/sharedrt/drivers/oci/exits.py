@@ -52,7 +52,7 @@ async def wait_for_exit(source: ExitSource) -> ExitStatus:
             if held is not None:
                 held.close()
     code, finished_ns = found if found is not None else (KILLED, time.time_ns())
-    return ExitStatus(code, finished_ns, oom_killed=_oom_killed(source))
+    return ExitStatus(code, finished_ns, oom_killed=_oom_killed(source), known=found is not None)
 
 
 async def _until_ended(source: ExitSource, process: PidFd, conmon: PidFd | None) -> None:

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from sharedrt.edges.cri import render_image
+from sharedrt.edges.cri.chunks import chunks
 from sharedrt.edges.cri.context import CriContext
 from sharedrt.edges.cri.render_stats import filesystem
 from sharedrt.edges.cri.translate_auth import credentials_of
@@ -24,6 +25,12 @@ class ImageService(pb.ImageServiceBase):
     async def list_images(self, list_images_request: pb.ListImagesRequest) -> pb.ListImagesResponse:
         images = self._select(list_images_request.filter)
         return pb.ListImagesResponse(images=[render_image.image(image) for image in images])
+
+    async def stream_images(
+        self, stream_images_request: pb.StreamImagesRequest
+    ) -> AsyncIterator[pb.StreamImagesResponse]:
+        for group in chunks(self._select(stream_images_request.filter)):
+            yield pb.StreamImagesResponse(images=[render_image.image(image) for image in group])
 
     def _select(self, filter: pb.ImageFilter) -> Sequence[Image]:
         if not filter.image.image:

@@ -9,14 +9,19 @@ from sharedrt.edges._grpc import GrpcServer
 from sharedrt.edges.cri.context import CriContext
 from sharedrt.edges.cri.images import ImageService
 from sharedrt.edges.cri.service import RuntimeService
+from sharedrt.edges.cri.streaming_contract import Streaming
 from sharedrt.services.contracts import Runtime
 
 
 class CriDoor:
-    """runtime.v1's two services, for namespace ``k8s.io``."""
+    """runtime.v1's two services, for namespace ``k8s.io``.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._context = CriContext(runtime)
+    Args:
+        streaming: the server of exec, attach and port-forward.
+    """
+
+    def __init__(self, runtime: Runtime, streaming: Streaming) -> None:
+        self._context = CriContext(runtime, streaming)
 
     @asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:

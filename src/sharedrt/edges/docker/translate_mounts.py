@@ -48,7 +48,9 @@ def translate_mounts(
         )
     for mount in by_target.values():
         if mount.kind in (MountKind.VOLUME, MountKind.IMAGE):
-            raise not_implemented(f"a {mount.kind.value} mount ({mount.source}:{mount.target})")
+            raise not_implemented(
+                f"a mount of type {mount.kind.value} ({mount.source}:{mount.target})"
+            )
     return tuple(by_target.values())
 
 

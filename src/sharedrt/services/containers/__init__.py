@@ -1,8 +1,9 @@
 """Containers: created, started, watched, stopped, removed."""
 
 from sharedrt.services.containers.life import ContainerLife
+from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.service import ContainerService
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
 
-__all__ = ["ContainerLife", "ContainerService", "ContainerSnapshots", "Wirer"]
+__all__ = ["ContainerLife", "ContainerRows", "ContainerService", "ContainerSnapshots", "Wirer"]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from sharedrt.model.faults import Fault
+from sharedrt.model.ids import ContainerId
 from sharedrt.model.stdio import StdioSession, StdStream
 
 
@@ -13,14 +14,26 @@ class AttachSession:
     Input sent before waits with it. A start that fails ends the session with that fault.
     """
 
-    def __init__(self, *, tty: bool, exit_code: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        *,
+        tty: bool,
+        exit_code: Callable[[], Awaitable[int]],
+        on_close: Callable[["AttachSession"], None] = lambda _: None,
+    ) -> None:
         self._tty = tty
         self._exit_code = exit_code
+        self._on_close = on_close
         self._bound: asyncio.Future[StdioSession] = asyncio.get_running_loop().create_future()
 
     @property
     def tty(self) -> bool:
         return self._tty
+
+    @property
+    def waiting(self) -> bool:
+        """Neither bound nor failed nor closed."""
+        return not self._bound.done()
 
     def bind(self, session: StdioSession) -> bool:
         """Connect; False when the client has gone already."""
@@ -51,6 +64,7 @@ class AttachSession:
         return await self._exit_code()
 
     async def close(self) -> None:
+        self._on_close(self)
         if not self._bound.done():
             self._bound.cancel()
         elif not self._bound.cancelled() and self._bound.exception() is None:
@@ -64,3 +78,44 @@ class AttachSession:
 
     async def _session(self) -> StdioSession:
         return await asyncio.shield(self._bound)
+
+
+class WaitingClients:
+    """Sessions that wait for a start, by container."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[ContainerId, list[AttachSession]] = {}
+
+    def add(
+        self, id: ContainerId, *, tty: bool, exit_code: Callable[[], Awaitable[int]]
+    ) -> AttachSession:
+        """A session for the container's next start; it is forgotten when its client goes."""
+        session = AttachSession(
+            tty=tty, exit_code=exit_code, on_close=lambda gone: self._drop(id, gone)
+        )
+        self._sessions.setdefault(id, []).append(session)
+        return session
+
+    async def bind(self, id: ContainerId, attach: Callable[[], Awaitable[StdioSession]]) -> None:
+        """Connect all that wait, those too that come meanwhile. Whom it fails for is told; others go on."""
+        while sessions := self._sessions.get(id):
+            waiting = sessions[0]
+            try:
+                session = await attach()
+            except Fault as fault:
+                waiting.fail(fault)
+            else:
+                if not waiting.bind(session):
+                    await session.close()
+            self._drop(id, waiting)
+
+    def fail(self, id: ContainerId, fault: Fault) -> None:
+        """There will be no start, or it failed."""
+        for session in self._sessions.pop(id, []):
+            session.fail(fault)
+
+    def _drop(self, id: ContainerId, session: AttachSession) -> None:
+        if (sessions := self._sessions.get(id)) is not None and session in sessions:
+            sessions.remove(session)
+            if not sessions:
+                del self._sessions[id]

@@ -3,26 +3,22 @@
 A start mounts, wires and creates, and commits the running row last: a daemon killed before leaves
 things that no running row owns, which recovery removes. An end is committed first, before anything
 that could tell of it again (conmon's exit file) is removed.
+
+The lock of a container is held by what starts, changes or removes it, and never while somebody waits for
+its end: a removal by force, or a stop with a shorter grace, must not queue behind a long stop.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from sharedrt.aio.locks import KeyedLocks
-from sharedrt.aio.tasks import TaskHandle, TaskOwner
-from sharedrt.model.drivers import (
-    BundleRequest,
-    ExitStatus,
-    HostFiles,
-    OciRuntime,
-    ProcessIdentity,
-)
+from sharedrt.aio.tasks import TaskOwner
+from sharedrt.model.drivers import ExitStatus, HostFiles, OciRuntime, ProcessIdentity
 from sharedrt.model.faults import (
     AlreadyDone,
     FailedPrecondition,
@@ -34,12 +30,13 @@ from sharedrt.model.faults import (
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.stdio import StdioSession
-from sharedrt.services.containers.attach import AttachSession
-from sharedrt.services.containers.mounts import resolve_mounts
+from sharedrt.services.containers.attach import AttachSession, WaitingClients
+from sharedrt.services.containers.launch import Launched, Launcher
+from sharedrt.services.containers.restarts import Restarts, wants_restart
+from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
-from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
@@ -47,18 +44,23 @@ log = structlog.get_logger(__name__)
 DEFAULT_GRACE_S: Final = 10.0
 KILL_PATIENCE_S: Final = 120.0
 """How long an end may take after SIGKILL (a process in uninterruptible sleep) before we say so."""
-_BACKOFF_FIRST_S: Final = 0.1
-_BACKOFF_MAX_S: Final = 60.0
-_BACKOFF_RESET_S: Final = 10.0
+UNKNOWN_EXIT_CODE: Final = 255
+"""Of a container that a reboot ended without leaving an exit status."""
+_FIRST_RETRY_S: Final = 0.5
+_LONGEST_RETRY_S: Final = 30.0
 SIGKILL: Final = 9
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
-    """One run of a container: from its start to the end of the clean-up after it."""
+    """One run of a container: from its start to the end of the clean-up after it.
 
-    settled: "asyncio.Future[ContainerRecord]"
+    ``expected``: who ends it says what comes then, not the restart policy nor auto-remove.
+    """
+
+    settled: "asyncio.Future[None]"
     exited: asyncio.Event = field(default_factory=asyncio.Event)
+    expected: bool = False
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ class ContainerLife:
         self,
         namespace: Namespace,
         records: WorkingSet[ContainerRecord],
-        events: NamespacedEvents,
+        rows: ContainerRows,
         runtime: OciRuntime,
         snapshots: ContainerSnapshots,
         wirer: Wirer,
@@ -82,53 +84,85 @@ class ContainerLife:
         owner: TaskOwner,
         boot_id: str,
     ) -> None:
-        self._namespace = namespace
         self._records = records
-        self._events = events
+        self._rows = rows
         self._runtime = runtime
-        self._snapshots = snapshots
-        self._wirer = wirer
-        self._host = host
         self._owner = owner
         self._boot_id = boot_id
         self.locks = KeyedLocks()
+        self.restarts = Restarts(owner, self._restart_by_policy)
+        self._waiting = WaitingClients()
+        self._launcher = Launcher(namespace, runtime, snapshots, wirer, host, self._waiting)
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
-        self._attaching: dict[ContainerId, list[AttachSession]] = {}
-        self._restarts: dict[ContainerId, TaskHandle] = {}
-        self._backoff_s: dict[ContainerId, float] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
 
     def key(self, id: ContainerId) -> ContainerKey:
-        return ContainerKey(self._namespace, id)
+        return self._launcher.key(id)
 
     # ------------------------------------------------------------ start
 
     async def start(self, id: ContainerId) -> None:
         async with self.locks.hold(id):
             record = self._records.by_id(id)
-            if record.state is ContainerState.RUNNING and id in self._runs:
+            if self.is_running(id):
                 raise AlreadyDone("container", id, "running")
             if record.sandbox_id is not None and record.state is not ContainerState.CREATED:
                 raise FailedPrecondition("container", id, f"is {record.state.value}, not created")
-            self._cancel_restart(id)
-            await self._start(replace(record, stopped_by_client=False, restart_count=0))
+            self.restarts.cancel(id)
+            await self._start(id, restart_count=0)
 
-    async def _start(self, record: ContainerRecord) -> None:
+    async def _restart_by_policy(self, id: ContainerId) -> None:
+        async with self.locks.hold(id):
+            try:
+                record = self._records.find(id)
+                if record is not None and not self.is_running(id):
+                    await self._start(id, restart_count=record.restart_count + 1)
+            except Fault as fault:
+                log.warning("restart failed", container=id, error=str(fault))
+            finally:
+                self.restarts.done(id)
+
+    async def _start(self, id: ContainerId, *, restart_count: int) -> None:
+        """The caller holds the lock."""
+        if (before := self._runs.get(id)) is not None:
+            # Its clean-up would take away what this start makes.
+            await self._settled(id, before)
+        record = self._records.by_id(id)
+        running: ContainerRecord | None = None
         try:
-            identity = await self._launch(record)
+            launched = await self._launcher.launch(record)
+            await self._launcher.bind_waiting(record)
+
+            def run(current: ContainerRecord) -> ContainerRecord:
+                nonlocal running
+                running = self._as_running(current, launched, restart_count)
+                return running
+
+            await self._rows.change(id, run, "start")
         except BaseException as error:
-            await self._owner.finish(self._undo_launch(record), "undo start")
-            if isinstance(error, Fault):
-                await self._start_failed(record, error)
+            if self._records.find(id) is running:
+                raise  # committed, then cancelled: the daemon stops, and the next one adopts it
+            await self._launcher.undo(record)
+            if isinstance(error, Exception):
+                await self._start_failed(id, error)
             raise
-        record = replace(
+        self._watch(id)
+        # Those that attached during the commit.
+        self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
+
+    def _as_running(
+        self, record: ContainerRecord, launched: Launched, restart_count: int
+    ) -> ContainerRecord:
+        return replace(
             record,
             state=ContainerState.RUNNING,
+            stopped_by_client=False,
+            restart_count=restart_count,
             paused=False,
-            pid=identity.pid,
-            pid_start_ticks=identity.start_ticks,
-            started_ns=time.time_ns(),
+            pid=launched.identity.pid,
+            pid_start_ticks=launched.identity.start_ticks,
+            started_ns=launched.started_ns,
             finished_ns=0,
             exit_code=0,
             reason="",
@@ -136,129 +170,124 @@ class ContainerLife:
             oom_killed=False,
             boot_id=self._boot_id,
         )
-        await self._commit(record, "start")
-        self._watch(record)
-        # Those that came while it was being started.
-        await self._bind_attaching(record)
 
-    async def _launch(self, record: ContainerRecord) -> ProcessIdentity:
-        key = self.key(record.id)
-        rootfs = await self._snapshots.mount(record)
-        wiring = await self._wirer.wire(record)
-        mounts = await resolve_mounts(record.spec.mounts)
-        if record.log_path:
-            await self._host.make_folder(Path(record.log_path).parent)
-        identity = await self._runtime.create(
-            BundleRequest(
-                key=key,
-                handler=record.runtime_handler,
-                rootfs=rootfs,
-                spec=record.spec,
-                image=record.image_defaults,
-                hostname=wiring.hostname,
-                cgroup_parent=wiring.cgroup_parent,
-                namespace_paths=wiring.namespace_paths,
-                host_namespaces=wiring.host_namespaces,
-                mounts=(*wiring.mounts, *mounts),
-                log_path=record.log_path,
-                log_max_bytes=record.log_max_bytes,
-                annotations=record.annotations,
-            )
-        )
-        await self._bind_attaching(record)
-        await self._runtime.start(key)
-        return identity
-
-    async def _bind_attaching(self, record: ContainerRecord) -> None:
-        for waiting in self._attaching.pop(record.id, []):
-            session = await self._runtime.attach(self.key(record.id), tty=record.spec.tty)
-            if not waiting.bind(session):
-                await session.close()
-
-    async def clean(self, record: ContainerRecord) -> None:
-        """Remove what a container that does not run may have left on the host."""
-        await self._undo_launch(record)
-
-    async def _undo_launch(self, record: ContainerRecord) -> None:
-        """In reverse order; a step that fails is logged, so that it neither hides the first error nor
-        stops the rest."""
-        for step, undo in (
-            ("runtime", self._runtime.delete(self.key(record.id))),
-            ("network", self._wirer.unwire(record)),
-            ("snapshot", self._snapshots.unmount(record)),
-        ):
-            try:
-                await undo
-            except Fault as fault:
-                log.warning(
-                    "undo of a start failed", container=record.id, step=step, error=str(fault)
-                )
-
-    async def _start_failed(self, record: ContainerRecord, fault: Fault) -> None:
+    async def _start_failed(self, id: ContainerId, error: Exception) -> None:
+        """Record it, and tell those who wait; the caller raises the error."""
+        fault = error if isinstance(error, Fault) else Internal("start", str(error))
         code = fault.exit_code if isinstance(fault, StartFailed) else 128
-        now = time.time_ns()
-        record = replace(
-            record,
-            state=ContainerState.EXITED,
-            exit_code=code,
-            reason="StartError" if isinstance(fault, StartFailed) else "ContainerCannotRun",
-            message=str(fault),
-            finished_ns=now,
-            started_ns=0,
-            pid=0,
-        )
-        await self._commit(record, "die", {"exitCode": str(code)})
-        for waiting in self._attaching.pop(record.id, []):
-            waiting.fail(fault)
+        reason = "StartError" if isinstance(fault, StartFailed) else "ContainerCannotRun"
+
+        def failed(record: ContainerRecord) -> ContainerRecord:
+            return replace(
+                record,
+                state=ContainerState.EXITED,
+                exit_code=code,
+                reason=reason,
+                message=str(fault),
+                finished_ns=time.time_ns(),
+                started_ns=0,
+                pid=0,
+                pid_start_ticks=0,
+            )
+
+        try:
+            await self._rows.change(id, failed, "die", details={"exitCode": str(code)})
+        except Fault as lost:
+            log.warning("cannot record a failed start", container=id, error=str(lost))
+        self._waiting.fail(id, fault)
+        record = self._records.by_id(id)
         self._tell_exit(record)
         if record.auto_remove and self.on_auto_remove is not None:
-            self.on_auto_remove(record.id)
+            self.on_auto_remove(id)
 
     # ------------------------------------------------------------ end
 
-    def adopt(self, record: ContainerRecord) -> None:
-        """Watch a container that an earlier daemon started; its end may have been long ago."""
-        self._watch(record)
+    async def adopt(self, record: ContainerRecord) -> None:
+        """Watch a container that an earlier daemon started. Returns once an end that was missed is recorded."""
+        run = self._watch(record.id)
+        there = self._runtime.alive(ProcessIdentity(record.pid, record.pid_start_ticks))
+        if record.boot_id != self._boot_id or not there:
+            await run.exited.wait()
 
-    def _watch(self, record: ContainerRecord) -> None:
-        run = _Run(asyncio.get_running_loop().create_future())
-        self._runs[record.id] = run
-        self._owner.spawn(self._see_end(record.id, run), f"watch {record.id[:12]}")
+    async def clean(self, record: ContainerRecord) -> None:
+        """Remove what a container that does not run may have left on the host."""
+        await self._launcher.undo(record)
+
+    def _watch(self, id: ContainerId) -> _Run:
+        run = self._runs[id] = _Run(asyncio.get_running_loop().create_future())
+        self._owner.spawn(self._see_end(id, run), f"watch {id[:12]}")
+        return run
 
     async def _see_end(self, id: ContainerId, run: _Run) -> None:
+        try:
+            status, reason = await self._status(self._records.by_id(id))
+            record = await self._record_end(id, run, status, reason)
+            run.exited.set()
+            await self._launcher.undo(record)
+        finally:
+            del self._runs[id]
+            if not run.settled.done():
+                run.settled.set_result(None)
         record = self._records.by_id(id)
-        identity = ProcessIdentity(record.pid, record.pid_start_ticks)
-        status = await self._runtime.wait(self.key(id), identity)
-        record = await self._record_end(self._records.by_id(id), status)
-        run.exited.set()
-        await self._undo_launch(record)
-        del self._runs[id]
-        run.settled.set_result(record)
+        if not run.expected and wants_restart(record):
+            self.restarts.schedule_after(record)
         self._tell_exit(record)
-        self._after_end(record)
+        if not run.expected and record.auto_remove and self.on_auto_remove is not None:
+            self.on_auto_remove(id)
 
-    async def _record_end(self, record: ContainerRecord, status: ExitStatus) -> ContainerRecord:
-        reason = "Completed" if status.exit_code == 0 else "Error"
+    async def _status(self, record: ContainerRecord) -> tuple[ExitStatus, str]:
+        """How it ended, and CRI's word for that."""
+        identity = ProcessIdentity(record.pid, record.pid_start_ticks)
+        rebooted = record.boot_id != self._boot_id
+        if rebooted:
+            identity = ProcessIdentity(0, 0)  # another process may have that number now
+        delay_s = _FIRST_RETRY_S
+        status: ExitStatus | None = None
+        while status is None:
+            try:
+                status = await self._runtime.wait(self.key(record.id), identity)
+            except (Fault, OSError) as error:  # no file descriptor left, for one
+                log.error("cannot watch; trying again", container=record.id, error=str(error))
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _LONGEST_RETRY_S)
+        if rebooted and not status.known:
+            return ExitStatus(UNKNOWN_EXIT_CODE, status.finished_ns, known=False), "Unknown"
         if status.oom_killed:
-            reason = "OOMKilled"
-        record = replace(
-            record,
-            state=ContainerState.EXITED,
-            paused=False,
-            pid=0,
-            pid_start_ticks=0,
-            exit_code=status.exit_code,
-            finished_ns=status.finished_ns,
-            oom_killed=status.oom_killed,
-            reason=reason,
-        )
-        ran_s = (record.finished_ns - record.started_ns) / 1e9
-        if ran_s >= _BACKOFF_RESET_S:
-            self._backoff_s.pop(record.id, None)
-        if status.oom_killed:
-            await self._events.publish("container", "oom", record.id, attributes(record))
-        await self._commit(record, "die", {"exitCode": str(status.exit_code)})
-        return record
+            return status, "OOMKilled"
+        return status, "Error" if status.exit_code else "Completed"
+
+    async def _record_end(
+        self, id: ContainerId, run: _Run, status: ExitStatus, reason: str
+    ) -> ContainerRecord:
+        """Commit it, however long that takes (a full disk): what tells of it must stay until then."""
+
+        def ended(record: ContainerRecord) -> ContainerRecord:
+            return replace(
+                record,
+                state=ContainerState.EXITED,
+                paused=False,
+                pid=0,
+                pid_start_ticks=0,
+                exit_code=status.exit_code,
+                # A file's time comes of a coarser clock than ours.
+                finished_ns=max(status.finished_ns, record.started_ns),
+                oom_killed=status.oom_killed,
+                reason=reason,
+            )
+
+        actions = ("oom", "die") if status.oom_killed else ("die",)
+        delay_s = _FIRST_RETRY_S
+        while True:
+            try:
+                return await self._rows.change(
+                    id, ended, *actions, details={"exitCode": str(status.exit_code)}
+                )
+            except Fault as fault:
+                log.error("cannot record an end; trying again", container=id, error=str(fault))
+                self._records.put(ended(self._records.by_id(id)))
+                run.exited.set()
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _LONGEST_RETRY_S)
 
     def _tell_exit(self, record: ContainerRecord) -> None:
         if (waiters := self._waiters.get(record.id)) is not None:
@@ -267,159 +296,135 @@ class ContainerLife:
                     future.set_result(record)
             waiters.next_exit.clear()
 
-    def _after_end(self, record: ContainerRecord) -> None:
-        if self._wants_restart(record):
-            delay_s = self._backoff_s.get(record.id, _BACKOFF_FIRST_S)
-            self._backoff_s[record.id] = min(delay_s * 2, _BACKOFF_MAX_S)
-            self.schedule_restart(record.id, delay_s)
-        elif record.auto_remove and self.on_auto_remove is not None:
-            self.on_auto_remove(record.id)
-
-    def _wants_restart(self, record: ContainerRecord) -> bool:
-        if record.stopped_by_client or record.sandbox_id is not None:
-            return False
-        match record.restart_policy:
-            case "always" | "unless-stopped":
-                return True
-            case "on-failure":
-                allowed = record.restart_max_retries
-                return record.exit_code != 0 and (not allowed or record.restart_count < allowed)
-            case _:
-                return False
-
-    def schedule_restart(self, id: ContainerId, delay_s: float) -> None:
-        """Start again after a while, unless somebody stops, starts or removes it before."""
-
-        async def run() -> None:
-            await asyncio.sleep(delay_s)
-            async with self.locks.hold(id):
-                self._restarts.pop(id, None)
-                record = self._records.find(id)
-                if record is None or record.state is ContainerState.RUNNING:
-                    return
-                try:
-                    await self._start(replace(record, restart_count=record.restart_count + 1))
-                except Fault as fault:
-                    log.warning("restart failed", container=id, error=str(fault))
-
-        self._cancel_restart(id)
-        self._restarts[id] = self._owner.spawn(run(), f"restart {id[:12]}")
-
-    def restarting(self, id: ContainerId) -> bool:
-        """Whether a restart is due by policy (Docker's state ``restarting``)."""
-        return id in self._restarts
-
-    def _cancel_restart(self, id: ContainerId) -> None:
-        if (task := self._restarts.pop(id, None)) is not None:
-            task.cancel()
-
     # ------------------------------------------------------------ stop
 
     async def stop(self, id: ContainerId, grace_s: float | None, signal: str) -> None:
         async with self.locks.hold(id):
             record = self._records.by_id(id)
-            waiting_for_restart = id in self._restarts
-            self._cancel_restart(id)
+            number = self.stop_signal(record, signal)
+            run = self._runs.get(id)
+            was_due = self.restarts.cancel(id)
             if record.restart_policy != "no" and not record.stopped_by_client:
-                record = await self._commit(replace(record, stopped_by_client=True))
-            if id not in self._runs:
-                if waiting_for_restart:
-                    return
-                raise AlreadyDone("container", id, "stopped")
-            await self._stop(record, grace_s, signal)
+                record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
+            if was_due:
+                self._tell_exit(record)
+        if run is None or run.exited.is_set():
+            if run is not None:
+                await self._settled(id, run)
+            if was_due:
+                return
+            raise AlreadyDone("container", id, "stopped")
+        await self._end(id, run, number, grace_s)
+        await self._rows.tell(record, "stop")
 
     async def restart(self, id: ContainerId, grace_s: float | None, signal: str) -> None:
         async with self.locks.hold(id):
             record = self._records.by_id(id)
             if record.sandbox_id is not None:
                 raise FailedPrecondition("container", id, "belongs to a pod and runs only once")
-            self._cancel_restart(id)
-            if id in self._runs:
-                # Keeps its end from being answered by the restart policy and by auto-remove.
-                self._records.put(replace(record, stopped_by_client=True, auto_remove=False))
-                await self._stop(self._records.by_id(id), grace_s, signal)
-            current = self._records.by_id(id)
-            await self._start(
-                replace(
-                    current,
-                    stopped_by_client=False,
-                    restart_count=0,
-                    auto_remove=record.auto_remove,
-                )
-            )
-            await self._events.publish("container", "restart", id, attributes(record))
-
-    async def _stop(self, record: ContainerRecord, grace_s: float | None, signal: str) -> None:
-        number = self.stop_signal(record, signal)
-        if grace_s is None:
-            grace_s = DEFAULT_GRACE_S
-        if grace_s != 0:
-            await self._signal(record, number)
-            if await self._ended_within(record.id, grace_s if grace_s > 0 else None):
-                await self._events.publish("container", "stop", record.id, attributes(record))
-                return
-        await self.kill_now(record)
-        await self._events.publish("container", "stop", record.id, attributes(record))
+            number = self.stop_signal(record, signal)
+            self.restarts.cancel(id)
+            if (run := self._runs.get(id)) is not None:
+                run.expected = True
+        if run is not None:
+            try:
+                await self._end(id, run, number, grace_s)
+            except BaseException:
+                run.expected = False
+                raise
+            await self._rows.tell(record, "stop")
+        async with self.locks.hold(id):
+            if not self.is_running(id):
+                await self._start(id, restart_count=0)
+        await self._rows.tell(record, "restart")
 
     def stop_signal(self, record: ContainerRecord, asked: str = "") -> int:
         """The number of the signal that asks this container to end."""
         image = record.image_defaults.stop_signal
         return parse_signal(asked or record.spec.stop_signal or image or "SIGTERM")
 
-    async def kill_now(self, record: ContainerRecord) -> None:
-        """SIGKILL, and wait until all is cleaned up. Raises Internal when the kernel does not end it."""
-        await self._signal(record, SIGKILL)
-        if not await self._ended_within(record.id, KILL_PATIENCE_S):
-            raise Internal(f"container {record.id}", "does not end after SIGKILL")
+    async def _end(self, id: ContainerId, run: _Run, number: int, grace_s: float | None) -> None:
+        """Ask this run to end, then make it. Returns when all is cleaned up."""
+        if grace_s is None:
+            grace_s = DEFAULT_GRACE_S
+        if grace_s != 0:
+            await self._signal(id, run, number)
+            try:
+                async with asyncio.timeout(grace_s if grace_s > 0 else None):
+                    await run.exited.wait()
+            except TimeoutError:
+                log.info("grace is over: killing", container=id, grace_s=grace_s)
+        await self._kill_now(id, run)
 
-    async def _signal(self, record: ContainerRecord, number: int) -> None:
+    async def _kill_now(self, id: ContainerId, run: _Run) -> None:
+        if not run.exited.is_set():
+            await self._signal(id, run, SIGKILL)
+        await self._settled(id, run)
+
+    async def _settled(self, id: ContainerId, run: _Run) -> None:
+        """Wait for the end and the clean-up. Raises Internal when that does not come."""
         try:
-            await self._runtime.kill(self.key(record.id), number)
-            if record.paused:
-                # A frozen process gets no signal before it is thawed.
-                await self._runtime.resume(self.key(record.id))
+            async with asyncio.timeout(KILL_PATIENCE_S):
+                await asyncio.shield(run.settled)
+        except TimeoutError as error:
+            reason = "cannot be cleaned up" if run.exited.is_set() else "does not end"
+            raise Internal(f"container {id}", reason) from error
+
+    async def _signal(self, id: ContainerId, run: _Run, number: int) -> None:
+        if self._runs.get(id) is not run:
+            return
+        try:
+            await self._runtime.kill(self.key(id), number)
         except NotFound:
-            log.debug("signal came after the end", container=record.id, signal=number)
+            log.debug("signal came after the end", container=id, signal=number)
+            return
+        await self._thaw(id)
 
-    async def _ended_within(self, id: ContainerId, timeout_s: float | None) -> bool:
-        run = self._runs.get(id)
-        if run is None:
-            return True
+    async def _thaw(self, id: ContainerId) -> None:
+        """A frozen process gets no signal before it is thawed."""
+        if (record := self._records.find(id)) is None or not record.paused:
+            return
         try:
-            async with asyncio.timeout(timeout_s):
-                await run.exited.wait()
-        except TimeoutError:
-            return False
-        await asyncio.shield(run.settled)
-        return True
+            await self._runtime.resume(self.key(id))
+        except Fault as fault:  # it has ended meanwhile, or was not frozen after all
+            log.debug("not thawed", container=id, error=str(fault))
+        await self._rows.change(id, lambda r: replace(r, paused=False))
 
     async def kill(self, id: ContainerId, signal: str) -> None:
         record = self.running(id)
+        run = self._runs[id]
         number = parse_signal(signal)
-        if number == SIGKILL or number == self.stop_signal(record):
-            self._cancel_restart(id)
-            if record.restart_policy != "no" and not record.stopped_by_client:
-                record = await self._commit(replace(record, stopped_by_client=True))
-        await self._runtime.kill(self.key(id), number)
-        if record.paused and number == SIGKILL:
-            await self._runtime.resume(self.key(id))
-        details = {**attributes(record), "signal": str(number)}
-        await self._events.publish("container", "kill", id, details)
-        if number == SIGKILL and (run := self._runs.get(id)) is not None:
-            await asyncio.shield(run.settled)
+        ends = number == SIGKILL or number == self.stop_signal(record)
+        if ends and record.restart_policy != "no" and not record.stopped_by_client:
+            record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
+        try:
+            await self._runtime.kill(self.key(id), number)
+        except NotFound as error:
+            if number != SIGKILL:
+                raise FailedPrecondition("container", id, "is not running") from error
+        if number == SIGKILL:
+            await self._thaw(id)
+        await self._rows.tell(record, "kill", signal=str(number))
+        if number == SIGKILL:
+            await self._settled(id, run)
 
-    async def end_for_removal(self, record: ContainerRecord) -> None:
+    async def end_for_removal(self, id: ContainerId) -> None:
         """Make sure that nothing of it runs and nothing will; the caller holds its lock."""
-        self._cancel_restart(record.id)
-        if record.id in self._runs:
-            self._records.put(replace(record, stopped_by_client=True, auto_remove=False))
-            await self.kill_now(record)
+        self.restarts.cancel(id)
+        if (run := self._runs.get(id)) is not None:
+            run.expected = True
+            try:
+                await self._kill_now(id, run)
+            except BaseException:
+                run.expected = False
+                raise
+        await self._launcher.ensure_clean(self._records.by_id(id))
 
     def forget(self, record: ContainerRecord) -> None:
         """The container is gone: tell those who wait for that."""
-        self._backoff_s.pop(record.id, None)
-        for waiting in self._attaching.pop(record.id, []):
-            waiting.fail(NotFound("container", record.id))
+        self.restarts.forget(record.id)
+        self._launcher.forget(record.id)
+        self._waiting.fail(record.id, NotFound("container", record.id))
         if (waiters := self._waiters.pop(record.id, None)) is not None:
             for future in (*waiters.next_exit, *waiters.removed):
                 if not future.done():
@@ -428,20 +433,27 @@ class ContainerLife:
     # ------------------------------------------------------------ pause
 
     async def pause(self, id: ContainerId) -> None:
+        """The row says so first: one that is frozen without a row that says so could not be thawed."""
         async with self.locks.hold(id):
-            record = self.running(id)
-            if record.paused:
+            if self.running(id).paused:
                 raise FailedPrecondition("container", id, "is already paused")
-            await self._runtime.pause(self.key(id))
-            await self._commit(replace(record, paused=True), "pause")
+            record = await self._rows.change(id, lambda r: replace(r, paused=True))
+            try:
+                await self._runtime.pause(self.key(id))
+            except BaseException:
+                await self._rows.change(id, lambda r: replace(r, paused=False))
+                raise
+            await self._rows.tell(record, "pause")
 
     async def unpause(self, id: ContainerId) -> None:
         async with self.locks.hold(id):
-            record = self.running(id)
-            if not record.paused:
+            if not self.running(id).paused:
                 raise FailedPrecondition("container", id, "is not paused")
-            await self._runtime.resume(self.key(id))
-            await self._commit(replace(record, paused=False), "unpause")
+            try:
+                await self._runtime.resume(self.key(id))
+            except FailedPrecondition as fault:  # a daemon was killed between row and freezer
+                log.info("was not frozen", container=id, error=str(fault))
+            await self._rows.change(id, lambda r: replace(r, paused=False), "unpause")
 
     # ------------------------------------------------------------ waiting and attaching
 
@@ -462,51 +474,32 @@ class ContainerLife:
 
     async def wait_end(self, id: ContainerId, *, next_exit: bool) -> ContainerRecord:
         record = self._records.by_id(id)
-        if not next_exit and id not in self._runs and id not in self._restarts:
+        if not next_exit and id not in self._runs and not self.restarts.due(id):
             return record
-        return await self._wait(self._waiters.setdefault(id, _Waiters()).next_exit)
+        return await _wait(self._waiters.setdefault(id, _Waiters()).next_exit)
 
     async def wait_removed(self, id: ContainerId) -> ContainerRecord:
         self._records.by_id(id)
-        return await self._wait(self._waiters.setdefault(id, _Waiters()).removed)
-
-    async def _wait(self, waiters: "list[asyncio.Future[ContainerRecord]]") -> ContainerRecord:
-        future: asyncio.Future[ContainerRecord] = asyncio.get_running_loop().create_future()
-        waiters.append(future)
-        try:
-            return await future
-        finally:
-            if future in waiters:
-                waiters.remove(future)
+        return await _wait(self._waiters.setdefault(id, _Waiters()).removed)
 
     async def attach(self, id: ContainerId) -> StdioSession:
-        record = self._records.by_id(id)
+        tty = self._records.by_id(id).spec.tty
 
         async def exit_code() -> int:
             return (await self.wait_end(id, next_exit=False)).exit_code
 
-        session = AttachSession(tty=record.spec.tty, exit_code=exit_code)
-        if self.is_running(id):
-            session.bind(await self._runtime.attach(self.key(id), tty=record.spec.tty))
-        else:
-            self._attaching.setdefault(id, []).append(session)
+        if not self.is_running(id):
+            return self._waiting.add(id, tty=tty, exit_code=exit_code)
+        session = AttachSession(tty=tty, exit_code=exit_code)
+        session.bind(await self._runtime.attach(self.key(id), tty=tty))
         return session
 
-    async def _commit(
-        self, record: ContainerRecord, action: str = "", details: Mapping[str, str] | None = None
-    ) -> ContainerRecord:
-        events: tuple[NewEvent, ...] = ()
-        if action:
-            events = (
-                NewEvent("container", action, record.id, {**attributes(record), **(details or {})}),
-            )
-        await self._events.commit(lambda tx: tx.containers.put(record), *events)
-        return self._records.put(record)
 
-
-def attributes(record: ContainerRecord) -> dict[str, str]:
-    """What every event of a container tells: image, name, pod, and its labels."""
-    known = {"image": record.image_reference, "name": record.name}
-    if record.sandbox_id:
-        known["sandbox"] = record.sandbox_id
-    return {**record.labels, **known}
+async def _wait(waiters: "list[asyncio.Future[ContainerRecord]]") -> ContainerRecord:
+    future: asyncio.Future[ContainerRecord] = asyncio.get_running_loop().create_future()
+    waiters.append(future)
+    try:
+        return await future
+    finally:
+        if future in waiters:
+            waiters.remove(future)

@@ -7,8 +7,8 @@ from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import ContainerRecord, NetworkRecord, NetworkRequest
 from sharedrt.model.spec import NamespaceMode
 from sharedrt.services.containers.life import ContainerLife
+from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.wiring import Wirer
-from sharedrt.services.events import NamespacedEvents
 from sharedrt.services.networks import Networks
 from sharedrt.services.working_set import WorkingSet
 
@@ -22,13 +22,13 @@ class NetworkMembership:
         self,
         records: WorkingSet[ContainerRecord],
         life: ContainerLife,
-        events: NamespacedEvents,
+        rows: ContainerRows,
         networks: Networks,
         wirer: Wirer,
     ) -> None:
         self._records = records
         self._life = life
-        self._events = events
+        self._rows = rows
         self._networks = networks
         self._wirer = wirer
 
@@ -66,10 +66,7 @@ class NetworkMembership:
             await self._leave_if_ended(id)
 
     async def _put(self, id: ContainerId, requests: tuple[NetworkRequest, ...]) -> None:
-        # Of the record as it is now: its end may have come meanwhile.
-        changed = replace(self._records.by_id(id), networks=requests)
-        self._records.put(changed)
-        await self._events.commit(lambda tx: tx.containers.put(changed))
+        await self._rows.change(id, lambda record: replace(record, networks=requests))
 
     async def _leave_if_ended(self, id: ContainerId) -> None:
         """Its end does not wait for our lock: what was joined after its clean-up is left again here."""

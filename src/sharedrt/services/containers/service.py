@@ -1,9 +1,11 @@
 """One namespace's containers: the door to them (:class:`sharedrt.services.contracts.Containers`)."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -28,8 +30,10 @@ from sharedrt.model.records import (
 from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
-from sharedrt.services.containers.life import ContainerLife, attributes
+from sharedrt.services.containers.life import ContainerLife
 from sharedrt.services.containers.membership import NetworkMembership
+from sharedrt.services.containers.restarts import wants_start_with_daemon
+from sharedrt.services.containers.rows import ContainerRows, attributes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
@@ -43,6 +47,8 @@ from sharedrt.wire.oci_image import ImageConfig
 
 log = structlog.get_logger(__name__)
 
+ADOPT_TIMEOUT_S: Final = 20.0
+"""How long recovery waits for the exit status of one that ended; conmon may still be writing it."""
 RESTART_POLICIES = frozenset({"no", "always", "unless-stopped", "on-failure"})
 
 
@@ -53,6 +59,7 @@ class ContainerService:
         self,
         layout: Layout,
         records: WorkingSet[ContainerRecord],
+        rows: ContainerRows,
         life: ContainerLife,
         events: NamespacedEvents,
         images: Images,
@@ -67,8 +74,9 @@ class ContainerService:
     ) -> None:
         self._layout = layout
         self._records = records
+        self._rows = rows
         self._life = life
-        self._membership = NetworkMembership(records, life, events, networks, wirer)
+        self._membership = NetworkMembership(records, life, rows, networks, wirer)
         self._events = events
         self._images = images
         self._networks = networks
@@ -78,6 +86,8 @@ class ContainerService:
         self._log_reader = log_reader
         self._find_sandbox = find_sandbox
         self._owner = owner
+        self._ended_before: tuple[ContainerId, ...] = ()
+        self._resumed = asyncio.Event()
         self.on_removed: Callable[[ContainerId], None] | None = None
         """Told when a container's rows are gone (its execs go with it)."""
         life.on_auto_remove = self._auto_remove
@@ -173,7 +183,7 @@ class ContainerService:
             record = self._records.by_id(id)
             if self._life.is_running(id) and not force:
                 raise FailedPrecondition("container", id, "is running")
-            await self._life.end_for_removal(record)
+            await self._life.end_for_removal(id)
             record = self._records.by_id(id)
 
             def delete(tx: Transaction) -> None:
@@ -187,21 +197,33 @@ class ContainerService:
             self._records.drop(id)
             if self.on_removed is not None:
                 self.on_removed(id)
-            await self._clean_up(record)
-            self._life.forget(record)
+            try:
+                await self._clean_up(record)
+            finally:
+                self._life.forget(record)
 
     async def _clean_up(self, record: ContainerRecord) -> None:
-        """The rows are gone; recovery would do the rest, should this not come to its end."""
-        await self._snapshots.remove(record)
-        await self._host.remove_tree(self._layout.container_run(record.id))
-        await self._host.remove_tree(self._layout.container_state(record.id))
+        """The rows are gone, so it is removed: what cannot be cleaned up now is left to recovery."""
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            lambda: self._snapshots.remove(record),
+            lambda: self._host.remove_tree(self._layout.container_run(record.id)),
+            lambda: self._host.remove_tree(self._layout.container_state(record.id)),
+        )
+        for step in steps:
+            try:
+                await step()
+            except Fault as fault:
+                log.error("cannot clean up", container=record.id, error=str(fault))
 
     def _auto_remove(self, id: ContainerId) -> None:
         async def run() -> None:
+            await self._resumed.wait()
             try:
                 await self._remove(id, force=True)
             except NotFound:
                 log.debug("removed by somebody else", container=id)
+            except Fault as fault:
+                log.error("auto-remove failed", container=id, error=str(fault))
 
         self._owner.spawn(run(), f"auto-remove {id[:12]}")
 
@@ -213,7 +235,7 @@ class ContainerService:
     async def stop(
         self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
     ) -> None:
-        await self._life.stop(id, grace_s, signal)
+        await self._owner.finish(self._life.stop(id, grace_s, signal), "stop container")
 
     async def restart(
         self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
@@ -221,7 +243,7 @@ class ContainerService:
         await self._owner.finish(self._life.restart(id, grace_s, signal), "restart container")
 
     async def kill(self, id: ContainerId, signal: str = "SIGKILL") -> None:
-        await self._life.kill(id, signal)
+        await self._owner.finish(self._life.kill(id, signal), "kill container")
 
     async def pause(self, id: ContainerId) -> None:
         await self._owner.finish(self._life.pause(id), "pause container")
@@ -238,7 +260,7 @@ class ContainerService:
 
     def restarting(self, id: ContainerId) -> bool:
         """Whether its restart policy is about to start it again."""
-        return self._life.restarting(id)
+        return self._life.restarts.due(id)
 
     # ------------------------------------------------------------ change
 
@@ -251,16 +273,16 @@ class ContainerService:
             if record.name == name:
                 raise AlreadyExists("container", name, id)
             self._records.reserve(name, id)
-            renamed = replace(record, name=name)
-            event = NewEvent(
-                "container", "rename", id, {**attributes(renamed), "oldName": record.name}
-            )
             try:
-                await self._events.commit(lambda tx: tx.containers.put(renamed), event)
+                await self._rows.change(
+                    id,
+                    lambda current: replace(current, name=name),
+                    "rename",
+                    details={"oldName": record.name},
+                )
             except BaseException:
                 self._records.release(name, id)
                 raise
-            self._records.put(renamed)
             self._networks.names_changed()
 
     async def update(self, id: ContainerId, resources: Resources) -> None:
@@ -268,23 +290,17 @@ class ContainerService:
 
     async def _update(self, id: ContainerId, resources: Resources) -> None:
         async with self._life.locks.hold(id):
-            record = self._records.by_id(id)
-            merged = merge_resources(record.spec.resources, resources)
+            spec = self._records.by_id(id).spec
+            updated = replace(spec, resources=merge_resources(spec.resources, resources))
             if self._life.is_running(id):
                 await self._runtime.update(self._life.key(id), resources)
-            updated = replace(record, spec=replace(record.spec, resources=merged))
-            await self._events.commit(
-                lambda tx: tx.containers.put(updated), self._event("update", record)
-            )
-            self._records.put(updated)
+            await self._rows.change(id, lambda record: replace(record, spec=updated), "update")
 
     async def change(
         self, id: ContainerId, edit: Callable[[ContainerRecord], ContainerRecord]
     ) -> ContainerRecord:
         async with self._life.locks.hold(id):
-            changed = edit(self._records.by_id(id))
-            await self._events.commit(lambda tx: tx.containers.put(changed))
-            return self._records.put(changed)
+            return await self._rows.change(id, edit)
 
     async def connect_network(self, id: ContainerId, request: NetworkRequest) -> None:
         work = self._membership.connect(id, request)
@@ -346,7 +362,7 @@ class ContainerService:
             raise FailedPrecondition("container", id, "keeps no log")
 
         def ended() -> bool:
-            return not self._life.is_running(id) and not self._life.restarting(id)
+            return not self._life.is_running(id) and not self._life.restarts.due(id)
 
         return self._log_reader.read(Path(record.log_path), query, ended=ended)
 
@@ -356,20 +372,44 @@ class ContainerService:
 
     # ------------------------------------------------------------ recovery
 
-    async def recover(self) -> None:
-        """Adopt what runs, record what ended, remove what no running row owns; see services/recovery."""
-        for record in self._records.list():
-            if record.state is ContainerState.RUNNING:
-                self._life.adopt(record)
+    async def recover(self, traces: Container[str]) -> None:
+        """Adopt what runs, record what ended, remove what no running row owns. Restarts and removals that are
+        due come with :meth:`resume`.
+
+        Args:
+            traces: ids of all that may have left something on the host.
+        """
+        ended = []
+        async with asyncio.TaskGroup() as group:
+            for record in self._records.list():
+                if record.state is ContainerState.RUNNING:
+                    group.create_task(self._adopt(record))
+                    continue
+                ended.append(record.id)
+                if record.id in traces:
+                    await self._life.clean(record)
+        self._ended_before = tuple(ended)
+
+    async def _adopt(self, record: ContainerRecord) -> None:
+        try:
+            async with asyncio.timeout(ADOPT_TIMEOUT_S):
+                await self._life.adopt(record)
+        except TimeoutError:
+            log.error("its end is not known yet", container=record.id)
+
+    def resume(self) -> None:
+        """Recovery is over: remove and start what policies say."""
+        for id in self._ended_before:
+            record = self._records.find(id)
+            if record is None or record.state is ContainerState.CREATED:
                 continue
-            try:
-                await self._life.clean(record)
-            except Fault as fault:
-                log.warning("clean-up failed", container=record.id, error=str(fault))
             if record.auto_remove:
-                self._auto_remove(record.id)
-            elif _restarts_with_daemon(record):
-                self._life.schedule_restart(record.id, 0.0)
+                self._auto_remove(id)
+            elif wants_start_with_daemon(record):
+                self._life.restarts.schedule(id, 0.0)
+        self._ended_before = ()
+        self._resumed.set()
+        self._life.restarts.open()
 
     def _event(self, action: str, record: ContainerRecord) -> NewEvent:
         return NewEvent("container", action, record.id, attributes(record))
@@ -384,15 +424,6 @@ def _defaults(config: ImageConfig) -> ImageDefaults:
         user=config.user,
         stop_signal=config.stop_signal,
     )
-
-
-def _restarts_with_daemon(record: ContainerRecord) -> bool:
-    """A policy that wants it running, after a host's reboot or a kill of the daemon in mid-restart."""
-    if record.state is ContainerState.CREATED:
-        return False
-    if record.restart_policy == "always":
-        return True
-    return record.restart_policy == "unless-stopped" and not record.stopped_by_client
 
 
 def merge_resources(old: Resources, new: Resources) -> Resources:

@@ -52,6 +52,15 @@ class Wirer:
         self._find_container = find_container
         self._find_sandbox = find_sandbox
 
+    async def mark(self, record: ContainerRecord) -> None:
+        """Make the container's folder: there before anything else of a start is, and gone after all of it, so
+        that recovery need look at those alone that have one."""
+        await self._host.make_folder(self._layout.container_run(record.id), mode=0o711)
+
+    async def unmark(self, record: ContainerRecord) -> None:
+        """Remove it, the last step of an undo."""
+        await self._host.remove_tree(self._layout.container_run(record.id))
+
     async def wire(self, record: ContainerRecord) -> Wiring:
         """Make network namespace, endpoints and files.
 
@@ -90,11 +99,10 @@ class Wirer:
         )
 
     async def unwire(self, record: ContainerRecord) -> None:
-        """Take all of it away again."""
+        """Take network namespace and endpoints away again."""
         if record.sandbox_id is None:
             await self._networks.release_owner(record.id)
             await self._namespaces.remove(self._netns_folder(record))
-        await self._host.remove_tree(self._layout.container_run(record.id))
 
     def _netns_folder(self, record: ContainerRecord) -> Path:
         return self._layout.container_run(record.id) / "ns"

@@ -34,7 +34,7 @@ from sharedrt.services.images.tasks import all_of
 from sharedrt.services.images.unpack import unpack_layer
 from sharedrt.wire.oci_image import Index, parse_target
 from sharedrt.wire.platforms import parse_platform
-from sharedrt.wire.reference import parse_reference
+from sharedrt.wire.reference import parse_name, parse_reference
 
 GC_GRACE_S = 3600.0
 
@@ -219,6 +219,17 @@ class Images:
             documents = await fetcher.documents(target, None, str(ref))
         await self._host.collect(hold.digests)
         return target, [documents.config.platform]
+
+    async def remote_tags(
+        self, name: str, *, credentials: Credentials | None = None
+    ) -> Sequence[str]:
+        """The tags that a repository has at its registry. Raises as :meth:`pull`."""
+        ref = parse_name(name)
+        repository = self._host.registry.repository(ref.domain, ref.path, credentials)
+        try:
+            return await repository.tags()
+        except NotFound as fault:
+            raise NotFound("image", ref.name) from fault
 
     async def login(self, credentials: Credentials) -> str:
         """Check credentials; an identity token where the registry gives one. Raises Unauthenticated, Unavailable."""
