@@ -34,7 +34,9 @@ from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.drivers.registry.client import HttpRegistry
+from sharedrt.drivers.unpack.archiver import ChrootArchiver
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
+from sharedrt.drivers.volumes import LocalVolumeFolders
 from sharedrt.edges.admin import AdminDoor
 from sharedrt.edges.containerd import ContainerdDoor
 from sharedrt.edges.cri import CriDoor
@@ -137,6 +139,12 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             content=FileContentStore(daemon.state_dir / "content"),
             snapshotter=snapshotter,
             unpacker=unpacker,
+            archiver=ChrootArchiver(
+                unpacker,
+                max_entries=config.runtime.layer_entries_max,
+                max_bytes=config.runtime.image_bytes_max,
+            ),
+            volumes=LocalVolumeFolders(),
             registry=registry,
             oci=oci,
             host=HostFs(),

@@ -125,10 +125,12 @@ class LayerUnpacker(Protocol):
         *,
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
+        exclude: Sequence[str] = (),
     ) -> None:
         """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``.
 
-        With the mappings of its mount, owners become those of the image again.
+        With the mappings of its mount, owners become those of the image again. ``exclude``: paths without a leading
+        slash that are left out when they are empty (mount points that a runtime has made).
         """
         ...
 
@@ -794,6 +796,135 @@ class UserResolver(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RootMount:
+    """A host path shown at a path of a root file system."""
+
+    source: str
+    target: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RootView:
+    """A container's file system from outside: its mounted root, and what else is mounted there.
+
+    The mappings are those of its user namespace: archives have the container's ids. ``readonly`` is said of the root,
+    not of the mounts.
+    """
+
+    rootfs: Path
+    mounts: tuple[RootMount, ...] = ()
+    readonly: bool = False
+    uid_mappings: tuple[tuple[int, int, int], ...] = ()
+    gid_mappings: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """A path in a container; ``mode`` with the type bits of stat(2). ``link_target`` is where a link leads to in the
+    end, as a path inside; empty when it leads nowhere."""
+
+    name: str
+    size_bytes: int
+    mode: int
+    mtime_ns: int
+    link_target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRules:
+    """How an archive's entries meet what is there.
+
+    ``owner``: (uid, gid) of all that is written, instead of the archive's. ``keep_types``: no folder in the place of
+    something else, nor the other way round. ``root_entry``: whether the archive's own root (``./``) changes owner and
+    mode of the folder extracted into.
+    """
+
+    owner: tuple[int, int] | None = None
+    keep_types: bool = False
+    root_entry: bool = False
+
+
+class RootArchiver(Protocol):
+    """Files into and out of root file systems as tar, in worker processes that see that root and nothing else.
+
+    Paths are the container's: links resolve inside. Nothing is left mounted, whatever happens.
+
+    All methods raise:
+        NotFound: kind ``path``. InvalidArgument: a path or an archive that makes no sense, or is hostile.
+        ResourceExhausted: disk full, or beyond the bounds. PermissionDenied: read-only.
+    """
+
+    async def stat(self, view: RootView, path: str) -> PathInfo: ...
+
+    def pack(
+        self, view: RootView, path: str
+    ) -> AbstractAsyncContextManager[tuple[PathInfo, AsyncIterator[bytes]]]:
+        """A file or a folder with all below as a tar whose entries begin with the path's last part."""
+        ...
+
+    def export(self, view: RootView) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The whole root as a tar, names without a prefix."""
+        ...
+
+    async def extract(
+        self, view: RootView, path: str, archive: AsyncIterator[bytes], rules: ExtractRules
+    ) -> None:
+        """Unpack a tar (plain, gzip, bzip2, xz or zstd) into the folder ``path``."""
+        ...
+
+    async def copy(self, rootfs: Path, path: str, target: Path) -> None:
+        """A folder's content, with owner and mode of the folder itself, into the host folder ``target``."""
+        ...
+
+
+class VolumeFolders(Protocol):
+    """Folders of local volumes, and what is mounted on them. ``folder`` is a volume's own; containers see its data
+    folder inside. Runs on threads; every call is idempotent."""
+
+    def data(self, folder: Path) -> Path:
+        """What containers see."""
+        ...
+
+    async def make(self, folder: Path) -> None:
+        """Make it, below a folder that only root may enter."""
+        ...
+
+    async def mount(self, folder: Path, options: Mapping[str, str]) -> None:
+        """Make it, and mount what ``options`` (``type``, ``device``, ``o``) name on its data folder.
+
+        Raises:
+            FailedPrecondition: with mount(8)'s words.
+        """
+        ...
+
+    async def unmount(self, folder: Path) -> None: ...
+
+    async def remove(self, folder: Path) -> None:
+        """Unmount, and remove it with its data. Never crosses a mount."""
+        ...
+
+    async def names(self, root: Path) -> Sequence[str]:
+        """What is in the folder of all volumes; nothing when it is missing."""
+        ...
+
+    async def usage(self, folder: Path) -> Usage: ...
+
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
+        """Whether the volume is empty and ``target`` in ``rootfs`` is a folder that is not. Of an empty folder
+        owner and mode are taken over at once. Ends a copy that was cut short after :meth:`finish_copy` began."""
+        ...
+
+    async def staging(self, folder: Path) -> Path:
+        """A fresh folder to copy into; what an earlier life left there is removed."""
+        ...
+
+    async def finish_copy(self, folder: Path) -> None:
+        """Make what was staged the volume's content, whole even across a crash."""
+        ...
+
+
 class HostFiles(Protocol):
     """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
 
@@ -819,6 +950,14 @@ class HostFiles(Protocol):
 
     async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
         """Bind a file or folder on ``target``, which is made when missing."""
+        ...
+
+    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
+        """Bind what ``path`` names inside the folder ``root``, links resolved there, on ``target``, which is made.
+
+        Raises:
+            NotFound: kind ``path``.
+        """
         ...
 
     async def unmount(self, path: Path) -> None: ...

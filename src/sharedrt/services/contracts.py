@@ -40,12 +40,14 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.spec import ContainerSpec, Resources
 from sharedrt.model.stdio import StdioSession
+from sharedrt.services.volumes import NewVolume
 
 if TYPE_CHECKING:
     import socket
 
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
+    from sharedrt.services.volumes import Volumes
 
 
 # ---------------------------------------------------------------- containers
@@ -75,6 +77,8 @@ class NewContainer:
     dns: DnsConfig = DnsConfig()
     extra_hosts: tuple[str, ...] = ()
     """``name:address``."""
+    volumes: tuple[NewVolume, ...] = ()
+    """Labels and options of volumes among ``spec.mounts``, for those that are not there yet."""
     auto_remove: bool = False
     restart_policy: str = "no"
     restart_max_retries: int = 0
@@ -145,6 +149,9 @@ class Containers(Protocol):
 
     async def remove(self, id: ContainerId, *, force: bool = False, volumes: bool = False) -> None:
         """Remove all that belongs to it (log too, when it is under our own state folder).
+
+        Args:
+            volumes: its anonymous volumes too, unless another container mounts them.
 
         Raises:
             NotFound. FailedPrecondition: it runs and ``force`` is not set.
@@ -479,6 +486,8 @@ class NamespacedRuntime(Protocol):
     def images(self) -> "Images": ...
     @property
     def networks(self) -> "Networks": ...
+    @property
+    def volumes(self) -> "Volumes": ...
     @property
     def events(self) -> Events: ...
     @property

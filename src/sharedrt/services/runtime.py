@@ -21,10 +21,18 @@ from sharedrt.model.drivers import (
     NameServers,
     OciRuntime,
     Registry,
+    RootArchiver,
     SandboxNamespaces,
     Snapshotter,
+    VolumeFolders,
 )
-from sharedrt.model.faults import AlreadyDone, Ambiguous, FailedPrecondition, Fault, NotFound
+from sharedrt.model.faults import (
+    AlreadyDone,
+    Ambiguous,
+    FailedPrecondition,
+    Fault,
+    NotFound,
+)
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
@@ -37,6 +45,7 @@ from sharedrt.model.records import (
 from sharedrt.model.stores import Database, GlobalTransaction
 from sharedrt.services.containers import (
     ContainerLife,
+    ContainerMounts,
     ContainerRows,
     ContainerService,
     ContainerSnapshots,
@@ -52,6 +61,7 @@ from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks, NetworkSettings, OwnerNames
 from sharedrt.services.pod_network import PodNetwork
 from sharedrt.services.pods import PodService, key_of
+from sharedrt.services.volumes import Volumes, volumes_of
 from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
@@ -65,6 +75,8 @@ class Drivers:
     content: ContentStore
     snapshotter: Snapshotter
     unpacker: LayerUnpacker
+    archiver: RootArchiver
+    volumes: VolumeFolders
     registry: Registry
     oci: OciRuntime
     host: HostFiles
@@ -143,6 +155,24 @@ class NamespaceServices:
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
         snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        self.volumes = Volumes(
+            layout,
+            self._store,
+            self.events,
+            drivers.volumes,
+            self._containers_set.list,
+            self._owner,
+        )
+        mounts = ContainerMounts(
+            layout,
+            self.volumes,
+            drivers.volumes,
+            self.images,
+            snapshots,
+            drivers.host,
+            drivers.archiver,
+            self.events,
+        )
         wirer = Wirer(
             layout,
             drivers.host,
@@ -158,6 +188,7 @@ class NamespaceServices:
             rows,
             drivers.oci,
             snapshots,
+            mounts,
             wirer,
             drivers.host,
             self._owner,
@@ -173,6 +204,8 @@ class NamespaceServices:
             self.networks,
             wirer,
             snapshots,
+            mounts,
+            self.volumes,
             drivers.oci,
             drivers.host,
             drivers.logs,
@@ -208,11 +241,20 @@ class NamespaceServices:
 
     async def load(self) -> None:
         """Read the working set out of the database."""
-        containers, sandboxes, execs = await self._store.read(
-            lambda tx: (tx.containers.list(), tx.sandboxes.list(), tx.execs.list())
+        containers, sandboxes, execs, volumes = await self._store.read(
+            lambda tx: (
+                tx.containers.list(),
+                tx.sandboxes.list(),
+                tx.execs.list(),
+                tx.volumes.list(),
+            )
         )
+        self.volumes.load(volumes)
         for container in containers:
             self._containers_set.put(container)
+            if container.state is ContainerState.RUNNING:
+                # Before any clean-up of others could unmount what it uses.
+                self.volumes.note_mounted(volumes_of(container.spec.mounts), container.id)
         for sandbox in sandboxes:
             self._sandboxes_set.put(sandbox)
         for record in execs:
@@ -234,6 +276,7 @@ class NamespaceServices:
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
         await self.containers.recover({*traces, *folders})
+        await self.volumes.recover()
         await self._remove_unowned()
 
     def resume(self) -> None:

@@ -22,8 +22,8 @@ from typing import Final
 from sharedrt.aio.completion import complete, run_blocking
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.drivers import libc, trees
-from sharedrt.drivers.overlay import mountapi, mounter
+from sharedrt.drivers import libc, mountapi, trees
+from sharedrt.drivers.overlay import mounter
 from sharedrt.drivers.overlay.sync import GroupSync
 from sharedrt.drivers.overlay.userns import Mappings, host_id, open_user_namespace
 from sharedrt.model.drivers import Usage

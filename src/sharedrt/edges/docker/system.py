@@ -18,6 +18,7 @@ from sharedrt.edges.docker.image_lists import image_summaries, layers_size
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER
 from sharedrt.edges.docker.versions import NEWEST, OLDEST
+from sharedrt.edges.docker.volumes import volumes_with_usage
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.wire.docker_time import format_time
 
@@ -201,7 +202,7 @@ async def get_system_df(call: Call) -> web.StreamResponse:
     if "container" in types:
         rendered["Containers"] = await summaries(call, views(call), sizes=True)
     if "volume" in types:
-        rendered["Volumes"] = []
+        rendered["Volumes"] = await volumes_with_usage(call)
     if "build-cache" in types:
         rendered["BuildCache"] = []
     return answer(versions.disk_usage(call.version, rendered))

@@ -20,7 +20,7 @@ from sharedrt.edges.docker.translate_config import (
     process_env,
 )
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
-from sharedrt.edges.docker.translate_mounts import translate_mounts
+from sharedrt.edges.docker.translate_mounts import translate_mounts, translate_volumes
 from sharedrt.edges.docker.translate_network import (
     network_mode,
     plan_network,
@@ -112,7 +112,7 @@ def translate_create(
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
     logs = translate_log(host.sub("LogConfig"))
-    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find, warnings))
+    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
     spec = _with_limits(spec, host, context.host)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
     settled: dict[str, Json] = {
@@ -146,6 +146,7 @@ def translate_create(
         networks=plan.networks,
         ports=plan.ports,
         dns=translate_dns(host),
+        volumes=translate_volumes(host),
         extra_hosts=translate_extra_hosts(host, context.bridge_gateway),
         auto_remove=host.boolean("AutoRemove"),
         restart_policy=restart.policy,

@@ -41,6 +41,25 @@ class ContainerSnapshots:
             selinux_label=record.spec.security.selinux_mount_label,
         )
 
+    async def mount_view(self, record: ContainerRecord, key: SnapshotKey, directory: str) -> Path:
+        """A read-only snapshot's path, mounted for a container. Idempotent."""
+        layers = await self._store.read(lambda tx: _layers(tx, key))
+        spec = record.spec.namespaces
+        return await self._snapshotter.mount(
+            directory,
+            layers,
+            readonly=True,
+            uid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.uid_mappings],
+            gid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.gid_mappings],
+            selinux_label=record.spec.security.selinux_mount_label,
+        )
+
+    async def unmount_view(self, directory: str) -> None:
+        await self._snapshotter.unmount(directory)
+
+    async def remove_view(self, directory: str) -> None:
+        await self._snapshotter.remove_active(directory)
+
     async def unmount(self, record: ContainerRecord) -> None:
         await self._snapshotter.unmount(self._layout.active_directory(record.id))
 
