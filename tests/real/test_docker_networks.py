@@ -98,7 +98,7 @@ async def test_containers_find_each_other_by_name(daemon: DaemonUnderTest) -> No
         assert "bad address" in await page(daemon, "far", name)
     assert "bad address" in await page(daemon, "web", "site"), "a link is one container's alone"
     assert await page(daemon, "far", address) == "", "networks are isolated"
-    gateway = address.rpartition(".")[0] + ".1"
+    gateway = await field(daemon, "web", "front", "Gateway")
     assert "timed out" in await inside(daemon, "far", f"timeout 9 nslookup web {gateway}")
     await daemon.docker("rename", "web", "shop")
     assert await page(daemon, "db", "shop") == "webhost"
@@ -201,8 +201,7 @@ async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
         assert part in shown
     assert await page(daemon, "chosen", "asked") == "asked"
     assert f"fd00:{n}::77" in await inside(daemon, "chosen", "nslookup -type=aaaa asked")
-    assert await page(daemon, "chosen", f"[fd00:{n}::77]") == ""  # httpd listens on IPv4 alone
-    assert "0% packet loss" in await inside(daemon, "chosen", f"ping -c1 -W2 fd00:{n}::77")
+    assert await page(daemon, "chosen", f"[fd00:{n}::77]") == "asked"
     for address, words in (
         (f"10.210.{n}.200", "Address already in use"),
         (f"10.210.{n}.64", "Address already in use"),
