@@ -85,7 +85,7 @@ class DaemonUnderTest:
                 "pod_bridge": f"srp{n}",
                 "pod_subnet": f"10.89.{n}.0/24",
                 "nft_table": f"srt{n}",
-                "pools": [f"10.199.{n}.0/24"],
+                "pools": [f"10.199.{n}.{block}/27" for block in range(0, 256, 32)],
                 "interface_prefix": f"s{n}",
             },
         }

@@ -733,6 +733,11 @@ class BridgeNetwork(Protocol):
         """Idempotent, also when the network namespace is gone."""
         ...
 
+    async def point_names(self, netns: Path, server: str) -> None:
+        """Let port 53 of 127.0.0.11 in a network namespace lead to a server (IPv4); empty: nowhere. Idempotent,
+        also when the namespace is gone."""
+        ...
+
     async def endpoints_on_host(self) -> Sequence[str]:
         """Ids of endpoints that have a veth or nft elements, for removing what no row owns."""
         ...

@@ -6,7 +6,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, cast
@@ -108,22 +108,30 @@ class HostNameServers:
         loop = asyncio.get_running_loop()
         udp = _bound(address, self._port, socket.SOCK_DGRAM)
         try:
-            transport, _ = await loop.create_datagram_endpoint(
+            _, protocol = await loop.create_datagram_endpoint(
                 lambda: _UdpServer(self, answer), sock=udp
             )
         except BaseException:
             udp.close()
             raise
-        stack.callback(transport.close)
+        stack.push_async_callback(protocol.close)
+        connections: set[asyncio.Transport] = set()
         tcp = _bound(address, self._port, socket.SOCK_STREAM)
         try:
             server = await loop.create_server(
-                lambda: _TcpServer(self, answer), sock=tcp, backlog=64
+                lambda: _TcpServer(self, answer, connections), sock=tcp, backlog=64
             )
         except BaseException:
             tcp.close()
             raise
-        stack.callback(server.close)
+
+        async def close() -> None:
+            server.close()
+            for connection in list(connections):
+                connection.abort()
+            await server.wait_closed()
+
+        stack.push_async_callback(close)
 
     # ------------------------------------------------------------ one question
 
@@ -206,6 +214,15 @@ class _UdpServer(asyncio.DatagramProtocol):
     def __init__(self, servers: HostNameServers, answer: Answer) -> None:
         self._servers, self._answer = servers, answer
         self._full = False
+        self._closed = asyncio.Event()
+
+    async def close(self) -> None:
+        """The address is free when this returns."""
+        self._transport.close()
+        await self._closed.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # By cast: uvloop's transports have the methods, not the classes.
@@ -232,8 +249,10 @@ class _UdpServer(asyncio.DatagramProtocol):
 class _TcpServer(asyncio.Protocol):
     """One connection; it may carry several questions and is closed when idle."""
 
-    def __init__(self, servers: HostNameServers, answer: Answer) -> None:
-        self._servers, self._answer = servers, answer
+    def __init__(
+        self, servers: HostNameServers, answer: Answer, siblings: "set[asyncio.Transport]"
+    ) -> None:
+        self._servers, self._answer, self._siblings = servers, answer, siblings
         self._messages = TcpMessages()
         self._source = ""
 
@@ -246,11 +265,13 @@ class _TcpServer(asyncio.Protocol):
             self._transport.abort()
             return
         self._source = source
+        self._siblings.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         if self._source:
             self._servers.close_connection(self._source)
+            self._siblings.discard(self._transport)
             self._source = ""
 
     def pause_writing(self) -> None:
@@ -265,8 +286,10 @@ class _TcpServer(asyncio.Protocol):
             self._servers.handle(message, self._source, self._answer, self._send, tcp=True)
 
     def eof_received(self) -> bool:
-        with suppress(DnsError):
+        try:
             self._messages.receive_eof()
+        except DnsError:
+            return False
         return True  # answers that are under way still go out; the timer closes
 
     def _send(self, reply: bytes) -> None:

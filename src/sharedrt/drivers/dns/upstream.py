@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 PATIENCE_S: Final = 2.0
 """For one server; the C library gives a question five seconds in all."""
 SERVERS_MAX: Final = 2
-TIMEOUTS_MAX: Final = 3
+TIMEOUTS_MAX: Final = 5
 """Of one server, without an answer between them, before it counts as down: datagrams may get lost."""
 DOWN_S: Final = 5.0
 _NOTED_MAX: Final = 256

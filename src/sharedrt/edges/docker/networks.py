@@ -17,7 +17,7 @@ from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
 from sharedrt.edges.docker.translate_network_create import translate_network
 from sharedrt.edges.docker.words import Refusal, bad_request
-from sharedrt.model.faults import FailedPrecondition, InUse, NotFound
+from sharedrt.model.faults import FailedPrecondition, InUse, NotFound, ResourceExhausted
 from sharedrt.model.records import EndpointRecord, NetworkRecord
 from sharedrt.wire.docker_filters import FilterError, Filters
 from sharedrt.wire.docker_time import format_time
@@ -149,6 +149,8 @@ async def post_networks_create(call: Call) -> web.StreamResponse:
         raise Refusal(403, f"operation is not permitted on predefined {request.name} network")
     try:
         record = await call.finish(call.runtime.networks.create(request))
+    except ResourceExhausted as fault:
+        raise bad_request("all predefined address pools have been fully subnetted") from fault
     except InUse as fault:
         if fault.kind == "subnet":
             raise Refusal(403, "Pool overlaps with other one on this address space") from fault

@@ -104,6 +104,11 @@ class Endpoints:
             raise NotFound("endpoint", id)
         return record
 
+    def place_of(self, id: str) -> tuple[str, Path]:
+        """Owner and network namespace; both empty when there is no such endpoint."""
+        record = self._records.get(EndpointId(id))
+        return (record.owner, Path(record.netns)) if record else ("", Path())
+
     # ------------------------------------------------------------ connect
 
     async def connect(self, network: NetworkRecord, asked: Attachment) -> EndpointRecord:

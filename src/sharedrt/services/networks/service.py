@@ -38,6 +38,9 @@ from sharedrt.wire.resolv_conf import names_stub, parse_resolv_conf, render_reso
 
 log = structlog.get_logger(__name__)
 
+RESOLVER: Final = "127.0.0.11"
+"""What containers on user-defined networks have in resolv.conf, as at dockerd; it leads to the server on
+their gateway."""
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
 _SUBNET_ATTEMPTS: Final = 10
@@ -264,11 +267,21 @@ class Networks:
         network = self.get(network_ref)
         if not self._name_servers.serves(network.id):
             await self._serve_names(network)  # what held the port may be gone by now
-        return await self._endpoints.connect(network, asked)
+        before = self._server_of(owner)
+        endpoint = await self._endpoints.connect(network, asked)
+        try:
+            await self._point_names(owner, netns, before)
+        except BaseException:
+            await self._endpoints.disconnect(endpoint.id)
+            raise
+        return self._endpoints.get(endpoint.id)
 
     async def disconnect(self, endpoint_id: str) -> None:
         """Idempotent."""
+        owner, netns = self._endpoints.place_of(endpoint_id)
+        before = self._server_of(owner)
         await self._endpoints.disconnect(endpoint_id)
+        await self._point_names(owner, netns, before)
 
     async def release_owner(self, owner: str) -> None:
         """Disconnect a container or sandbox from all it is on. Idempotent."""
@@ -295,6 +308,11 @@ class Networks:
         await self._endpoints.recover(endpoints, networks, live_owners)
         for record in networks:
             await self._serve_names(record)
+        for owner, netns in {(e.owner, e.netns) for e in self._endpoints.all()}:
+            try:
+                await self._point_names(owner, Path(netns), "")
+            except Fault as error:
+                log.error("cannot recover names", owner=owner, reason=str(error))
 
     async def _remove_strays(self) -> None:
         networks, endpoints = await self._database.read_global(
@@ -355,7 +373,15 @@ class Networks:
         return has_names(self._records.by_id(network))
 
     def resolver_of(self, owner: str) -> str:
-        """The address at which a container's names are answered; empty when it is on no user-defined network."""
+        """Where a container asks for names; empty when it is on no user-defined network."""
+        return RESOLVER if self._server_of(owner) else ""
+
+    async def _point_names(self, owner: str, netns: Path, before: str) -> None:
+        """Let the container's resolver lead to the gateway that answers it now."""
+        if (server := self._server_of(owner)) != before:
+            await self._bridge.point_names(netns, server)
+
+    def _server_of(self, owner: str) -> str:
         for endpoint in self._endpoints.of_owner(owner):
             network = self._records.by_id(endpoint.network_id)
             if has_names(network):
