@@ -43,6 +43,7 @@ from sharedrt.edges.containerd import ContainerdDoor
 from sharedrt.edges.cri import CriDoor
 from sharedrt.edges.docker.app import make_docker_app
 from sharedrt.edges.docker.call import DockerSettings
+from sharedrt.edges.docker.peers import members_of
 from sharedrt.edges.docker.serve import make_tls, serve
 from sharedrt.edges.streaming import StreamingDoor
 from sharedrt.model.faults import InvalidArgument
@@ -195,8 +196,14 @@ async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExit
     tls = None
     if docker.tls_cert is not None and docker.tls_key is not None:
         tls = make_tls(docker.tls_cert, docker.tls_key, docker.tls_ca)
+    group = _group(docker.group)
     server = await serve(
-        app, unix=config.socket("docker"), group=_group(docker.group), tcp=docker.tcp, tls=tls
+        app,
+        unix=config.socket("docker"),
+        group=group,
+        peer_check=members_of(group),
+        tcp=docker.tcp,
+        tls=tls,
     )
     doors.push_async_callback(server.close)
 
