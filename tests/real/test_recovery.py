@@ -68,12 +68,12 @@ async def forget(docker: DockerClient, *ids: str) -> None:
 async def nothing_unowned(daemon: DaemonUnderTest, cri: CriClient, docker: DockerClient) -> None:
     """Soon: an end is told of before its clean-up is over."""
 
+    left: list[str] = []
+
     async def clean() -> bool:
-        nonlocal left
-        left = unowned(daemon, await listed(cri, docker))
+        left[:] = unowned(daemon, await listed(cri, docker))
         return not left
 
-    left: list[str] = []
     with contextlib.suppress(AssertionError):
         await until(clean, 5)
     assert not left, "\n".join(left)

@@ -30,8 +30,7 @@ OTHERS = (
 def feed(splitter: HijackSplitter, data: bytes, cuts: list[int]) -> bytes:
     borders = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     return b"".join(
-        splitter.receive_data(data[start:end])
-        for start, end in itertools.pairwise(borders)
+        splitter.receive_data(data[start:end]) for start, end in itertools.pairwise(borders)
     )
 
 
