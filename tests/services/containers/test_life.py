@@ -292,14 +292,10 @@ async def test_nobody_queues_behind_a_long_grace(daemon: Daemon, second: str) ->
 
 
 async def test_a_paused_container_can_be_stopped_and_killed(daemon: Daemon) -> None:
-    for end in (
-        lambda: daemon.containers.stop(ID),
-        lambda: daemon.containers.kill(ID),
-        lambda: daemon.containers.restart(ID),
-    ):
+    for end in (daemon.containers.stop, daemon.containers.kill, daemon.containers.restart):
         await daemon.containers.start(ID)
         await daemon.containers.pause(ID)
-        await end()
+        await end(ID)
         assert not record(daemon).paused
         if daemon.services.containers.is_running(ID):
             await daemon.containers.stop(ID, grace_s=0)
