@@ -1,14 +1,26 @@
 """Options shared by all tests: ``--real`` lets the tests run that need root and real tools."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from tests.hybrid import cured
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real", action="store_true", help="run tests that need root, crun, conmon, docker CLI ..."
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hybrid_host_cured(pytestconfig: pytest.Config) -> Iterator[None]:
+    if not pytestconfig.getoption("--real"):
+        yield
+        return
+    with cured():
+        yield
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

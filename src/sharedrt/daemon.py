@@ -22,6 +22,7 @@ from sharedrt.aio.tasks import TaskOwner
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.content import FileContentStore
+from sharedrt.drivers.dns import HostNameServers
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
@@ -31,9 +32,12 @@ from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.drivers.oci.users import RootfsUsers
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.drivers.registry.client import HttpRegistry
+from sharedrt.drivers.unpack.archiver import ChrootArchiver
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
+from sharedrt.drivers.volumes import LocalVolumeFolders
 from sharedrt.edges.admin import AdminDoor
 from sharedrt.edges.containerd import ContainerdDoor
 from sharedrt.edges.cri import CriDoor
@@ -127,6 +131,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         stack.push_async_callback(unpacker.aclose)
         bridge = HostBridges(table=net.nft_table, prefix=net.interface_prefix)
         stack.push_async_callback(bridge.aclose)
+        name_servers = HostNameServers()
+        stack.push_async_callback(name_servers.aclose)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)
         drivers = Drivers(
@@ -134,11 +140,19 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             content=FileContentStore(daemon.state_dir / "content"),
             snapshotter=snapshotter,
             unpacker=unpacker,
+            archiver=ChrootArchiver(
+                unpacker,
+                max_entries=config.runtime.layer_entries_max,
+                max_bytes=config.runtime.image_bytes_max,
+            ),
+            volumes=LocalVolumeFolders(),
+            users=RootfsUsers(),
             registry=registry,
             oci=oci,
             host=HostFs(),
             namespaces=PinnedNamespaces(daemon.run_dir / "files"),
             bridge=bridge,
+            name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
         )

@@ -54,6 +54,10 @@ class DaemonUnderTest:
     def __post_init__(self) -> None:
         # A short path: sockets have 107 bytes.
         self.root = Path(tempfile.mkdtemp(prefix=f"srt{self.number}-", dir="/tmp"))
+        # As /var/lib is: root of a user namespace must be able to pass.
+        self.root.chmod(0o711)
+        # As /var/lib and /run are: a container's user namespace has to get to its root file system.
+        self.root.chmod(0o755)
         self.log_path = self.root / "daemon.log"
         self.certs_d = self.root / "certs.d"
         self.cni_conf = self.root / "cni"
@@ -81,7 +85,7 @@ class DaemonUnderTest:
                 "pod_bridge": f"srp{n}",
                 "pod_subnet": f"10.89.{n}.0/24",
                 "nft_table": f"srt{n}",
-                "pools": [f"10.199.{n}.0/24"],
+                "pools": [f"10.199.{n}.{block}/27" for block in range(0, 256, 32)],
                 "interface_prefix": f"s{n}",
             },
         }

@@ -254,21 +254,32 @@ async def test_shared_pid_namespace_and_debug_target(cri: CriClient) -> None:
         assert "sleep 7772" in await output(cri, id, config, ["ps"], linux=secured(target))
 
 
-async def test_user_namespace(cri: CriClient) -> None:
+async def test_user_namespace(cri: CriClient, tmp_path: Path) -> None:
     mapping = pb.IdMapping(container_id=0, host_id=700_000, length=65536)
     users = pb.UserNamespace(mode=pb.NamespaceMode.POD, uids=[mapping], gids=[mapping])
     options = pb.NamespaceOption(pid=pb.NamespaceMode.CONTAINER, userns_options=users)
     async with pod(cri, "mapped", options=options) as (id, config):
-        script = (
-            "cat /proc/self/uid_map; id -u; touch /made; stat -c %u /made /bin/busybox; sleep 60"
+        (tmp_path / "owned").write_text("text")
+        volume = pb.Mount(
+            container_path="/vol",
+            host_path=str(tmp_path),
+            uid_mappings=[mapping],
+            gid_mappings=[mapping],
         )
-        main = await cri.create(id, config, "main", ["sh", "-c", script], linux=secured(options))
+        script = (
+            "cat /proc/self/uid_map; id -u; touch /made /vol/made;"
+            " stat -c %u /made /bin/busybox /vol/owned; sleep 60"
+        )
+        main = await cri.create(
+            id, config, "main", ["sh", "-c", script], mounts=[volume], linux=secured(options)
+        )
         await cri.start(main)
         status = await cri.status(main)
-        await until(lambda: read(status.log_path).count("\n") >= 4)
+        await until(lambda: read(status.log_path).count("\n") >= 5)
         lines = [line.split(" ", 3)[3] for line in read(status.log_path).splitlines()]
         assert lines[0].split() == ["0", "700000", "65536"]
-        assert lines[1:4] == ["0", "0", "0"]
+        assert lines[1:5] == ["0", "0", "0", "0"]
+        assert (tmp_path / "made").stat().st_uid == 0
         assert status.user.linux.uid == 0
         reply = await cri.runtime.container_status(
             pb.ContainerStatusRequest(container_id=main, verbose=True)
@@ -574,6 +585,34 @@ async def test_mounts(cri: CriClient, tmp_path: Path) -> None:
     assert "Read-only file system" in text
     assert (folder / "y").exists()
     assert (missing / "z").exists()
+
+
+async def test_image_as_a_volume(cri: CriClient) -> None:
+    whole = pb.Mount(container_path="/img", image=pb.ImageSpec(image=IMAGE), readonly=True)
+    part = pb.Mount(
+        container_path="/part", image=pb.ImageSpec(image=IMAGE), image_sub_path="bin", readonly=True
+    )
+    async with pod(cri, "imagevolume") as (id, config):
+        text = await output(
+            cri,
+            id,
+            config,
+            ["sh", "-c", "ls /img/bin/busybox /part/busybox; touch /img/x /part/x 2>&1; true"],
+            mounts=[whole, part],
+        )
+        assert text.startswith("/img/bin/busybox\n/part/busybox\n")
+        assert text.count("Read-only file system") == 2
+        absent = pb.Mount(container_path="/img", image=pb.ImageSpec(image="nosuch:tag"))
+        with pytest.raises(GRPCError) as caught:
+            await cri.create(id, config, "main", ["true"], mounts=[absent], linux=secured())
+        assert caught.value.status is Status.NOT_FOUND
+        outside = pb.Mount(
+            container_path="/part", image=pb.ImageSpec(image=IMAGE), image_sub_path="../etc"
+        )
+        container = await cri.create(id, config, "out", ["true"], mounts=[outside], linux=secured())
+        with pytest.raises(GRPCError) as caught:
+            await cri.start(container)
+        assert caught.value.status is Status.INVALID_ARGUMENT
 
 
 async def test_recursive_read_only_mount(cri: CriClient, tmp_path: Path) -> None:

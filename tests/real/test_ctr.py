@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.real.clients import IMAGE, CriClient, DockerClient
 from tests.real.daemon import DaemonUnderTest
+from tests.real.oci_images import MadeImage, layer_tar, publish
+from tests.real.registry import RegistryUnderTest, running_registry
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -304,3 +307,42 @@ async def test_leases(daemon: DaemonUnderTest) -> None:
     assert len(await lines(daemon, "-n", "k8s.io", "leases", "ls")) == 1
     await daemon.ctr("-n", "moby", "leases", "rm", "mine")
     assert len(await lines(daemon, "-n", "moby", "leases", "ls")) == 1
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def registry(tmp_path: Path) -> AsyncIterator[RegistryUnderTest]:
+    """Open, without TLS, with ``app:1`` of two gzipped layers."""
+    async with running_registry(tmp_path / "registry") as running:
+        layers = [layer_tar({"bin/sh": b"sh" * 5000}), layer_tar({"etc/new": "new"})]
+        await publish(running.url, "app", "1", MadeImage(layers))
+        yield running
+
+
+async def test_pull_and_push(daemon: DaemonUnderTest, registry: RegistryUnderTest) -> None:
+    name = f"{registry.authority}/app:1"
+    await daemon.ctr("-n", "ci", "images", "pull", "--plain-http", name)
+    assert await lines(daemon, "-n", "ci", "images", "ls", "-q") == [name]
+    checked = await lines(daemon, "-n", "ci", "images", "check")
+    assert "complete (3/3)" in checked[1]
+    again = f"{registry.authority}/copy:2"
+    await daemon.ctr("-n", "ci", "images", "tag", name, again)
+    await daemon.ctr("-n", "ci", "images", "push", "--plain-http", again)
+    await daemon.ctr("-n", "ci", "images", "rm", "--sync", name, again)
+    assert await lines(daemon, "-n", "ci", "content", "ls", "-q") == []
+    pulled = await daemon.cli("-n", "ci", "images", "pull", again)
+    assert pulled.stdout.startswith(again)
+    await daemon.ctr("-n", "ci", "content", "fetch", "--plain-http", name)
+    both = {name, again}
+    assert both <= set(await lines(daemon, "-n", "ci", "images", "ls", "-q"))
+    for each in await lines(daemon, "-n", "ci", "images", "ls", "-q"):
+        await daemon.ctr("-n", "ci", "images", "rm", each)
+    await daemon.ctr("namespaces", "rm", "ci")
+
+
+async def test_export_and_import_again(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    archive = tmp_path / "export.tar"
+    await daemon.ctr("-n", "moby", "images", "export", str(archive), IMAGE)
+    await daemon.ctr("-n", "ci", "images", "import", str(archive))
+    assert await lines(daemon, "-n", "ci", "images", "ls", "-q") == [IMAGE]
+    await daemon.ctr("-n", "ci", "images", "rm", IMAGE)
+    await daemon.ctr("namespaces", "rm", "ci")

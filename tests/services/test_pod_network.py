@@ -11,9 +11,11 @@ from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.model.faults import InUse, InvalidArgument, Unavailable
 from sharedrt.model.ids import K8S_NAMESPACE, SandboxId
 from sharedrt.model.records import PortMapping, SandboxRecord, SandboxSpec
+from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.networks import Networks, NetworkSettings
 from sharedrt.services.pod_network import PodNetwork, bandwidth_bps
 from sharedrt.store.database import SqliteDatabase
+from tests.fakes.name_servers import NameServersMemory
 from tests.netlab import HOST, OUTSIDE, Lab
 
 RESULT = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}'
@@ -61,7 +63,9 @@ async def make_pods(lab: Lab, tmp_path: Path) -> AsyncIterator[Callable[[], Pods
     async with await SqliteDatabase.open(tmp_path / "test.db") as database:
 
         def make() -> Pods:
-            networks = Networks(database.within(K8S_NAMESPACE), database, lab.bridges, settings)
+            store = database.within(K8S_NAMESPACE)
+            events = NamespacedEvents(store, EventBus())
+            networks = Networks(store, database, lab.bridges, settings, events, NameServersMemory())
             cni = CniPlugins(tmp_path / "net.d", [tmp_path / "bin"])
             return Pods(PodNetwork(cni, networks), networks, tmp_path)
 

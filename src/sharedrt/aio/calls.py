@@ -5,15 +5,13 @@ from typing import Final
 from sharedrt.aio.metrics import DURATION_BUCKETS_S, counter, histogram
 
 GRPC_CALLS: Final = counter(
-    "sharedrt_grpc_calls",
-    "gRPC calls ended, by door, method and status.",
-    ("door", "method", "status"),
+    "sharedrt_grpc_calls", "gRPC calls ended, by method and status.", ("method", "status")
 )
 GRPC_SECONDS: Final = histogram(
     "sharedrt_grpc_call_seconds",
     "Duration of gRPC calls that end by themselves.",
     DURATION_BUCKETS_S,
-    ("door", "method"),
+    ("method",),
 )
 HTTP_REQUESTS: Final = counter(
     "sharedrt_http_requests",
@@ -22,7 +20,7 @@ HTTP_REQUESTS: Final = counter(
 )
 HTTP_SECONDS: Final = histogram(
     "sharedrt_http_request_seconds",
-    "Duration of HTTP requests until their answer was prepared.",
+    "Duration of HTTP requests to the end of their answer.",
     DURATION_BUCKETS_S,
     ("door", "method", "route"),
 )

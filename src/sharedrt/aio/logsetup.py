@@ -20,7 +20,10 @@ def set_up_logging(level: str, style: str) -> None:
         raise ValueError(f"log format {style!r} is not console or json")
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if style == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Not rich's tracebacks, which show local variables, and so a client's credentials.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

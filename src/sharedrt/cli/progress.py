@@ -22,6 +22,7 @@ class LayerBars:
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, int] = {}
 
     def __enter__(self) -> "LayerBars":
         if sys.stderr.isatty():
@@ -42,11 +43,12 @@ class LayerBars:
         """Show one step as the daemon tells it."""
         if not step["id"].startswith("sha256:"):
             return
-        phase = step["phase"]
+        key, phase, total = step["id"], step["phase"], step["total"]
         if phase in _COUNTED:
-            self.show(step["id"], f"{short(step['id'])} {phase}", step["current"], step["total"])
-        else:
-            self.show(step["id"], f"{short(step['id'])} {phase}", 1 if phase in _DONE else 0, 1)
+            self._totals[key] = total
+        known = self._totals.get(key, 0)
+        done = known if phase in _DONE else step["current"]
+        self.show(key, f"{short(key)} {phase}", done, known)
 
     def show(self, key: str, text: str, done: int, total: int) -> None:
         """Make or change the bar of ``key``. A total of 0 is an unknown one."""
@@ -99,4 +101,5 @@ def _make_progress() -> "Progress":
         DownloadColumn(binary_units=True),
         TimeElapsedColumn(),
         console=Console(stderr=True),
+        transient=True,
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from sharedrt.aio.completion import run_blocking
-from sharedrt.drivers import libc
-from sharedrt.model.faults import Internal, ResourceExhausted
+from sharedrt.drivers import inroot, libc
+from sharedrt.model.faults import Internal, NotFound, ResourceExhausted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,6 +24,9 @@ class HostFs:
 
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         await _run(_write, folder, files, mode)
+
+    async def read(self, path: Path) -> bytes:
+        return await _run(_read, path)
 
     async def make_folder(self, path: Path, *, mode: int = 0o755) -> None:
         await _run(_make_folder, path, mode)
@@ -39,6 +42,9 @@ class HostFs:
 
     async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
         await _run(_bind, source, target, readonly)
+
+    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
+        await _run(_bind_in_root, root, path, target)
 
     async def unmount(self, path: Path) -> None:
         await _run(_unmount, path)
@@ -75,6 +81,13 @@ def _write(folder: Path, files: Mapping[str, bytes], mode: int) -> None:
             os.fchmod(descriptor, mode)
             file.write(data)
         os.rename(temporary, target)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _make_folder(path: Path, mode: int) -> None:
@@ -142,6 +155,31 @@ def _bind(source: Path, target: Path, readonly: bool) -> None:
     if readonly:
         flags = libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY
         libc.mount("none", str(target), "none", flags)
+
+
+def _bind_in_root(root: Path, path: str, target: Path) -> None:
+    if _mounts_below(target):
+        return
+    root_descriptor = inroot.open_folder(root)
+    try:
+        source = inroot.open_in_root(root_descriptor, path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise NotFound("path", path) from error
+        raise
+    finally:
+        os.close(root_descriptor)
+    try:
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        # By descriptor: nobody can put a link there between the look and the mount.
+        flags = libc.MS_BIND | libc.MS_REC
+        libc.mount(f"/proc/self/fd/{source}", str(target), "none", flags)
+    finally:
+        os.close(source)
 
 
 def _unmount(path: Path) -> None:

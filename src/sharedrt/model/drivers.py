@@ -7,6 +7,7 @@ changes the world is idempotent: doing it twice is harmless, undoing what is not
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -124,10 +125,12 @@ class LayerUnpacker(Protocol):
         *,
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
+        exclude: Sequence[str] = (),
     ) -> None:
         """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``.
 
-        With the mappings of its mount, owners become those of the image again.
+        With the mappings of its mount, owners become those of the image again. ``exclude``: paths without a leading
+        slash that are left out when they are empty (mount points that a runtime has made).
         """
         ...
 
@@ -136,6 +139,21 @@ class LayerUnpacker(Protocol):
 class Usage:
     size_bytes: int
     inodes: int
+
+
+class ChangeKind(IntEnum):
+    """What has become of a path; the numbers are the Engine API's."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+class PathChange(NamedTuple):
+    """A path, absolute in the container, that differs from the image."""
+
+    path: str
+    kind: ChangeKind
 
 
 class Snapshotter(Protocol):
@@ -175,6 +193,20 @@ class Snapshotter(Protocol):
         """
         ...
 
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uid_mappings: Sequence[tuple[int, int, int]],
+        gid_mappings: Sequence[tuple[int, int, int]],
+    ) -> None:
+        """Bind files or folders (source, target) with the owners mapped as a user namespace has them. Targets
+        are made; plain unmounting undoes it, and what is mounted below a source does not come along.
+
+        Raises:
+            FailedPrecondition: the file system of a source has no idmapped mounts. NotFound: a source.
+        """
+        ...
+
     async def unmount(self, directory: str) -> None:
         """Idempotent; keeps the upper folder."""
         ...
@@ -189,6 +221,16 @@ class Snapshotter(Protocol):
 
     async def usage(self, directory: str) -> Usage:
         """What the writable layer of an active snapshot takes (walked on a thread)."""
+        ...
+
+    async def changes(
+        self, directory: str, layers: Sequence[str], ignored: frozenset[str]
+    ) -> Sequence[PathChange]:
+        """How an active snapshot differs from ``layers`` (topmost first), by path.
+
+        Args:
+            ignored: paths without a leading slash that are no change as long as they are empty.
+        """
         ...
 
     async def layers_on_disk(self) -> Sequence[str]: ...
@@ -473,6 +515,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def parent_stats(self, parent: str) -> CgroupStats:
+        """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
+        ...
+
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces as seen in that process's network namespace, without ``lo``."""
         ...
@@ -687,6 +733,11 @@ class BridgeNetwork(Protocol):
         """Idempotent, also when the network namespace is gone."""
         ...
 
+    async def point_names(self, netns: Path, server: str) -> None:
+        """Let port 53 of 127.0.0.11 in a network namespace lead to a server (IPv4); empty: nowhere. Idempotent,
+        also when the namespace is gone."""
+        ...
+
     async def endpoints_on_host(self) -> Sequence[str]:
         """Ids of endpoints that have a veth or nft elements, for removing what no row owns."""
         ...
@@ -716,6 +767,66 @@ class BridgeNetwork(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class NameQuestion:
+    """What a container wants to know: ``name`` in lower case, ``kind`` ``A``, ``AAAA``, ``PTR``, ``ANY`` or empty for
+    any other type of record."""
+
+    name: str
+    kind: str
+
+
+class NameVerdict(StrEnum):
+    """What is to become of a question."""
+
+    ANSWERED = "answered"
+    """With what the answer holds; nothing of that type, when it holds nothing."""
+    UNKNOWN = "unknown"
+    """There is no such name."""
+    FAILED = "failed"
+    REFUSED = "refused"
+    """Who asks has no business here."""
+    FORWARD = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class NameAnswer:
+    verdict: NameVerdict
+    addresses: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """For ``PTR``."""
+    servers: tuple[str, ...] = ()
+    """Where to forward to; empty: the host's own resolvers."""
+    otherwise: NameVerdict = NameVerdict.FAILED
+    """The verdict when none of the servers answers."""
+
+
+class NameServers(Protocol):
+    """DNS servers on addresses of this host, one for each network (UDP and TCP, port 53)."""
+
+    async def serve(
+        self,
+        key: str,
+        addresses: Sequence[str],
+        answer: Callable[[str, NameQuestion], NameAnswer],
+    ) -> None:
+        """Answer there. Idempotent under the same key.
+
+        Args:
+            answer: never waits; told the asker's address and the question.
+
+        Raises:
+            Unavailable: port 53 of an address cannot be had; nothing is served then.
+        """
+        ...
+
+    def serves(self, key: str) -> bool: ...
+
+    async def stop(self, key: str) -> None:
+        """Idempotent."""
+        ...
+
+
 class UserResolver(Protocol):
     """Looks up users in a container's own files, inside its root (no escape by symlinks)."""
 
@@ -724,11 +835,144 @@ class UserResolver(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RootMount:
+    """A host path shown at a path of a root file system."""
+
+    source: str
+    target: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RootView:
+    """A container's file system from outside: its mounted root, and what else is mounted there.
+
+    The mappings are those of its user namespace: archives have the container's ids. ``readonly`` is said of the root,
+    not of the mounts.
+    """
+
+    rootfs: Path
+    mounts: tuple[RootMount, ...] = ()
+    readonly: bool = False
+    uid_mappings: tuple[tuple[int, int, int], ...] = ()
+    gid_mappings: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """A path in a container; ``mode`` with the type bits of stat(2). ``link_target`` is where a link leads to in the
+    end, as a path inside; empty when it leads nowhere."""
+
+    name: str
+    size_bytes: int
+    mode: int
+    mtime_ns: int
+    link_target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRules:
+    """How an archive's entries meet what is there.
+
+    ``owner``: (uid, gid) of all that is written, instead of the archive's. ``keep_types``: no folder in the place of
+    something else, nor the other way round. ``root_entry``: whether the archive's own root (``./``) changes owner and
+    mode of the folder extracted into.
+    """
+
+    owner: tuple[int, int] | None = None
+    keep_types: bool = False
+    root_entry: bool = False
+
+
+class RootArchiver(Protocol):
+    """Files into and out of root file systems as tar, in worker processes that see that root and nothing else.
+
+    Paths are the container's: links resolve inside. Nothing is left mounted, whatever happens.
+
+    All methods raise:
+        NotFound: kind ``path``. InvalidArgument: a path or an archive that makes no sense, or is hostile.
+        ResourceExhausted: disk full, or beyond the bounds. PermissionDenied: read-only.
+    """
+
+    async def stat(self, view: RootView, path: str) -> PathInfo: ...
+
+    def pack(
+        self, view: RootView, path: str
+    ) -> AbstractAsyncContextManager[tuple[PathInfo, AsyncIterator[bytes]]]:
+        """A file or a folder with all below as a tar whose entries begin with the path's last part."""
+        ...
+
+    def export(self, view: RootView) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The whole root as a tar, names without a prefix."""
+        ...
+
+    async def extract(
+        self, view: RootView, path: str, archive: AsyncIterator[bytes], rules: ExtractRules
+    ) -> None:
+        """Unpack a tar (plain, gzip, bzip2, xz or zstd) into the folder ``path``."""
+        ...
+
+    async def copy(self, rootfs: Path, path: str, target: Path) -> None:
+        """A folder's content, with owner and mode of the folder itself, into the host folder ``target``."""
+        ...
+
+
+class VolumeFolders(Protocol):
+    """Folders of local volumes, and what is mounted on them. ``folder`` is a volume's own; containers see its data
+    folder inside. Runs on threads; every call is idempotent."""
+
+    def data(self, folder: Path) -> Path:
+        """What containers see."""
+        ...
+
+    async def make(self, folder: Path) -> None:
+        """Make it, below a folder that only root may enter."""
+        ...
+
+    async def mount(self, folder: Path, options: Mapping[str, str]) -> None:
+        """Make it, and mount what ``options`` (``type``, ``device``, ``o``) name on its data folder.
+
+        Raises:
+            FailedPrecondition: with mount(8)'s words.
+        """
+        ...
+
+    async def unmount(self, folder: Path) -> None: ...
+
+    async def remove(self, folder: Path) -> None:
+        """Unmount, and remove it with its data. Never crosses a mount."""
+        ...
+
+    async def names(self, root: Path) -> Sequence[str]:
+        """What is in the folder of all volumes; nothing when it is missing."""
+        ...
+
+    async def usage(self, folder: Path) -> Usage: ...
+
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
+        """Whether the volume is empty and ``target`` in ``rootfs`` is a folder that is not. Of an empty folder
+        owner and mode are taken over at once. Ends a copy that was cut short after :meth:`finish_copy` began."""
+        ...
+
+    async def staging(self, folder: Path) -> Path:
+        """A fresh folder to copy into; what an earlier life left there is removed."""
+        ...
+
+    async def finish_copy(self, folder: Path) -> None:
+        """Make what was staged the volume's content, whole even across a crash."""
+        ...
+
+
 class HostFiles(Protocol):
     """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
 
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         """Make the folder (0711) and write each file atomically."""
+        ...
+
+    async def read(self, path: Path) -> bytes:
+        """A whole small file; nothing when it is missing."""
         ...
 
     async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
@@ -745,6 +989,14 @@ class HostFiles(Protocol):
 
     async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
         """Bind a file or folder on ``target``, which is made when missing."""
+        ...
+
+    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
+        """Bind what ``path`` names inside the folder ``root``, links resolved there, on ``target``, which is made.
+
+        Raises:
+            NotFound: kind ``path``.
+        """
         ...
 
     async def unmount(self, path: Path) -> None: ...

@@ -54,6 +54,10 @@ class NetworkRequest:
     address: str = ""
     address6: str = ""
     mac: str = ""
+    links: tuple[str, ...] = ()
+    """``container:alias`` each: further names by which this container alone finds another one there."""
+    priority: int = 0
+    """The network of the highest is the way to the world and has the published ports; then the first."""
 
 
 class ContainerState(StrEnum):
@@ -295,6 +299,10 @@ class NetworkRecord:
     """CIDR, the IPv4 one first."""
     gateways: tuple[str, ...] = ()
     """One address per subnet, the bridge's own."""
+    ranges: tuple[str, ...] = ()
+    """One CIDR per subnet inside which addresses are chosen; empty: the whole subnet."""
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    """Addresses that are never leased, by the client's name for each (Docker's auxiliary addresses)."""
     internal: bool = False
     attachable: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
@@ -321,6 +329,9 @@ class EndpointRecord:
     """CIDR, the prefix being the subnet's; the IPv4 one first."""
     ports: tuple[PortMapping, ...] = ()
     aliases: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    """``container:alias`` each, see :class:`NetworkRequest`."""
+    priority: int = 0
     netns: str = ""
     """Path of the network namespace that it is plugged into, needed again after a restart."""
     default_route: bool = False

@@ -40,12 +40,16 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.spec import ContainerSpec, Resources
 from sharedrt.model.stdio import StdioSession
+from sharedrt.services.volumes import NewVolume
 
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.commits import Commits
+    from sharedrt.services.containers.files import ContainerFiles
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
+    from sharedrt.services.volumes import Volumes
 
 
 # ---------------------------------------------------------------- containers
@@ -75,6 +79,8 @@ class NewContainer:
     dns: DnsConfig = DnsConfig()
     extra_hosts: tuple[str, ...] = ()
     """``name:address``."""
+    volumes: tuple[NewVolume, ...] = ()
+    """Labels and options of volumes among ``spec.mounts``, for those that are not there yet."""
     auto_remove: bool = False
     restart_policy: str = "no"
     restart_max_retries: int = 0
@@ -146,6 +152,9 @@ class Containers(Protocol):
     async def remove(self, id: ContainerId, *, force: bool = False, volumes: bool = False) -> None:
         """Remove all that belongs to it (log too, when it is under our own state folder).
 
+        Args:
+            volumes: its anonymous volumes too, unless another container mounts them.
+
         Raises:
             NotFound. FailedPrecondition: it runs and ``force`` is not set.
         """
@@ -155,6 +164,20 @@ class Containers(Protocol):
 
     async def update(self, id: ContainerId, resources: Resources) -> None:
         """Change limits of a live (or not yet started) container; ``None`` fields stay."""
+        ...
+
+    async def connect_network(self, id: ContainerId, request: NetworkRequest) -> None:
+        """Join a network: at once when it runs, else at its next start.
+
+        Raises:
+            NotFound: kind ``network``. AlreadyExists: kind ``endpoint``, it is on it already.
+            FailedPrecondition: it shares a network namespace, or the network is none to join.
+            InUse: kind ``address`` or ``port``. InvalidArgument, ResourceExhausted.
+        """
+        ...
+
+    async def disconnect_network(self, id: ContainerId, network: str) -> None:
+        """Leave a network. Raises NotFound (kind ``network``), FailedPrecondition when it is not on it."""
         ...
 
     async def change(
@@ -290,6 +313,17 @@ class NewSandbox:
     extensions: Mapping[str, Json] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PodStats:
+    """A pod's figures at one time."""
+
+    id: SandboxId
+    cgroup: CgroupStats | None
+    """Of the pod's own cgroup; ``None`` for a pod that was given none."""
+    networks: tuple[NetworkStats, ...]
+    """Empty on the host's network, and while no process is there to look from."""
+
+
 class Pods(Protocol):
     """One namespace's pod sandboxes."""
 
@@ -317,6 +351,16 @@ class Pods(Protocol):
     def list(self) -> Sequence[SandboxRecord]: ...
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
+
+    async def stats(self, id: SandboxId) -> PodStats:
+        """Raises NotFound."""
+        ...
+
+    async def update_resources(
+        self, id: SandboxId, overhead: Resources, resources: Resources
+    ) -> None:
+        """Note what the kubelet has given the pod's cgroup, which is its own to change. Raises NotFound."""
+        ...
 
     async def connect(self, id: SandboxId, port: int) -> "socket.socket":
         """A TCP connection to the pod's own loopback address, IPv4 first, as a non-blocking socket.
@@ -444,6 +488,12 @@ class NamespacedRuntime(Protocol):
     def images(self) -> "Images": ...
     @property
     def networks(self) -> "Networks": ...
+    @property
+    def files(self) -> "ContainerFiles": ...
+    @property
+    def commits(self) -> "Commits": ...
+    @property
+    def volumes(self) -> "Volumes": ...
     @property
     def events(self) -> Events: ...
     @property

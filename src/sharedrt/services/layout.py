@@ -37,6 +37,17 @@ class Layout:
         """The folder name of a container's writable snapshot."""
         return f"{self.namespace}@{id}"
 
+    def view_directory(self, id: ContainerId, number: int) -> str:
+        """The folder name of a read-only snapshot: of the image that a container's mount shows."""
+        return f"{self.namespace}@{id}.{number}"
+
+    @property
+    def volumes_root(self) -> Path:
+        return self.state_dir / "volumes" / self.namespace
+
+    def volume(self, name: str) -> Path:
+        return self.volumes_root / name
+
     @property
     def containers_run_root(self) -> Path:
         return self.run_dir / "files" / self.namespace / "containers"

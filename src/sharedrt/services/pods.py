@@ -8,6 +8,7 @@ the intent's end. Recovery undoes what has an intent left.
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BundleRequest,
     HostFiles,
+    NetworkStats,
     OciRuntime,
     ProcessIdentity,
     ResolvedMount,
@@ -58,11 +60,12 @@ from sharedrt.model.spec import (
     NamespaceMode,
     NamespaceRef,
     Namespaces,
+    Resources,
     Security,
 )
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers import ContainerService
-from sharedrt.services.contracts import NewSandbox
+from sharedrt.services.contracts import NewSandbox, PodStats
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
@@ -381,6 +384,28 @@ class PodService:
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
         return [record for record in self._containers().list() if record.sandbox_id == id]
 
+    async def stats(self, id: SandboxId) -> PodStats:
+        record = self._records.by_id(id)
+        parent = record.spec.cgroup_parent
+        cgroup = await self._runtime.parent_stats(parent) if parent else None
+        networks: Sequence[NetworkStats] = ()
+        if not record.spec.host_network and (pid := self._some_pid(record)):
+            networks = await self._runtime.network_stats(pid)
+        return PodStats(id, cgroup, tuple(networks))
+
+    def _some_pid(self, record: SandboxRecord) -> int:
+        """A process in the pod's network namespace; 0: there is none."""
+        running = (c.pid for c in self.containers_of(record.id) if c.pid)
+        return record.pause_pid or next(running, 0)
+
+    async def update_resources(
+        self, id: SandboxId, overhead: Resources, resources: Resources
+    ) -> None:
+        async with self._locks.hold(id):
+            record = self._records.by_id(id)
+            spec = replace(record.spec, overhead=overhead, resources=resources)
+            await self._put(replace(record, spec=spec))
+
     async def connect(self, id: SandboxId, port: int) -> socket.socket:
         record = self._records.by_id(id)
         if record.state is not SandboxState.READY:
@@ -398,8 +423,9 @@ class PodService:
             except BaseException:
                 sock.close()
                 raise
-        reason = (failure and failure.strerror) or "timed out"
-        raise Unavailable(f"port {port} of sandbox {id}", reason) from failure
+        number = failure.errno if failure is not None else None
+        reason = os.strerror(number) if number else "timed out"
+        raise Unavailable(f"port {port} in the pod", reason.lower()) from failure
 
     async def _socket(self, record: SandboxRecord, family: int) -> socket.socket:
         if record.spec.host_network:

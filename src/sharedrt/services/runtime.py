@@ -18,12 +18,22 @@ from sharedrt.model.drivers import (
     HostFiles,
     LayerUnpacker,
     LogReader,
+    NameServers,
     OciRuntime,
     Registry,
+    RootArchiver,
     SandboxNamespaces,
     Snapshotter,
+    UserResolver,
+    VolumeFolders,
 )
-from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, NotFound
+from sharedrt.model.faults import (
+    AlreadyDone,
+    Ambiguous,
+    FailedPrecondition,
+    Fault,
+    NotFound,
+)
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
@@ -34,8 +44,11 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
+    ContainerFiles,
     ContainerLife,
+    ContainerMounts,
     ContainerRows,
     ContainerService,
     ContainerSnapshots,
@@ -48,9 +61,10 @@ from sharedrt.services.execs import ExecService
 from sharedrt.services.housekeeping import collect_garbage, mend_networks
 from sharedrt.services.images import ImageHost, Images, collect_orphans
 from sharedrt.services.layout import Layout
-from sharedrt.services.networks import Networks, NetworkSettings
+from sharedrt.services.networks import Networks, NetworkSettings, OwnerNames
 from sharedrt.services.pod_network import PodNetwork
 from sharedrt.services.pods import PodService, key_of
+from sharedrt.services.volumes import Volumes, volumes_of
 from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
@@ -64,11 +78,15 @@ class Drivers:
     content: ContentStore
     snapshotter: Snapshotter
     unpacker: LayerUnpacker
+    archiver: RootArchiver
+    volumes: VolumeFolders
+    users: UserResolver
     registry: Registry
     oci: OciRuntime
     host: HostFiles
     namespaces: SandboxNamespaces
     bridge: BridgeNetwork
+    name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
 
@@ -129,10 +147,36 @@ class NamespaceServices:
         self._execs_set = WorkingSet[ExecRecord]("exec", lambda r: r.id, lambda r: "")
         self.events = NamespacedEvents(self._store, bus)
         self.images = Images(image_host, self._store, self.events, settings.platform)
-        self.networks = Networks(self._store, drivers.database, drivers.bridge, settings.networks)
+        self.networks = Networks(
+            self._store,
+            drivers.database,
+            drivers.bridge,
+            settings.networks,
+            self.events,
+            drivers.name_servers,
+            self._owner_names,
+        )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
         snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        self.volumes = Volumes(
+            layout,
+            self._store,
+            self.events,
+            drivers.volumes,
+            self._containers_set.list,
+            self._owner,
+        )
+        mounts = ContainerMounts(
+            layout,
+            self.volumes,
+            drivers.volumes,
+            self.images,
+            snapshots,
+            drivers.host,
+            drivers.archiver,
+            self.events,
+        )
         wirer = Wirer(
             layout,
             drivers.host,
@@ -148,6 +192,7 @@ class NamespaceServices:
             rows,
             drivers.oci,
             snapshots,
+            mounts,
             wirer,
             drivers.host,
             self._owner,
@@ -161,12 +206,29 @@ class NamespaceServices:
             self.events,
             self.images,
             self.networks,
+            wirer,
             snapshots,
+            mounts,
+            self.volumes,
             drivers.oci,
             drivers.host,
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+        )
+        self.files = ContainerFiles(
+            layout,
+            self._containers_set,
+            life,
+            snapshots,
+            self.volumes,
+            drivers.archiver,
+            drivers.unpacker,
+            drivers.users,
+            self.events,
+        )
+        self.commits = Commits(
+            self.containers, self.files, self.images, self.events, settings.platform
         )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner
@@ -188,13 +250,29 @@ class NamespaceServices:
             settings.catatonit,
         )
 
+    def _owner_names(self, ref: str) -> OwnerNames | None:
+        try:
+            record = self._containers_set.get(ref)
+        except (NotFound, Ambiguous):
+            return None
+        return OwnerNames(record.id, record.name, record.dns.servers)
+
     async def load(self) -> None:
         """Read the working set out of the database."""
-        containers, sandboxes, execs = await self._store.read(
-            lambda tx: (tx.containers.list(), tx.sandboxes.list(), tx.execs.list())
+        containers, sandboxes, execs, volumes = await self._store.read(
+            lambda tx: (
+                tx.containers.list(),
+                tx.sandboxes.list(),
+                tx.execs.list(),
+                tx.volumes.list(),
+            )
         )
+        self.volumes.load(volumes)
         for container in containers:
             self._containers_set.put(container)
+            if container.state is ContainerState.RUNNING:
+                # Before any clean-up of others could unmount what it uses.
+                self.volumes.note_mounted(volumes_of(container.spec.mounts), container.id)
         for sandbox in sandboxes:
             self._sandboxes_set.put(sandbox)
         for record in execs:
@@ -216,6 +294,7 @@ class NamespaceServices:
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
         await self.containers.recover({*traces, *folders})
+        await self.volumes.recover()
         await self._remove_unowned()
 
     def resume(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sharedrt.aio.metrics import histogram
 from sharedrt.model.faults import Internal, Unavailable
 from sharedrt.store.errors import database_fault
 
@@ -24,6 +25,11 @@ MAX_QUEUED = 1024
 
 MAX_BATCH = 256
 """Use cases in one commit, which bounds how long the first of them waits for the last."""
+
+
+_COMMIT_SIZES = histogram(
+    "sharedrt_store_commit_use_cases", "Use cases in one commit.", (1, 2, 5, 10, 20, 50, 100, 200)
+)
 
 
 @dataclass(slots=True)
@@ -166,6 +172,7 @@ class Writer:
         stats.use_cases += len(batch.jobs)
         stats.failed_use_cases += sum(job.error is not None for job in batch.jobs)
         stats.largest_batch = max(stats.largest_batch, len(batch.jobs))
+        _COMMIT_SIZES.observe(len(batch.jobs))
 
     def _resolve(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:

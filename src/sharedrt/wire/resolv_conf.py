@@ -49,7 +49,12 @@ def names_stub(text: str) -> bool:
 
 
 def render_resolv_conf(
-    asked: DnsConfig, host: DnsConfig, *, host_network: bool, fill_from_host: bool
+    asked: DnsConfig,
+    host: DnsConfig,
+    *,
+    host_network: bool,
+    fill_from_host: bool,
+    resolver: str = "",
 ) -> str:
     """The file's text.
 
@@ -59,6 +64,8 @@ def render_resolv_conf(
         host_network: the host's loopback is the container's too, so servers there can be asked.
         fill_from_host: each part that was not asked for is the host's (Docker); otherwise the host's
             counts only when nothing at all was asked for (CRI).
+        resolver: a server of ours, which asks the others itself; names without a dot are then asked as they are
+            first (``ndots:0``), since containers are called by such.
     """
     if asked == DnsConfig():
         config = host
@@ -75,6 +82,9 @@ def render_resolv_conf(
         config = replace(config, servers=reachable or FALLBACK_SERVERS)
     elif not host_network and config is host:
         config = replace(config, servers=FALLBACK_SERVERS)
+    if resolver:
+        own = () if any(o.startswith("ndots:") for o in config.options) else ("ndots:0",)
+        config = replace(config, servers=(resolver,), options=(*config.options, *own))
     lines = [f"nameserver {server}" for server in config.servers]
     # A single dot is Docker's way to ask for no search list at all.
     if config.searches and config.searches != (".",):

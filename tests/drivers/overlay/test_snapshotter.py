@@ -209,6 +209,34 @@ async def test_idmapped(snapshots: OverlaySnapshotter) -> None:
     assert [point for point in mounts() if "idmap-" in point] == []
 
 
+async def test_idmapped_binds(snapshots: OverlaySnapshotter, tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    (folder / "inner").write_text("text")
+    file.write_text("text")
+    os.chown(file, 5, 6)
+    targets = [tmp_path / "targets" / "0", tmp_path / "targets" / "1"]
+    try:
+        for _ in range(2):
+            await snapshots.bind_idmapped(
+                list(zip((folder, file), targets, strict=True)), MAPPING, MAPPING
+            )
+        assert (targets[0] / "inner").stat().st_uid == 700_000
+        assert (targets[1].stat().st_uid, targets[1].stat().st_gid) == (700_005, 700_006)
+        assert file.stat().st_uid == 5
+        with pytest.raises(NotFound, match="absent"):
+            await snapshots.bind_idmapped(
+                [(tmp_path / "absent", tmp_path / "targets" / "2")], MAPPING, MAPPING
+            )
+        with pytest.raises(FailedPrecondition, match="proc"):
+            await snapshots.bind_idmapped(
+                [(Path("/proc/sys"), tmp_path / "targets" / "3")], MAPPING, MAPPING
+            )
+    finally:
+        for target in targets:
+            libc.umount(str(target), libc.MNT_DETACH)
+
+
 async def test_idmapping_that_the_kernel_refuses(snapshots: OverlaySnapshotter) -> None:
     await layer(snapshots, "base")
     with pytest.raises(Internal):

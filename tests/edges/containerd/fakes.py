@@ -3,27 +3,38 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from sharedrt.model.drivers import Usage
 from sharedrt.model.faults import (
+    AlreadyDone,
     AlreadyExists,
     DataLoss,
     FailedPrecondition,
+    Fault,
+    InUse,
     NotFound,
 )
-from sharedrt.model.ids import ContainerId, Digest, LeaseId, Namespace
+from sharedrt.model.ids import ContainerId, Digest, LeaseId, Namespace, SnapshotKey
 from sharedrt.model.records import (
     BlobRecord,
     ContainerRecord,
+    ContainerState,
+    Descriptor,
     EventRecord,
+    ImageRecord,
     LeaseRecord,
     NamespaceRecord,
+    SandboxRecord,
 )
 from sharedrt.services.contracts import HostInfo
+from sharedrt.services.images import Image, LoadedImage, PullProgress
+from sharedrt.services.images.image import RemovedImage
+from sharedrt.wire.oci_image import ImageConfig
 
 HOST = HostInfo(
     hostname="node",
@@ -76,6 +87,17 @@ class FakeContainers:
 
     async def unpause(self, id: ContainerId) -> None:
         self.records[id] = replace(self.by_id(id), paused=False)
+
+    async def stop(self, id: ContainerId) -> None:
+        if self.by_id(id).state is not ContainerState.RUNNING:
+            raise AlreadyDone("container", id, "stopped")
+        self.records[id] = replace(self.by_id(id), state=ContainerState.EXITED)
+
+    async def wait(self, id: ContainerId) -> ContainerRecord:
+        return replace(self.by_id(id), exit_code=7, finished_ns=5_000)
+
+    async def usage(self, id: ContainerId) -> Usage:
+        return Usage(100, 2)
 
     async def processes(self, id: ContainerId) -> Sequence[int]:
         return [self.by_id(id).pid, 4343]
@@ -174,6 +196,154 @@ class FakeLeases:
         self.records[id] = replace(old, resources=kept)
 
 
+class FakeImages:
+    """``complete``: digests of targets whose content is all there, so that they can be registered."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, ImageRecord] = {}
+        self.complete: set[str] = set()
+        self.released: list[set[Digest]] = []
+        self.swept = 0
+        self.steps: list[PullProgress] = []
+        self.pulled: list[tuple[str, str | None]] = []
+        self.archives: list[bytes] = []
+        self.failure: Fault | None = None
+
+    def image_of(self, record: ImageRecord) -> Image:
+        names = tuple(r.reference for r in self.names.values() if r.image_id == record.image_id)
+        return Image(
+            id=record.image_id,
+            target=record.target,
+            manifest=record.manifest,
+            references=names,
+            config=ImageConfig("amd64", "linux", ()),
+            layers=(SnapshotKey("sha256:top"), SnapshotKey("sha256:base")),
+            content_size_bytes=10,
+            unpacked_size_bytes=20,
+            created_ns=record.created_ns,
+        )
+
+    def list(self) -> Sequence[Image]:
+        found = {record.image_id: record for record in self.names.values()}
+        return [self.image_of(record) for record in found.values()]
+
+    def records(self) -> Sequence[ImageRecord]:
+        return list(self.names.values())
+
+    def record(self, reference: str) -> ImageRecord:
+        if reference not in self.names:
+            raise NotFound("image", reference)
+        return self.names[reference]
+
+    def layer_usage(self, key: SnapshotKey) -> Usage:
+        return Usage(4096, 3)
+
+    async def register(self, name: str, target: Descriptor) -> Image:
+        if target.digest not in self.complete:
+            raise NotFound("content", target.digest)
+        config = Digest("sha256:" + hashlib.sha256(target.digest.encode()).hexdigest())
+        now = time.time_ns()
+        record = ImageRecord(name, target, config, target.digest, created_ns=now, updated_ns=now)
+        self.names[name] = record
+        return self.image_of(record)
+
+    async def set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
+        self.names[reference] = replace(self.record(reference), labels=dict(labels))
+        return self.names[reference]
+
+    async def drop_reference(self, reference: str) -> None:
+        self.record(reference)
+        del self.names[reference]
+
+    async def release(self, digests: set[Digest]) -> None:
+        self.released.append(digests)
+
+    async def gc(self) -> None:
+        self.swept += 1
+
+    async def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[PullProgress], None],
+    ) -> Image:
+        self.pulled.append((reference, platform))
+        for step in self.steps:
+            progress(step)
+        if self.failure is not None:
+            raise self.failure
+        target = Descriptor("manifest", Digest("sha256:" + "ab" * 32), 7)
+        self.complete.add(target.digest)
+        return await self.register(reference, target)
+
+    async def load(
+        self, chunks: AsyncIterator[bytes], *, progress: Callable[[PullProgress], None]
+    ) -> Sequence[LoadedImage]:
+        data = b""
+        async for chunk in chunks:
+            data += chunk
+            if self.failure is not None:
+                raise self.failure
+        self.archives.append(data)
+        for step in self.steps:
+            progress(step)
+        target = Descriptor("manifest", Digest("sha256:" + "cd" * 32), 7)
+        self.complete.add(target.digest)
+        image = await self.register("docker.io/library/loaded:latest", target)
+        return [LoadedImage(image, image.references)]
+
+    async def remove(
+        self, ref: str, *, force: bool, in_use: Callable[[Digest], tuple[str, ...]]
+    ) -> Sequence[RemovedImage]:
+        record = self.record(ref)
+        if users := in_use(record.image_id):
+            raise InUse("image", ref, users)
+        del self.names[ref]
+        return [RemovedImage(untagged=ref), RemovedImage(deleted=record.image_id)]
+
+
+class FakePods:
+    def __init__(self) -> None:
+        self.records: dict[str, SandboxRecord] = {}
+        self.stopped: list[str] = []
+        self.failure: Fault | None = None
+
+    def list(self) -> Sequence[SandboxRecord]:
+        return list(self.records.values())
+
+    def containers_of(self, id: str) -> Sequence[ContainerRecord]:
+        return []
+
+    async def stop(self, id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.stopped.append(id)
+
+
+class FakeEvents:
+    """``stored`` come first when a time is asked for; then ``live``."""
+
+    def __init__(self) -> None:
+        self.stored: list[EventRecord] = []
+        self.live: asyncio.Queue[EventRecord] = asyncio.Queue()
+        self.since: list[int] = []
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *, since_ns: int = 0, until_ns: int = 0
+    ) -> AsyncIterator[AsyncIterator[EventRecord]]:
+        self.since.append(since_ns)
+
+        async def events() -> AsyncIterator[EventRecord]:
+            for record in self.stored if since_ns else []:
+                yield record
+            while True:
+                yield await self.live.get()
+
+        yield events()
+
+
 class FakeNamespaces:
     def __init__(self) -> None:
         self.records: dict[str, NamespaceRecord] = {}
@@ -240,5 +410,8 @@ class FakeRuntime:
                 containers=FakeContainers(),
                 content=FakeContent(),
                 leases=FakeLeases(),
+                images=FakeImages(),
+                pods=FakePods(),
+                events=FakeEvents(),
             )
         return self._services[namespace]

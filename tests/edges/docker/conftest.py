@@ -25,6 +25,13 @@ def pytest_asyncio_loop_factories(
     return factories if "hijack" in item.nodeid else {"uvloop": factories["uvloop"]}
 
 
+async def until(check: Callable[[], bool]) -> None:
+    """Let the loop run until ``check()`` holds (fails by the test's time limit)."""
+    async with asyncio.timeout(10):
+        while not check():  # noqa: ASYNC110 - a fake has no event to wait for
+            await asyncio.sleep(0.001)
+
+
 @dataclass
 class DoorUnderTest:
     runtime: FakeRuntime

@@ -153,6 +153,15 @@ async def test_life(door: DoorUnderTest) -> None:
     assert (await door.call("DELETE", f"/containers/{id}"))[0] == 204
 
 
+async def test_a_container_about_to_restart_is_not_removed_unforced(door: DoorUnderTest) -> None:
+    id = await door.create()
+    door.runtime.containers.restarting_ids.add(id)
+    status, value, _ = await door.call("DELETE", f"/containers/{id}")
+    assert status == 409
+    assert "container is restarting: stop the container before removing" in value["message"]
+    assert (await door.call("DELETE", f"/containers/{id}?force=1"))[0] == 204
+
+
 @pytest.mark.parametrize(
     ("code", "status", "words"),
     [

@@ -6,7 +6,7 @@ import pytest
 
 from sharedrt.model.stdio import StdStream
 from sharedrt.wire.docker_stream import StreamDecoder, encode_frame
-from tests.edges.docker.conftest import DoorUnderTest
+from tests.edges.docker.conftest import DoorUnderTest, until
 from tests.edges.docker.fakes import FakeStdio, start_failed
 
 ALL = "stream=1&stdin=1&stdout=1&stderr=1"
@@ -34,13 +34,11 @@ async def test_upgrade_then_both_ways(door: DoorUnderTest) -> None:
     assert "application/vnd.docker.multiplexed-stream" in head
     session = door.runtime.containers.session
     writer.write(b"hello")
-    while session.written != b"hello":
-        await asyncio.sleep(0.001)
+    await until(lambda: session.written == b"hello")
     session.output.put_nowait((StdStream.STDERR, b"oops"))
     assert await reader.readexactly(12) == encode_frame(2, b"oops")
     writer.write_eof()
-    while not session.stdin_closed:
-        await asyncio.sleep(0.001)
+    await until(lambda: session.stdin_closed)
     session.output.put_nowait((StdStream.STDOUT, b"after the half-close"))
     session.output.put_nowait(None)
     assert await reader.read() == encode_frame(1, b"after the half-close")
@@ -55,8 +53,7 @@ async def test_bare_hijack_with_bytes_right_behind_the_request(door: DoorUnderTe
     head = await read_head(reader)
     assert head.startswith("HTTP/1.1 200 OK\r\n")
     session = door.runtime.containers.session
-    while len(session.written) < 20:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(session.written) >= 20)
     assert session.written == b"POST early bytes\r\n\r\n"
     session.output.put_nowait(None)
     assert await reader.read() == b""
@@ -171,8 +168,7 @@ async def test_a_client_that_goes_away_lets_go_of_the_session(
     assert not door.runtime.containers.session.closed
     writer.transport.abort()
     async with asyncio.timeout(5):
-        while not door.runtime.containers.session.closed:
-            await asyncio.sleep(0.01)
+        await until(lambda: door.runtime.containers.session.closed)
 
 
 async def test_exec_with_a_body_and_early_input(door: DoorUnderTest) -> None:
@@ -218,8 +214,63 @@ async def test_websocket(door: DoorUnderTest) -> None:
         await socket.send_bytes(b"in")
         session.output.put_nowait((StdStream.STDOUT, b"out"))
         assert await socket.receive_bytes() == b"out"
-        while session.written != b"in":
-            await asyncio.sleep(0.001)
+        await until(lambda: session.written == b"in")
         session.output.put_nowait(None)
         message = await socket.receive()
         assert message.data == 1000 or message.type.name in ("CLOSE", "CLOSED", "CLOSING")
+
+
+async def test_a_client_that_does_not_read_stops_only_its_own_stream(door: DoorUnderTest) -> None:
+    class Endless(FakeStdio):
+        reads = 0
+
+        async def read(self) -> tuple[StdStream, bytes]:
+            self.reads += 1
+            await asyncio.sleep(0)
+            return StdStream.STDOUT, bytes(65_536)
+
+    session = Endless()
+    door.runtime.containers.session = session
+    id = await door.create()
+    _, writer = await door.open()
+    writer.write(request(f"/containers/{id}/attach?stream=1&stdout=1", UPGRADE))
+    await asyncio.sleep(0.2)
+    stalled = session.reads
+    await asyncio.sleep(0.2)
+    assert session.reads == stalled, "nothing is read that nobody takes"
+    assert stalled < 100
+    assert (await door.call("GET", "/_ping"))[0] == 200
+    writer.transport.abort()
+    await until(lambda: session.closed)
+
+
+async def test_input_that_nobody_takes_stops_the_client(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharedrt.edges.docker.gate._HANG_UP_POLL_S", 0.01)
+
+    class Deaf(FakeStdio):
+        async def write(self, data: bytes) -> None:
+            await asyncio.Event().wait()
+
+    session = Deaf()
+    door.runtime.containers.session = session
+    id = await door.create(OpenStdin=True)
+    reader, writer = await door.open()
+    writer.write(request(f"/containers/{id}/attach?{ALL}", UPGRADE))
+    await read_head(reader)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while True:
+            writer.write(bytes(65_536))
+            await writer.drain()
+            sent += 65_536
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(send(), 0.5)
+    assert sent < 8 << 20
+    assert not session.closed
+    writer.transport.abort()
+    await until(lambda: session.closed)

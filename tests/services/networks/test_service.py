@@ -20,8 +20,10 @@ from sharedrt.model.faults import (
 )
 from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, parse_namespace
 from sharedrt.model.records import DnsConfig, PortMapping
+from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.networks import Networks, NetworkSettings, NewNetwork
 from sharedrt.store.database import SqliteDatabase
+from tests.fakes.name_servers import NameServersMemory
 from tests.netlab import HOST, OUTSIDE, Lab
 
 pytestmark = pytest.mark.real
@@ -52,7 +54,14 @@ async def make(
 ) -> Networks:
     """As after a start of the daemon."""
     store = database.within(parse_namespace(namespace))
-    made = Networks(store, database, lab.bridges, SETTINGS)
+    made = Networks(
+        store,
+        database,
+        lab.bridges,
+        SETTINGS,
+        NamespacedEvents(store, EventBus()),
+        NameServersMemory(),
+    )
     await made.recover(live)
     return made
 

@@ -18,6 +18,7 @@ import structlog
 from sharedrt.drivers.network.conntrack import UdpFlows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
+from sharedrt.drivers.network.name_redirect import point_names
 from sharedrt.drivers.network.nft import Nftables
 from sharedrt.drivers.network.rtnetlink import Link, Rtnetlink
 from sharedrt.drivers.network.ruleset import Element, bridge_elements, endpoint_elements
@@ -51,7 +52,7 @@ class HostBridges:
             raise InvalidArgument("interface prefix", prefix, f"not 1 to {_PREFIX_MAX} characters")
         self._alias = f"{table}:"
         self._prefix = prefix
-        nft = Nftables()
+        self._nft = nft = Nftables()
         self._table = RuleTable(nft, table)
         self._foreign = ForeignFirewall(nft, table)
         self._ports = HostPorts()
@@ -76,6 +77,9 @@ class HostBridges:
         # Those who wait at the same time share one deletion, which takes the kernel some 30 ms.
         self._doomed.append(self._veth(config.id))
         await self._worker.run(self._delete_doomed)
+
+    async def point_names(self, netns: Path, server: str) -> None:
+        await self._worker.run(self._point_names, netns, server)
 
     async def endpoints_on_host(self) -> Sequence[str]:
         return await self._worker.run(self._endpoints_on_host)
@@ -220,6 +224,17 @@ class HostBridges:
                 netlink.limit_rate(link.index, config.ingress_bps)
             with self._worker.inside(netns):
                 _set_up_interface(config, created=created)
+
+    def _point_names(self, netns: Path, server: str) -> None:
+        try:
+            opened = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            with self._worker.inside(opened):
+                point_names(self._nft, server)
+        finally:
+            os.close(opened)
 
     def _undo_connect(self, id: str) -> None:
         try:

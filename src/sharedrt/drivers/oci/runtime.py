@@ -160,6 +160,10 @@ class OciDriver:
     async def stats(self, key: ContainerKey) -> CgroupStats:
         return self._context.cgroups.stats(self._context.state(key).cgroup)
 
+    async def parent_stats(self, parent: str) -> CgroupStats:
+        cgroups = self._context.cgroups
+        return cgroups.stats(cgroups.parent_path(parent))
+
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         return self._context.cgroups.network_stats(pid)
 

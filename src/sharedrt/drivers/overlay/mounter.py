@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from sharedrt.drivers import libc
-from sharedrt.drivers.overlay import mountapi
+from sharedrt.drivers import libc, mountapi
 
 MAX_LAYERS: Final = 500
 """Of overlayfs itself."""

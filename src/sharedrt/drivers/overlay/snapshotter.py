@@ -22,11 +22,12 @@ from typing import Final
 from sharedrt.aio.completion import complete, run_blocking
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.drivers import libc, trees
-from sharedrt.drivers.overlay import mountapi, mounter
+from sharedrt.drivers import libc, mountapi, trees
+from sharedrt.drivers.overlay import mounter
+from sharedrt.drivers.overlay.changes import upper_changes
 from sharedrt.drivers.overlay.sync import GroupSync
 from sharedrt.drivers.overlay.userns import Mappings, host_id, open_user_namespace
-from sharedrt.model.drivers import Usage
+from sharedrt.model.drivers import PathChange, Usage
 from sharedrt.model.faults import (
     FailedPrecondition,
     Fault,
@@ -142,6 +143,16 @@ class OverlaySnapshotter:
                 )
         return folder / "rootfs"
 
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uid_mappings: Sequence[tuple[int, int, int]],
+        gid_mappings: Sequence[tuple[int, int, int]],
+    ) -> None:
+        mappings = (tuple(uid_mappings), tuple(gid_mappings))
+        with _faults("idmapped binds"):
+            await run_blocking(self._mount_threads, _bind_idmapped, binds, mappings)
+
     async def unmount(self, directory: str) -> None:
         async with self._locks.hold(("active", directory)):
             await complete(self._unmount(self.upper_path(directory).parent / "rootfs"))
@@ -162,6 +173,15 @@ class OverlaySnapshotter:
                 continue
             return Usage(found.size_bytes, found.inodes)
         raise Unavailable("snapshot usage", f"folders of {directory!r} move while counted")
+
+    async def changes(
+        self, directory: str, layers: Sequence[str], ignored: frozenset[str]
+    ) -> Sequence[PathChange]:
+        lowers = [self.layer_path(layer) for layer in layers]
+        with _faults(directory):
+            return await run_blocking(
+                self._tree_threads, upper_changes, self.upper_path(directory), lowers, ignored
+            )
 
     # ------------------------------------------------------------ on threads
 
@@ -305,6 +325,34 @@ def _umount(point: str, flags: int) -> None:
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return
             raise
+
+
+def _bind_idmapped(binds: Sequence[tuple[Path, Path]], mappings: tuple[Mappings, Mappings]) -> None:
+    with contextlib.ExitStack() as stack:
+        namespace = open_user_namespace(*mappings)
+        stack.callback(os.close, namespace)
+        for source, target in binds:
+            try:
+                is_folder = stat.S_ISDIR(source.stat().st_mode)
+            except FileNotFoundError as error:
+                raise NotFound("mount source", str(source)) from error
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if is_folder:
+                target.mkdir(exist_ok=True)
+            else:
+                target.touch()
+            mount = mountapi.clone_tree(str(source))
+            stack.callback(os.close, mount)
+            try:
+                mountapi.idmap(mount, namespace)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    raise FailedPrecondition(
+                        "mount source", str(source), "its file system has no idmapped mounts"
+                    ) from error
+                raise
+            _umount(str(target), libc.MNT_DETACH)
+            mountapi.attach(mount, str(target))
 
 
 def _names(folder: Path) -> list[str]:

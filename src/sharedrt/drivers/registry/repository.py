@@ -203,6 +203,7 @@ class HttpRepository:
         """
         endpoints = [e for e in await self._all() if needed <= e.host.capabilities]
         faults: list[Fault] = []
+        guesses: list[Fault] = []
         final = False
         for number, endpoint in enumerate(endpoints):
             if endpoint.host.implied and final:
@@ -211,19 +212,21 @@ class HttpRepository:
             try:
                 return await attempt(endpoint, ATTEMPTS if last else 1)
             except _NEXT_HOST as fault:
-                faults.append(fault)
+                # That a host which nobody configured cannot be reached says little beside the others' faults.
+                unreachable = isinstance(fault, (Unavailable, DeadlineExceeded))
+                (guesses if endpoint.host.implied and unreachable else faults).append(fault)
                 # The trusted mirror knows the name's registry, and that there is no such thing.
                 final = final or (
                     isinstance(fault, NotFound) and RESOLVE in endpoint.host.capabilities
                 )
                 log.debug("registry host failed", host=endpoint.host.authority, reason=str(fault))
-        if not faults:
+        if not faults and not guesses:
             raise FailedPrecondition(
                 "registry",
                 self._domain,
                 f"no host of it is configured for {' and '.join(sorted(needed))}",
             )
-        raise _most_telling(faults)
+        raise _most_telling(faults or guesses)
 
 
 def _most_telling(faults: Sequence[Fault]) -> Fault:
@@ -235,8 +238,11 @@ def _most_telling(faults: Sequence[Fault]) -> Fault:
         for fault in faults:
             if isinstance(fault, kinds):
                 return fault
-    if len(faults) == 1 or any(isinstance(fault, DeadlineExceeded) for fault in faults):
-        return faults[-1]
+    if len(faults) == 1:
+        return faults[0]
+    for fault in faults:
+        if isinstance(fault, DeadlineExceeded):
+            return fault
     joined = Unavailable("registry", "; ".join(str(fault) for fault in faults))
     joined.__cause__ = faults[-1]
     return joined

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from sharedrt.drivers import trees
@@ -51,18 +52,34 @@ _HOSTILE: Final = frozenset(
 """What the kernel says of names, links and attributes that make no sense."""
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveRules:
+    """How entries of an archive that is no layer meet what is there (see ``model.drivers.ExtractRules``).
+
+    ``owner`` gives the host's ids for the archive's.
+    """
+
+    owner: Callable[[int, int], tuple[int, int]]
+    keep_types: bool
+    root_entry: bool
+
+
 class LayerWriter:
     """Takes the events of one archive, in order; :meth:`finish` after the last.
 
     Args:
         max_entries: bound of their number.
         set_attribute: for ``trusted.*``.
+        rules: for an archive that is no layer: whiteouts are names like others then.
 
     Raises (all methods):
         InvalidArgument: a hostile or senseless entry. ResourceExhausted: disk full, or too many entries.
     """
 
-    def __init__(self, max_entries: int, set_attribute: SetAttribute) -> None:
+    def __init__(
+        self, max_entries: int, set_attribute: SetAttribute, rules: "ArchiveRules | None" = None
+    ) -> None:
+        self._rules = rules
         self._left = max_entries
         self._max_entries = max_entries
         self._set_attribute = set_attribute
@@ -113,7 +130,11 @@ class LayerWriter:
         parent, _, base = path.rpartition(b"/")
         if parent not in self._folders and parent:
             self._make_parents(parent)
-        if base.startswith(PREFIX):
+        if self._rules is not None:
+            if not path and not self._rules.root_entry:
+                return
+            entry = self._entry = self._by_rules(self._rules, entry)
+        elif base.startswith(PREFIX):
             self._whiteout(parent, base)
             return
         match entry.kind:
@@ -130,6 +151,20 @@ class LayerWriter:
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
             case _:
                 self._node(path)
+
+    def _by_rules(self, rules: "ArchiveRules", entry: TarEntry) -> TarEntry:
+        """The entry with its owner on this host, if it may be written at all."""
+        if rules.keep_types and self._path:
+            try:
+                is_folder = stat.S_ISDIR(os.lstat(self._path).st_mode)
+            except FileNotFoundError:
+                is_folder = entry.kind is Kind.FOLDER
+            if is_folder and entry.kind is not Kind.FOLDER:
+                raise self._invalid("cannot overwrite directory with non-directory")
+            if not is_folder and entry.kind is Kind.FOLDER:
+                raise self._invalid("cannot overwrite non-directory with directory")
+        uid, gid = rules.owner(entry.uid, entry.gid)
+        return entry._replace(uid=uid, gid=gid)
 
     def _normalized(self, name: bytes) -> bytes:
         parts = [part for part in name.split(b"/") if part and part != b"."]

@@ -3,18 +3,23 @@
 Control socket, daemon to helper, with three descriptors (the job's socket, the folder, the blob or sink)::
 
     {"job": "apply", "max_entries": N, "max_bytes": N}
-    {"job": "diff", "uid_mappings": [[container, host, size], ...], "gid_mappings": [...]}
+    {"job": "diff", "uid_mappings": [[container, host, size], ...], "gid_mappings": [...], "exclude": [PATH, ...]}
+    {"job": "stat" | "pack" | "export" | "copy", "path": PATH, "mounts": [[source, target, readonly], ...],
+     "readonly": BOOL, "uid_mappings": ..., "gid_mappings": ...}
+    {"job": "extract", ..., "owner": [uid, gid] | null, "keep_types": BOOL, "root_entry": BOOL,
+     "max_entries": N, "max_bytes": N}
 
 Job socket, to the daemon::
 
     {"type": "started"}              from the helper, with the worker's pidfd
     {"type": "consumed", "bytes": N}
+    {"type": "info", "name": TEXT, "size": N, "mode": N, "mtime_ns": N, "link_target": TEXT}
     {"type": "xattr", "name": HEX, "value": HEX}   with a descriptor of the file
     {"type": "result", ...}
     {"type": "fault", "fault": CLASS, "args": [...]}
     {"type": "ended", "status": N}   from the helper: the worker is gone (a status as of wait(2))
 
-The daemon trusts no worker: it looks only for these keys, and a fault is one of three classes.
+The daemon trusts no worker: it looks only for these keys, and a fault is one of a few classes.
 """
 
 import array
@@ -24,7 +29,15 @@ import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sharedrt.model.faults import DataLoss, Fault, Internal, InvalidArgument, ResourceExhausted
+from sharedrt.model.faults import (
+    DataLoss,
+    Fault,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 
 MAX_PACKET: Final = 160 << 10
 """An attribute's value is at most 64 KiB, twice that in hex."""
@@ -33,7 +46,8 @@ MAX_DESCRIPTORS: Final = 3
 Message = dict[str, Any]
 
 _FAULTS: Final = {
-    cls.__name__: cls for cls in (DataLoss, InvalidArgument, ResourceExhausted, Internal)
+    cls.__name__: cls
+    for cls in (DataLoss, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Internal)
 }
 
 
@@ -83,8 +97,10 @@ def encode_fault(fault: Fault) -> Message:
     match fault:
         case InvalidArgument():
             args = [fault.field, str(fault.value), fault.reason]
-        case DataLoss() | Internal():
+        case DataLoss() | Internal() | PermissionDenied():
             args = [fault.what, fault.reason]
+        case NotFound():
+            args = [fault.kind, fault.name]
         case ResourceExhausted():
             args = [fault.resource, fault.reason]
         case _:

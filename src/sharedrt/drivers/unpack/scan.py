@@ -7,8 +7,8 @@ and overlayfs's own attributes, which become whiteouts.
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, Final
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import BinaryIO, Final, cast
 
 from sharedrt.model.faults import Internal, InvalidArgument
 from sharedrt.wire import whiteouts
@@ -17,6 +17,7 @@ from sharedrt.wire.tar.entry import Kind, TarEntry
 
 _OVERLAY_XATTR: Final = "trusted.overlay."
 _COPY: Final = 1 << 20
+Links = dict[tuple[int, int], bytes]
 _KINDS: Final = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.FOLDER,
@@ -46,43 +47,85 @@ class IdMap:
                 return container + host_id - host
         raise InvalidArgument("owner", host_id, "outside of the user namespace's mapping")
 
+    def host_id(self, image_id: int) -> int:
+        """Raises InvalidArgument for an id outside the mapping."""
+        if not self._mappings:
+            return image_id
+        for container, host, count in self._mappings:
+            if container <= image_id < container + count:
+                return host + image_id - container
+        raise InvalidArgument("owner", image_id, "outside of the user namespace's mapping")
 
-def scan_layer(sink: BinaryIO, uids: IdMap, gids: IdMap) -> None:
-    """Write the archive. Raises OSError, and Internal when a file shrinks under us."""
-    links: dict[tuple[int, int], bytes] = {}
+
+def scan_layer(sink: BinaryIO, uids: IdMap, gids: IdMap, exclude: Container[bytes] = ()) -> None:
+    """Write the archive. Raises OSError, and Internal when a file shrinks under us.
+
+    Args:
+        exclude: paths that are left out when they are empty.
+    """
+    links: Links = {}
     for path, info in _walk(b""):
-        attributes = _attributes(path)
+        attributes = attributes_of(path)
         if _is_whiteout(info, attributes):
             sink.write(_marker(path, info, whiteouts.whiteout))
             continue
-        kind = _KINDS.get(stat.S_IFMT(info.st_mode))
-        if kind is None:
+        if path in exclude and is_empty(path, info):
             continue
-        link = b""
-        if kind is Kind.SYMLINK:
-            link = os.readlink(path)
-        elif kind is not Kind.FOLDER and info.st_nlink > 1:
-            link = links.setdefault((info.st_dev, info.st_ino), path)
-            kind, link = (Kind.HARDLINK, link) if link != path else (kind, b"")
-        entry = TarEntry(
-            name=path or b"./",
-            kind=kind,
-            mode=stat.S_IMODE(info.st_mode),
-            uid=uids.image_id(info.st_uid),
-            gid=gids.image_id(info.st_gid),
-            size=info.st_size if kind is Kind.FILE else 0,
-            mtime_ns=info.st_mtime_ns,
-            link=link,
-            major=os.major(info.st_rdev),
-            minor=os.minor(info.st_rdev),
-            xattrs={} if kind is Kind.HARDLINK else _kept(attributes),
-        )
+        entry = entry_of(path, path or b"./", info, attributes, links, (uids, gids))
+        if entry is None:
+            continue
         sink.write(encode_header(entry))
-        if kind is Kind.FILE:
-            _copy(path, info.st_size, sink)
+        if entry.kind is Kind.FILE:
+            with open_file(path) as file:
+                copy_file(file, path, info.st_size, sink, living=False)
         if attributes.get(f"{_OVERLAY_XATTR}opaque") == b"y":
             sink.write(_marker(path + b"/", info, lambda name: whiteouts.OPAQUE))
     sink.write(END_OF_ARCHIVE)
+
+
+def entry_of(
+    path: bytes,
+    name: bytes,
+    info: os.stat_result,
+    attributes: dict[str, bytes],
+    links: Links,
+    ids: tuple[IdMap, IdMap],
+) -> TarEntry | None:
+    """A path's entry under a name; ``None`` for a socket.
+
+    Args:
+        links: names of the inodes with several, as they come.
+    """
+    kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+    if kind is None:
+        return None
+    link = b""
+    if kind is Kind.SYMLINK:
+        link = os.readlink(path)
+    elif kind is not Kind.FOLDER and info.st_nlink > 1:
+        link = links.setdefault((info.st_dev, info.st_ino), name)
+        kind, link = (Kind.HARDLINK, link) if link != name else (kind, b"")
+    uids, gids = ids
+    return TarEntry(
+        name=name,
+        kind=kind,
+        mode=stat.S_IMODE(info.st_mode),
+        uid=uids.image_id(info.st_uid),
+        gid=gids.image_id(info.st_gid),
+        size=info.st_size if kind is Kind.FILE else 0,
+        mtime_ns=info.st_mtime_ns,
+        link=link,
+        major=os.major(info.st_rdev),
+        minor=os.minor(info.st_rdev),
+        xattrs={} if kind is Kind.HARDLINK else _kept(attributes),
+    )
+
+
+def is_empty(path: bytes, info: os.stat_result) -> bool:
+    """A file without bytes, a folder without names, or a device."""
+    if stat.S_ISDIR(info.st_mode):
+        return not os.listdir(path)
+    return not info.st_size
 
 
 def _walk(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
@@ -90,7 +133,7 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     info = os.lstat(root or b".")
     if (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid) != (0o755, 0, 0):
         yield root, info
-    pending = [_names(root)]
+    pending = [names_in(root)]
     while pending:
         if not pending[-1]:
             pending.pop()
@@ -99,10 +142,10 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
         info = os.lstat(path)
         yield path, info
         if stat.S_ISDIR(info.st_mode):
-            pending.append(_names(path))
+            pending.append(names_in(path))
 
 
-def _names(folder: bytes) -> list[bytes]:
+def names_in(folder: bytes) -> list[bytes]:
     """Paths in a folder, the first in order at the list's end."""
     prefix = folder + b"/" if folder else b""
     return [prefix + name for name in sorted(os.listdir(folder or b"."), reverse=True)]
@@ -120,7 +163,8 @@ def _is_whiteout(info: os.stat_result, attributes: dict[str, bytes]) -> bool:
     return stat.S_ISREG(info.st_mode) and f"{_OVERLAY_XATTR}whiteout" in attributes
 
 
-def _attributes(path: bytes) -> dict[str, bytes]:
+def attributes_of(path: bytes) -> dict[str, bytes]:
+    """All extended attributes of a path, links not followed."""
     where = path or b"."
     found = {}
     for name in os.listxattr(where, follow_symlinks=False):
@@ -142,16 +186,24 @@ def _kept(attributes: dict[str, bytes]) -> dict[bytes, bytes]:
     }
 
 
-def _copy(path: bytes, size: int, sink: BinaryIO) -> None:
+def copy_file(file: BinaryIO, path: bytes, size: int, sink: BinaryIO, *, living: bool) -> None:
+    """A file's bytes, padded to a block. Raises Internal when it has become shorter than ``size``, unless it is
+    ``living``: in use while it is read, so that zeros stand for what has gone."""
     left = size
-    with open(path, "rb", buffering=0, opener=_open_plain) as file:
-        while left:
-            data = file.read(min(left, _COPY))
-            if not data:
+    while left:
+        data = file.read(min(left, _COPY))
+        if not data:
+            if not living:
                 raise Internal("layer", f"{path.decode(errors='replace')!r} shrank while read")
-            sink.write(data)
-            left -= len(data)
+            data = bytes(min(left, _COPY))
+        sink.write(data)
+        left -= len(data)
     sink.write(padding(size))
+
+
+def open_file(path: bytes) -> BinaryIO:
+    """A regular file for reading; whatever may have come in its place does not hold us. Raises OSError."""
+    return cast(BinaryIO, open(path, "rb", buffering=0, opener=_open_plain))
 
 
 def _open_plain(path: str, flags: int) -> int:

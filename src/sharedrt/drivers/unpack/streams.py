@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from sharedrt.model.faults import DataLoss, Fault, ResourceExhausted
 
@@ -17,6 +17,9 @@ _AHEAD: Final = 8
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE: Final = frozenset(bytes((n, 0x2A, 0x4D, 0x18)) for n in range(0x50, 0x60))
+_BZIP2_MAGIC: Final = b"BZh"
+_XZ_MAGIC: Final = b"\xfd7zXZ\0"
+_XZ_MEMORY: Final = 256 << 20
 _ZSTD_MAX_WINDOW: Final = 128 << 20
 _ZSTD_INPUT: Final = 4 << 10
 """At once: four bytes can stand for a block of 128 KiB, so this bounds the output to 128 MiB."""
@@ -41,12 +44,17 @@ class LayerStream:
         self._max_bytes = max_bytes
         self._consumed = consumed
         self._hash = hashlib.sha256()
-        magic = os.pread(descriptor, 4, 0)
+        self._head = _read_head(descriptor)  # not by pread: it may be a pipe
+        magic = self._head[:4]
         self._decompress: Callable[[Chunks], Chunks]
         if magic[:2] == _GZIP_MAGIC:
             self._decompress = _gunzip()
         elif magic == _ZSTD_MAGIC or magic in _ZSTD_SKIPPABLE:
             self._decompress = _unzstd()
+        elif self._head.startswith(_BZIP2_MAGIC):
+            self._decompress = _bunzip2()
+        elif self._head == _XZ_MAGIC:
+            self._decompress = _unxz()
         else:
             self._decompress = iter
 
@@ -78,11 +86,21 @@ class LayerStream:
             ahead.put(None)
 
     def _read(self) -> Chunks:
-        total = 0
+        total = len(self._head)
+        if total:
+            yield self._head
         while data := os.read(self._descriptor, CHUNK):
             total += len(data)
             yield data
             self._consumed(total)
+
+
+def _read_head(descriptor: int) -> bytes:
+    """As many of the first bytes as tell the compression."""
+    head = b""
+    while len(head) < len(_XZ_MAGIC) and (data := os.read(descriptor, len(_XZ_MAGIC) - len(head))):
+        head += data
+    return head
 
 
 def _gunzip() -> Callable[[Chunks], Chunks]:
@@ -149,6 +167,57 @@ def _unzstd() -> Callable[[Chunks], Chunks]:
             raise DataLoss("layer", "truncated zstd")
 
     return unzstd
+
+
+def _bunzip2() -> Callable[[Chunks], Chunks]:
+    import bz2
+
+    return lambda source: _by_stdlib(source, bz2.BZ2Decompressor, (OSError, ValueError), "bzip2")
+
+
+def _unxz() -> Callable[[Chunks], Chunks]:
+    import lzma
+
+    def make() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+    return lambda source: _by_stdlib(source, make, (lzma.LZMAError,), "xz")
+
+
+class _Decompressor(Protocol):
+    """What bz2 and lzma have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _by_stdlib(
+    source: Chunks,
+    make: Callable[[], _Decompressor],
+    malformed: tuple[type[Exception], ...],
+    name: str,
+) -> Chunks:
+    member = make()
+    fresh = False
+    for data in source:
+        while data or not (member.needs_input or member.eof):
+            if member.eof:
+                member = make()
+            try:
+                output = member.decompress(data, CHUNK)
+            except malformed as error:
+                raise DataLoss("archive", f"malformed {name}: {error}") from error
+            data = member.unused_data if member.eof else b""
+            fresh = member.eof
+            if output:
+                yield output
+    if not fresh:
+        raise DataLoss("archive", f"truncated {name}")
 
 
 def _begins(data: bytes, magic: bytes) -> bool:

@@ -77,16 +77,16 @@ class ChrootUnpacker:
             "max_bytes": self._max_bytes,
         }
         descriptors = await run_blocking(None, _open_pair, target, blob)
-        async with self._job(order, *descriptors) as job:
+        async with self.job(order, *descriptors) as job:
             while True:
-                message, sent = await _next(job)
+                message, sent = await next_message(job)
                 try:
                     match message:
                         case {"type": "consumed", "bytes": int(count)}:
                             if progress is not None:
                                 progress(count)
                         case {"type": "xattr", "name": str(name), "value": str(value)}:
-                            await run_blocking(None, _set_attribute, sent, name, value)
+                            await run_blocking(None, set_attribute, sent, name, value)
                         case _:
                             return _layer_result(message)
                 finally:
@@ -99,17 +99,19 @@ class ChrootUnpacker:
         *,
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
+        exclude: Sequence[str] = (),
     ) -> None:
         order = {
             "job": "diff",
             "uid_mappings": [list(mapping) for mapping in uid_mappings],
             "gid_mappings": [list(mapping) for mapping in gid_mappings],
+            "exclude": list(exclude),
         }
-        folder = await run_blocking(None, _open_folder, upper)
+        folder = await run_blocking(None, open_folder, upper)
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
         try:
-            async with self._job(order, folder, write) as job:
+            async with self.job(order, folder, write) as job:
                 while True:
                     try:
                         data = os.read(read, _READ_BYTES)
@@ -119,7 +121,7 @@ class ChrootUnpacker:
                     if not data:
                         break
                     await sink(data)
-                message, sent = await _next(job)
+                message, sent = await next_message(job)
                 messages.close_all(sent)
                 if message.get("type") != "result":
                     raise messages.decode_fault(message)
@@ -135,10 +137,17 @@ class ChrootUnpacker:
             await self._zygote.wait()
 
     @contextlib.asynccontextmanager
-    async def _job(self, order: Message, folder: int, stream: int) -> AsyncIterator[Job]:
-        """A worker at its job, gone when the block is left. Closes the descriptors."""
+    async def job(
+        self, order: Message, folder: int, stream: int, slots: asyncio.Semaphore | None = None
+    ) -> AsyncIterator[Job]:
+        """A worker at its job, gone when the block is left. Closes the descriptors.
+
+        Args:
+            slots: bound of such jobs at a time; ``None``: the one of layers.
+        """
+        slots = slots or self._slots
         try:
-            await self._slots.acquire()
+            await slots.acquire()
         except BaseException:
             messages.close_all((folder, stream))
             raise
@@ -154,7 +163,7 @@ class ChrootUnpacker:
             try:
                 await complete(job.end())
             finally:
-                self._slots.release()
+                slots.release()
                 self._jobs -= 1
                 self._rest()
 
@@ -185,7 +194,8 @@ class ChrootUnpacker:
             self._idle = loop.call_later(self._idle_s, self._zygote.close)
 
 
-async def _next(job: Job) -> tuple[Message, list[int]]:
+async def next_message(job: Job) -> tuple[Message, list[int]]:
+    """The worker's next message. Raises Internal when it has ended without one."""
     received = await job.receive()
     if received is None:
         raise Internal("layer worker", "ended before its work (killed, or out of memory)")
@@ -200,7 +210,7 @@ def _check_media_type(media_type: str) -> None:
 
 
 def _open_pair(target: Path, blob: Path) -> tuple[int, int]:
-    folder = _open_folder(target)
+    folder = open_folder(target)
     try:
         return folder, os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -208,7 +218,8 @@ def _open_pair(target: Path, blob: Path) -> tuple[int, int]:
         raise _open_fault(blob, error) from error
 
 
-def _open_folder(path: Path) -> int:
+def open_folder(path: Path) -> int:
+    """Raises NotFound (kind ``file``), Internal."""
     try:
         return os.open(path, _FOLDER)
     except OSError as error:
@@ -221,7 +232,7 @@ def _open_fault(path: Path, error: OSError) -> Fault:
     return Internal(str(path), error.strerror or "cannot be opened")
 
 
-def _set_attribute(descriptors: list[int], name_hex: str, value_hex: str) -> None:
+def set_attribute(descriptors: list[int], name_hex: str, value_hex: str) -> None:
     """Set a ``trusted.*`` attribute for a worker, who could ask for anything.
 
     Raises:

@@ -13,7 +13,7 @@ import traceback
 from typing import Final
 
 from sharedrt.drivers import trees
-from sharedrt.drivers.unpack import confine, messages
+from sharedrt.drivers.unpack import archive_jobs, confine, messages
 from sharedrt.drivers.unpack.apply import LayerWriter
 from sharedrt.drivers.unpack.messages import Message
 from sharedrt.drivers.unpack.scan import IdMap, scan_layer
@@ -101,7 +101,9 @@ def _work(order: Message, job: int, folder: int, stream: int, helper: int) -> No
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _arrange_descriptors(job, folder, stream)
-        confine.limit_resources(memory_bytes=_MEMORY_BYTES, open_files=_OPEN_FILES)
+        confine.limit_resources(
+            memory_bytes=_MEMORY_BYTES, open_files=_OPEN_FILES + len(order.get("mounts", ()))
+        )
         report = socket.socket(fileno=_JOB_SOCKET)
         messages.send(report, _run(order, report, helper))
         status = 0
@@ -114,9 +116,13 @@ def _work(order: Message, job: int, folder: int, stream: int, helper: int) -> No
 def _run(order: Message, report: socket.socket, helper: int) -> Message:
     """Do the job; its result or fault."""
     try:
-        if order["job"] == "apply":
-            return _apply(order, report, helper)
-        return _diff(order, helper)
+        match order["job"]:
+            case "apply":
+                return _apply(order, report, helper)
+            case "diff":
+                return _diff(order, helper)
+            case _:
+                return archive_jobs.run(order, report, helper)
     except Fault as fault:
         return messages.encode_fault(fault)
     except MemoryError:
@@ -141,16 +147,12 @@ def _apply(order: Message, report: socket.socket, helper: int) -> Message:
         except BlockingIOError:
             return  # the next one says more
 
-    def set_attribute(descriptor: int, name: bytes, value: bytes) -> None:
-        message = {"type": "xattr", "name": name.hex(), "value": value.hex()}
-        messages.send(report, message, [descriptor])
-
     stream = LayerStream(_STREAM, order["max_bytes"], consumed)
     confine.enter_root(_FOLDER)
     confine.keep_capabilities(confine.APPLY_CAPABILITIES)
     confine.die_with_parent(helper)
     decoder = TarDecoder()
-    writer = LayerWriter(order["max_entries"], set_attribute)
+    writer = LayerWriter(order["max_entries"], archive_jobs.attribute_setter(report))
     for chunk in stream.chunks():
         for event in decoder.receive_data(chunk):
             writer.write(event)
@@ -171,7 +173,7 @@ def _diff(order: Message, helper: int) -> Message:
     confine.die_with_parent(helper)
     ids = (IdMap(order["uid_mappings"]), IdMap(order["gid_mappings"]))
     with open(_STREAM, "wb", buffering=1 << 18) as sink:
-        scan_layer(sink, *ids)
+        scan_layer(sink, *ids, frozenset(map(os.fsencode, order["exclude"])))
     return {"type": "result"}
 
 

@@ -14,6 +14,7 @@ from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Server, Stream
 from h2.exceptions import ProtocolError as ClientGone
 
+from sharedrt.aio.calls import GRPC_CALLS, GRPC_SECONDS
 from sharedrt.edges._grpc.errors import one_line, to_grpc
 from sharedrt.edges._grpc.messages import bound_receiving
 from sharedrt.model.faults import AnyFault, Fault
@@ -86,10 +87,13 @@ class Calls:
         except Exception as error:
             status = self._status(name, error)
             self._log(name, started, status)
+            _tell(name, started, stream, status.status)
             raise status from error
         except BaseException:
             log.debug("call cancelled", method=name, ms=_ms(started), **self._subject())
+            _tell(name, started, stream, Status.CANCELLED)
             raise
+        _tell(name, started, stream, Status.OK)
         log.debug("call", method=name, ms=_ms(started), **self._subject())
 
     def _status(self, name: str, error: Exception) -> GRPCError:
@@ -126,6 +130,12 @@ class Calls:
 async def _remember(event: RecvMessage) -> None:
     # Each call runs in a task, and so in a context, of its own.
     _request.set(event.message)
+
+
+def _tell(name: str, started: float, stream: Stream[Any, Any], status: Status) -> None:
+    GRPC_CALLS.inc(name, status.name)
+    if not stream._cardinality.server_streaming:
+        GRPC_SECONDS.observe(time.monotonic() - started, name)
 
 
 def _ms(started: float) -> float:

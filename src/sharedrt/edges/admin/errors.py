@@ -63,6 +63,11 @@ def error_body(fault: Fault) -> dict[str, Any]:
     return {"error": {"code": type(fault).__name__, "message": " ".join(str(fault).split())}}
 
 
+def bug_body() -> dict[str, Any]:
+    """For what is no fault: the log has the details."""
+    return {"error": {"code": "Internal", "message": "internal error; the daemon's log has more"}}
+
+
 @web.middleware
 async def map_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Faults answered by what they are; anything else is a bug: logged whole, told without details."""
@@ -77,7 +82,4 @@ async def map_faults(request: web.Request, handler: Handler) -> web.StreamRespon
         return web.json_response(body, status=error.status)
     except Exception:
         log.exception("bug in a request", path=request.path)
-        body = {
-            "error": {"code": "Internal", "message": "internal error; the daemon's log has more"}
-        }
-        return web.json_response(body, status=500)
+        return web.json_response(bug_body(), status=500)

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import structlog
 from aiohttp import web
 
-from sharedrt.edges.admin.errors import error_body
+from sharedrt.edges.admin.errors import bug_body, error_body
 from sharedrt.model.faults import Fault
+
+log = structlog.get_logger(__name__)
 
 _FLUSH_S: Final = 0.1
 
@@ -26,14 +29,21 @@ class Lines:
 
 @asynccontextmanager
 async def lines(request: web.Request) -> AsyncIterator[tuple[web.StreamResponse, Lines]]:
-    """Begin the answer. A fault inside becomes its last line, since the status has been sent by then."""
+    """Begin the answer. What fails inside becomes its last line, since the status has been sent by then."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     sink = Lines(response)
     try:
         yield response, sink
     except Fault as fault:
+        log.info("request failed", path=request.path, error=str(fault))
         await sink.send(error_body(fault))
+    except ConnectionError:
+        log.debug("the client is gone", path=request.path)
+        raise
+    except Exception:
+        log.exception("bug in a request", path=request.path)
+        await sink.send(bug_body())
     await response.write_eof()
 
 
@@ -59,12 +69,13 @@ class ProgressLines:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Write while the block runs; all is written when it has ended well."""
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write_on())
-            try:
-                yield
-            finally:
-                writer.cancel()
+        # No TaskGroup: the block's own fault must come out as it is.
+        writer = asyncio.get_running_loop().create_task(self._write_on())
+        try:
+            yield
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
         await self.flush()
 
     async def _write_on(self) -> None:

@@ -7,8 +7,8 @@
     WRITE offset, data            ->    offset                   repeated
     COMMIT total, expected, labels ->   digest, offset           the call ends
 
-A WRITE at offset 0 into an ingest that has bytes begins it anew; at any other offset than the current one it is
-refused (OUT_OF_RANGE). The ingest of a broken call stays, and a later call of the same ref goes on with it.
+A WRITE or COMMIT at offset 0 into an ingest that has bytes begins it anew, as in containerd; at any other offset than
+the current one it is refused (OUT_OF_RANGE). The ingest of a broken call stays, and a later call of the same ref goes on with it.
 """
 
 import time

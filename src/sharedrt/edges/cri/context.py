@@ -1,5 +1,7 @@
 """What all calls of this door share."""
 
+import asyncio
+
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.edges.cri.cpu_rates import CpuRates
@@ -22,6 +24,9 @@ _ITEMS_FIELD = 1
 """Of ListContainersResponse.containers and ListPodSandboxResponse.items (and of their streams)."""
 
 
+_MEASURED_AT_ONCE = 4
+
+
 class CriContext:
     """The services of namespace ``k8s.io``, and this door's own small state."""
 
@@ -35,6 +40,9 @@ class CriContext:
         self.users = ProcessUsers()
         self.cpu_rates = CpuRates()
         self.layer_usage = LayerUsage(self.services.containers.usage)
+        self.measuring = asyncio.Semaphore(_MEASURED_AT_ONCE)
+        """Reading and rendering one container's stats takes about a millisecond; all in one turn of the
+        loop would make everybody else wait."""
         self.layers_mountpoint = runtime.host.state_dir
         """Any folder of the file system that holds images and layers: the kubelet asks for its device."""
         self.pod_cidr = ""
@@ -42,10 +50,10 @@ class CriContext:
         self.sandbox_items = EncodedItems[SandboxRecord](_ITEMS_FIELD, sandbox_item)
 
     def forget_gone(self) -> None:
-        """Let go of what is kept about containers that are no more."""
-        live = {record.id for record in self.services.containers.list()}
-        self.cpu_rates.retain(live)
-        self.layer_usage.retain(live)
+        """Let go of what is kept about containers and pods that are no more."""
+        containers = {str(record.id) for record in self.services.containers.list()}
+        self.cpu_rates.retain(containers | {str(r.id) for r in self.services.pods.list()})
+        self.layer_usage.retain(containers)
 
     def image_of(self, record: ContainerRecord) -> Image | None:
         """The container's image, if the namespace still has it."""

@@ -2,14 +2,17 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from sharedrt.edges.cri import render_image
+from sharedrt.edges.cri.chunks import chunks
 from sharedrt.edges.cri.context import CriContext
 from sharedrt.edges.cri.render_stats import filesystem
 from sharedrt.edges.cri.translate_auth import credentials_of
 from sharedrt.model.faults import InUse, InvalidArgument, NotFound
 from sharedrt.model.ids import Digest
+from sharedrt.model.records import ContainerRecord
+from sharedrt.model.spec import MountKind
 from sharedrt.pb.runtime import v1 as pb
 from sharedrt.services.images import Image
 
@@ -25,11 +28,20 @@ class ImageService(pb.ImageServiceBase):
         images = self._select(list_images_request.filter)
         return pb.ListImagesResponse(images=[render_image.image(image) for image in images])
 
+    async def stream_images(
+        self, stream_images_request: pb.StreamImagesRequest
+    ) -> AsyncIterator[pb.StreamImagesResponse]:
+        for group in chunks(self._select(stream_images_request.filter)):
+            yield pb.StreamImagesResponse(images=[render_image.image(image) for image in group])
+
     def _select(self, filter: pb.ImageFilter) -> Sequence[Image]:
-        if not filter.image.image:
-            return self.images.list()
+        name = filter.image.image
+        return self._find(name) if name else self.images.list()
+
+    def _find(self, name: str) -> Sequence[Image]:
+        """The image, or none."""
         try:
-            return [self.images.get(filter.image.image)]
+            return [self.images.get(name)]
         except NotFound:
             return []
 
@@ -59,7 +71,7 @@ class ImageService(pb.ImageServiceBase):
         """All names of the image. Idempotent.
 
         Raises:
-            InUse: a container was made from it, whether it runs or not.
+            InUse: a container was made from it, whether it runs or not, or has it mounted.
         """
         name = _named(remove_image_request.image)
         try:
@@ -72,8 +84,13 @@ class ImageService(pb.ImageServiceBase):
         return pb.RemoveImageResponse()
 
     def _users(self, id: Digest) -> tuple[str, ...]:
+        """Containers made from it, or that have it mounted."""
         containers = self.context.services.containers.list()
-        return tuple(record.id for record in containers if record.image_id == id)
+        return tuple(c.id for c in containers if c.image_id == id or self._mounts(c, id))
+
+    def _mounts(self, record: ContainerRecord, id: Digest) -> bool:
+        sources = (m.source for m in record.spec.mounts if m.kind is MountKind.IMAGE)
+        return any(image.id == id for source in sources for image in self._find(source))
 
     async def image_fs_info(
         self, image_fs_info_request: pb.ImageFsInfoRequest

@@ -1,8 +1,9 @@
 """Names and ids as the kubelet and crictl use them."""
 
+from sharedrt.edges.cri.extension import config_of
 from sharedrt.model.faults import InvalidArgument
-from sharedrt.model.records import SandboxRecord
-from sharedrt.pb.runtime.v1 import ContainerMetadata, PodSandboxMetadata
+from sharedrt.model.records import ContainerRecord, SandboxRecord
+from sharedrt.pb.runtime.v1 import ContainerConfig, ContainerMetadata, PodSandboxMetadata
 
 
 def container_name(metadata: ContainerMetadata, sandbox: SandboxRecord) -> str:
@@ -10,6 +11,12 @@ def container_name(metadata: ContainerMetadata, sandbox: SandboxRecord) -> str:
     (name, pod, attempt), and names of this form cannot be taken twice."""
     parts = (metadata.name, sandbox.name, sandbox.pod_namespace, sandbox.uid, str(metadata.attempt))
     return "_".join(parts)
+
+
+def container_title(record: ContainerRecord) -> str:
+    """The container's name inside of its pod."""
+    config = config_of(ContainerConfig, record.extensions)
+    return config.metadata.name
 
 
 def checked_container_metadata(metadata: ContainerMetadata | None) -> ContainerMetadata:

@@ -1,11 +1,21 @@
 """Stats on the way out. A figure that is not known is left out, so that the kubelet does not take it for 0."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from sharedrt.edges.cri import render_container
-from sharedrt.model.drivers import CgroupStats, CpuStats, MemoryStats, PressureStats, Usage
+from sharedrt.model.drivers import (
+    CgroupStats,
+    CpuStats,
+    MemoryStats,
+    NetworkStats,
+    PressureStats,
+    Usage,
+)
 from sharedrt.model.records import ContainerRecord
 from sharedrt.pb.runtime import v1 as pb
 
-_UNLIMITED_BYTES = 1 << 62
+UNLIMITED_BYTES = 1 << 62
 """cgroup v1 says 'no limit' with a number near 2**63."""
 
 
@@ -23,58 +33,55 @@ def container_stats(
     mountpoint: of the file system that holds writable layers.
     time_ns: when ``writable`` was measured.
     """
-    stats = pb.ContainerStats(attributes=render_container.attributes(record))
+    # All fields at once: betterproto is slow at setting them one by one.
+    fields: dict[str, Any] = {"attributes": render_container.attributes(record)}
     if cgroup is not None:
-        stats.cpu = cpu(cgroup.time_ns, cgroup.cpu, cgroup.cpu_pressure, nano_cores)
-        stats.memory = memory(cgroup.time_ns, cgroup.memory, cgroup.memory_pressure)
-        stats.swap = swap(cgroup.time_ns, cgroup.memory)
-        stats.io = io(cgroup.time_ns, cgroup.io_pressure)
+        at = cgroup.time_ns
+        fields["cpu"] = cpu(at, cgroup.cpu, cgroup.cpu_pressure, nano_cores)
+        fields["memory"] = memory(at, cgroup.memory, cgroup.memory_pressure)
+        fields["swap"] = swap(at, cgroup.memory)
+        fields["io"] = io(at, cgroup.io_pressure)
     if writable is not None:
-        stats.writable_layer = filesystem(time_ns, mountpoint, writable)
-    return stats
+        fields["writable_layer"] = filesystem(time_ns, mountpoint, writable)
+    return pb.ContainerStats(**fields)
 
 
 def cpu(
     time_ns: int, stats: CpuStats, pressure: PressureStats | None, nano_cores: int | None
 ) -> pb.CpuUsage:
-    usage = pb.CpuUsage(timestamp=time_ns, usage_core_nano_seconds=_number(stats.total_ns))
+    fields: dict[str, Any] = _with_psi(pressure)
     if nano_cores is not None:
-        usage.usage_nano_cores = _number(nano_cores)
-    if pressure is not None:
-        usage.psi = _psi(pressure)
-    return usage
+        fields["usage_nano_cores"] = _number(nano_cores)
+    return pb.CpuUsage(timestamp=time_ns, usage_core_nano_seconds=_number(stats.total_ns), **fields)
 
 
 def memory(time_ns: int, stats: MemoryStats, pressure: PressureStats | None) -> pb.MemoryUsage:
-    usage = pb.MemoryUsage(
+    fields: dict[str, Any] = _with_psi(pressure)
+    if 0 < stats.limit_bytes < UNLIMITED_BYTES:
+        left = max(0, stats.limit_bytes - stats.working_set_bytes)
+        fields["available_bytes"] = _number(left)
+    return pb.MemoryUsage(
         timestamp=time_ns,
         working_set_bytes=_number(stats.working_set_bytes),
         usage_bytes=_number(stats.usage_bytes),
         rss_bytes=_number(stats.rss_bytes),
         page_faults=_number(stats.page_faults),
         major_page_faults=_number(stats.major_page_faults),
+        **fields,
     )
-    if 0 < stats.limit_bytes < _UNLIMITED_BYTES:
-        left = max(0, stats.limit_bytes - stats.working_set_bytes)
-        usage.available_bytes = _number(left)
-    if pressure is not None:
-        usage.psi = _psi(pressure)
-    return usage
 
 
 def swap(time_ns: int, stats: MemoryStats) -> pb.SwapUsage:
-    usage = pb.SwapUsage(timestamp=time_ns, swap_usage_bytes=_number(stats.swap_usage_bytes))
-    if 0 < stats.swap_limit_bytes < _UNLIMITED_BYTES:
+    fields = {}
+    if 0 < stats.swap_limit_bytes < UNLIMITED_BYTES:
         left = max(0, stats.swap_limit_bytes - stats.swap_usage_bytes)
-        usage.swap_available_bytes = _number(left)
-    return usage
+        fields["swap_available_bytes"] = _number(left)
+    used = _number(stats.swap_usage_bytes)
+    return pb.SwapUsage(timestamp=time_ns, swap_usage_bytes=used, **fields)
 
 
 def io(time_ns: int, pressure: PressureStats | None) -> pb.IoUsage:
-    usage = pb.IoUsage(timestamp=time_ns)
-    if pressure is not None:
-        usage.psi = _psi(pressure)
-    return usage
+    return pb.IoUsage(timestamp=time_ns, **_with_psi(pressure))
 
 
 def filesystem(time_ns: int, mountpoint: str, usage: Usage) -> pb.FilesystemUsage:
@@ -84,6 +91,10 @@ def filesystem(time_ns: int, mountpoint: str, usage: Usage) -> pb.FilesystemUsag
         used_bytes=_number(usage.size_bytes),
         inodes_used=_number(usage.inodes),
     )
+
+
+def _with_psi(pressure: PressureStats | None) -> dict[str, Any]:
+    return {} if pressure is None else {"psi": _psi(pressure)}
 
 
 def _psi(pressure: PressureStats) -> pb.PsiStats:
@@ -105,3 +116,26 @@ def _psi(pressure: PressureStats) -> pb.PsiStats:
 
 def _number(value: int) -> pb.UInt64Value:
     return pb.UInt64Value(value=max(0, value))
+
+
+def network(time_ns: int, interfaces: Sequence[NetworkStats]) -> pb.NetworkUsage:
+    """The first interface is the default one: CNI's ``eth0``."""
+    rendered = [_interface(interface) for interface in interfaces]
+    usage = pb.NetworkUsage(timestamp=time_ns, interfaces=rendered[1:])
+    if rendered:
+        usage.default_interface = rendered[0]
+    return usage
+
+
+def _interface(stats: NetworkStats) -> pb.NetworkInterfaceUsage:
+    return pb.NetworkInterfaceUsage(
+        name=stats.interface,
+        rx_bytes=_number(stats.rx_bytes),
+        rx_errors=_number(stats.rx_errors),
+        tx_bytes=_number(stats.tx_bytes),
+        tx_errors=_number(stats.tx_errors),
+    )
+
+
+def processes(time_ns: int, count: int) -> pb.ProcessUsage:
+    return pb.ProcessUsage(timestamp=time_ns, process_count=_number(count))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sharedrt.edges.cri.context import CriContext, RuntimePart
 from sharedrt.edges.cri.filters import select_containers
@@ -13,14 +14,24 @@ from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.pb.runtime import v1 as pb
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A running container's figures, and their message."""
+
+    record: ContainerRecord
+    cgroup: CgroupStats
+    rendered: pb.ContainerStats
+
+
 class StatsCalls(RuntimePart):
     async def container_stats(
         self, container_stats_request: pb.ContainerStatsRequest
     ) -> pb.ContainerStatsResponse:
-        record = self.containers.get(
-            checked_id("container_id", container_stats_request.container_id)
-        )
-        return pb.ContainerStatsResponse(stats=await stats_of(self.context, record))
+        """Of a container that does not run, its attributes and writable layer alone."""
+        id = checked_id("container_id", container_stats_request.container_id)
+        record = self.containers.get(id)
+        cgroup = await _cgroup_stats(self.context, record)
+        return pb.ContainerStatsResponse(stats=await _render(self.context, record, cgroup))
 
     async def list_container_stats(
         self, list_container_stats_request: pb.ListContainerStatsRequest
@@ -34,28 +45,38 @@ class StatsCalls(RuntimePart):
 async def running_stats(
     context: CriContext, records: Sequence[ContainerRecord]
 ) -> list[pb.ContainerStats]:
-    """Of those that run, in their order; what ends or goes meanwhile is left out."""
-
-    async def one(record: ContainerRecord) -> pb.ContainerStats | None:
-        try:
-            return await stats_of(context, record)
-        except NotFound:
-            return None
-
+    """The messages alone of :func:`measure_running`."""
     context.forget_gone()
+    return [one.rendered for one in await measure_running(context, records)]
+
+
+async def measure_running(
+    context: CriContext, records: Sequence[ContainerRecord]
+) -> list[Measured]:
+    """Those that run, in their order; what ends or goes meanwhile is left out."""
+
+    async def one(record: ContainerRecord) -> Measured | None:
+        async with context.measuring:
+            # Nothing below may have to wait; without a turn given here all would run in one.
+            await asyncio.sleep(0)
+            try:
+                cgroup = await _cgroup_stats(context, record)
+                if cgroup is None:
+                    return None
+                return Measured(record, cgroup, await _render(context, record, cgroup))
+            except NotFound:
+                return None
+
     running = [record for record in records if record.state is ContainerState.RUNNING]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(record)) for record in running]
-    return [stats for task in tasks if (stats := task.result()) is not None]
+    return [measured for task in tasks if (measured := task.result()) is not None]
 
 
-async def stats_of(context: CriContext, record: ContainerRecord) -> pb.ContainerStats:
-    """One container's; of one that does not run its attributes and writable layer alone.
-
-    Raises:
-        NotFound: removed meanwhile.
-    """
-    cgroup = await _cgroup_stats(context, record)
+async def _render(
+    context: CriContext, record: ContainerRecord, cgroup: CgroupStats | None
+) -> pb.ContainerStats:
+    """Raises NotFound: removed meanwhile."""
     measured_ns, usage = await context.layer_usage.of(record.id)
     nano_cores = None
     if cgroup is not None:

@@ -64,6 +64,7 @@ def _swarm_routes() -> list[Route]:
 
 ROUTES = (
     *_swarm_routes(),
+    Route("PUT", "/volumes/{name}", no_swarm),
     Route("GET", "/plugins", get_plugins),
     Route("GET", "/plugins/privileges", refused("a plugin")),
     Route("POST", "/plugins/pull", refused("a plugin")),
@@ -80,12 +81,5 @@ ROUTES = (
     Route("POST", "/build", refused("a build")),
     Route("POST", "/build/prune", refused("the build cache")),
     Route("POST", "/build/cancel", refused("a build")),
-    Route("POST", "/commit", refused("commit")),
-    Route("GET", "/containers/{id}/changes", refused("the list of a container's changes")),
-    Route("GET", "/containers/{id}/export", refused("export")),
-    Route("HEAD", "/containers/{id}/archive", refused("copying files")),
-    Route("GET", "/containers/{id}/archive", refused("copying files")),
-    Route("PUT", "/containers/{id}/archive", refused("copying files")),
-    Route("GET", "/distribution/{name*}/json", refused("a registry's view of an image")),
     Route("GET", "/images/search", refused("searching a registry")),
 )

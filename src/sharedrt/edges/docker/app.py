@@ -3,11 +3,13 @@
 Peers, versions, headers and errors are dealt with here, in one place.
 """
 
+import time
 from typing import Final, cast
 
 import structlog
 from aiohttp import web
 
+from sharedrt.aio.calls import HTTP_REQUESTS, HTTP_SECONDS
 from sharedrt.edges.docker.call import DOOR, Call, DockerSettings, Door, answer
 from sharedrt.edges.docker.gate import ConnectionGate
 from sharedrt.edges.docker.router import Handler, Router
@@ -68,7 +70,11 @@ async def _answer(request: web.Request, gate: ConnectionGate | None) -> web.Stre
     if matched is None:
         return _refuse(404, "page not found")
     handler, params = matched
-    return await _guarded(handler, Call(request, door, version, params))
+    route, started = getattr(handler, "__name__", "unknown"), time.monotonic()
+    response = await _guarded(handler, Call(request, door, version, params))
+    HTTP_REQUESTS.inc("docker", request.method, route, str(response.status))
+    HTTP_SECONDS.observe(time.monotonic() - started, "docker", request.method, route)
+    return response
 
 
 async def _guarded(handler: Handler, call: Call) -> web.StreamResponse:

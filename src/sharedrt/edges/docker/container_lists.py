@@ -18,6 +18,7 @@ from sharedrt.edges.docker.render_container import (
     render_inspect,
     render_summary,
 )
+from sharedrt.edges.docker.render_mounts import render_mounts
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
 from sharedrt.model.drivers import Usage
@@ -61,6 +62,7 @@ async def summaries(
             call.runtime.containers.endpoints(view.record.id),
             names,
             image_name_for(call.runtime, view.record),
+            mounts=render_mounts(view.record, call.runtime.volumes),
             now_ns=now,
         )
         if sizes:
@@ -92,6 +94,7 @@ async def get_container_json(call: Call) -> web.StreamResponse:
         containers.endpoints(record.id),
         network_names(call.runtime),
         call.door.host,
+        mounts=render_mounts(record, call.runtime.volumes),
         exec_ids=execs,
         etc_folder=containers.files_folder(record.id),
     )

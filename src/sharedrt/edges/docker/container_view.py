@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from sharedrt.edges.docker.host_config import complete_host_config
 from sharedrt.edges.docker.translate_config import merge_env
@@ -33,12 +32,6 @@ class ContainerView:
     def host_config(self) -> dict[str, Json]:
         kept = self.extension.get("HostConfig")
         return dict(kept) if isinstance(kept, dict) else _host_config_of(self.record)
-
-    @property
-    def endpoints_asked(self) -> Mapping[str, Mapping[str, Json]]:
-        """EndpointSettings as asked for, by network."""
-        kept = self.extension.get("Endpoints")
-        return cast(Mapping[str, Mapping[str, Json]], kept) if isinstance(kept, dict) else {}
 
     @property
     def network_mode(self) -> str:

@@ -55,6 +55,9 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
     host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
+    if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
+        # Where docker-py puts it.
+        host_config["Runtime"] = runtime
     context = CreateContext(
         call.door.host, call.runtime.containers.get, lambda: _bridge_gateway(call)
     )
@@ -211,20 +214,24 @@ async def delete_containers(call: Call) -> web.StreamResponse:
         raise Refusal(
             409, f"Conflict, cannot remove the default link name of the container /{record.name}"
         )
-    work = call.runtime.containers.remove(
-        record.id, force=call.flag("force"), volumes=call.flag("v")
-    )
+    force = call.flag("force")
+    view = ContainerView(record, call.runtime.containers.restarting(record.id))
+    if view.restarting and not force:
+        raise _not_removable(view)
+    work = call.runtime.containers.remove(record.id, force=force, volumes=call.flag("v"))
     try:
         await call.finish(work)
     except FailedPrecondition as fault:
-        status = ContainerView(record).status
-        hint = "stop the container before removing or force remove"
-        if status == "paused":
-            hint = "unpause and then " + hint
-        raise Refusal(
-            409, f'cannot remove container "/{record.name}": container is {status}: {hint}'
-        ) from fault
+        raise _not_removable(view) from fault
     return no_content()
+
+
+def _not_removable(view: ContainerView) -> Refusal:
+    hint = "stop the container before removing or force remove"
+    if view.status == "paused":
+        hint = "unpause and then " + hint
+    name = view.record.name
+    return Refusal(409, f'cannot remove container "/{name}": container is {view.status}: {hint}')
 
 
 async def post_containers_wait(call: Call) -> web.StreamResponse:

@@ -67,15 +67,16 @@ async def post_exec_start(call: Call) -> web.StreamResponse:
     size = _console_size(body, record)
     if body.boolean("Detach"):
         return await _start_detached(call, record, size)
-    tty = record.tty
-    stream = hijack(call, versions.stream_content_type(call.version, tty=tty))
+    # Whether output comes in frames is this request's choice, whatever the exec was created with.
+    framed = not body.boolean("Tty")
+    stream = hijack(call, versions.stream_content_type(call.version, tty=not framed))
     plan = PumpPlan(
         stdin=record.attach_stdin,
         stdout=record.attach_stdout,
         stderr=record.attach_stderr,
-        framed=not tty,
-        close_stdin=not tty,
-        detach_keys=parse_keys(record.detach_keys) if tty else b"",
+        framed=framed,
+        close_stdin=not record.tty,
+        detach_keys=parse_keys(record.detach_keys) if record.tty else b"",
     )
     with call.door.streaming():
         try:

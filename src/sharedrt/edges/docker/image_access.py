@@ -25,6 +25,11 @@ def familiar(reference: str) -> str:
         return reference
 
 
+def short_id(digest: str) -> str:
+    """Twelve hex digits of a digest."""
+    return digest.partition(":")[2][:12] or digest[:12]
+
+
 def find_image(call: Call, reference: str) -> Image:
     """By name or id. Raises NotFound with the name as dockerd completes it (``busybox:latest``)."""
     try:

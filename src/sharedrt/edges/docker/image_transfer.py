@@ -1,4 +1,4 @@
-"""``/images``: pull, push, load, save."""
+"""``/images``: push, load, save."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.image_access import familiar, find_image, registry_auth
+from sharedrt.edges.docker.image_access import familiar, find_image, registry_auth, short_id
 from sharedrt.edges.docker.progress import Message, ProgressStream, stream_progress
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
@@ -18,133 +18,12 @@ from sharedrt.model.faults import (
     PermissionDenied,
     Unauthenticated,
 )
-from sharedrt.model.ids import Digest, parse_digest
-from sharedrt.services.images import LoadedImage, PullPhase, PullProgress, PushPhase, PushProgress
+from sharedrt.model.ids import Digest
+from sharedrt.services.images import LoadedImage, PushPhase, PushProgress
 from sharedrt.wire.docker_progress import layer_progress, layer_status, status
-from sharedrt.wire.reference import Reference, parse_name
+from sharedrt.wire.reference import parse_name
 
 _CHUNK_BYTES: Final = 256 << 10
-
-
-# ---------------------------------------------------------------- pull
-
-
-async def post_images_create(call: Call) -> web.StreamResponse:
-    if call.text("fromSrc"):
-        raise not_implemented("importing an image from a root file system")
-    name = call.text("fromImage")
-    if not name:
-        raise bad_request("fromImage or fromSrc is needed")
-    reference = pull_reference(name, call.text("tag"))
-    progress = ProgressStream()
-    teller = _PullTeller(reference, progress)
-    work = call.runtime.images.pull(
-        str(reference),
-        credentials=registry_auth(call),
-        platform=call.text("platform") or None,
-        progress=teller.tell,
-    )
-    return await stream_progress(
-        call, progress, work, refuse=lambda error: _pull_refusal(error, reference)
-    )
-
-
-def pull_reference(name: str, tag: str) -> Reference:
-    """``tag`` may be a digest. Raises Refusal."""
-    try:
-        reference = parse_name(name)
-        if tag.startswith(("sha256:", "sha512:")):
-            return reference.with_digest(parse_digest(tag))
-        if tag:
-            return reference.with_tag(tag)
-    except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
-    if reference.tag or reference.digest is not None:
-        return reference
-    raise not_implemented("pulling all tags of a repository")
-
-
-def _pull_refusal(error: Exception, reference: Reference) -> Refusal | None:
-    name = reference.familiar_name
-    if isinstance(error, NotFound):
-        if reference.digest is not None or reference.domain != "docker.io":
-            return Refusal(
-                404,
-                f"manifest for {reference.familiar} not found: manifest unknown: manifest unknown",
-            )
-        return Refusal(
-            404,
-            f"pull access denied for {name}, repository does not exist or may require "
-            f"'docker login': manifest for {reference.familiar} not found",
-        )
-    if isinstance(error, (Unauthenticated, PermissionDenied)):
-        return Refusal(
-            404,
-            f"pull access denied for {name}, repository does not exist or may require "
-            f"'docker login': {error.reason}",
-        )
-    return None
-
-
-class _PullTeller:
-    """Steps of a pull in Docker's words.
-
-    ``Pulling from`` waits for the first thing that the registry has said, so that an unknown image can
-    still be answered with 404.
-    """
-
-    def __init__(self, reference: Reference, progress: ProgressStream) -> None:
-        self._reference = reference
-        self._progress = progress
-        self._begun = False
-
-    def tell(self, step: PullProgress) -> None:
-        if step.phase is PullPhase.RESOLVING:
-            return
-        if not self._begun:
-            self._begun = True
-            repository = self._reference.familiar_name
-            if self._reference.domain == "docker.io":
-                repository = self._reference.path
-            self._progress.say(status(f"Pulling from {repository}", id=self._reference.selector))
-        match step.phase:
-            case PullPhase.DIGEST:
-                self._progress.say(status(f"Digest: {step.text}"))
-            case PullPhase.STATUS:
-                new = (
-                    "Downloaded newer image" if step.text == "downloaded" else "Image is up to date"
-                )
-                self._progress.say(status(f"Status: {new} for {self._reference.familiar}"))
-            case _:
-                self._tell_layer(step)
-
-    def _tell_layer(self, step: PullProgress) -> None:
-        id = short_id(step.id)
-        match step.phase:
-            case PullPhase.DOWNLOADING:
-                self._progress.figure(
-                    id, layer_progress("Downloading", id, step.current, step.total)
-                )
-            case PullPhase.EXTRACTING:
-                self._progress.figure(
-                    id, layer_progress("Extracting", id, step.current, step.total)
-                )
-            case _:
-                self._progress.end_of(id, layer_status(_PULL_WORDS[step.phase], id))
-
-
-_PULL_WORDS: Final = {
-    PullPhase.PULLING_FS_LAYER: "Pulling fs layer",
-    PullPhase.VERIFYING: "Verifying Checksum",
-    PullPhase.DOWNLOAD_COMPLETE: "Download complete",
-    PullPhase.PULL_COMPLETE: "Pull complete",
-    PullPhase.ALREADY_EXISTS: "Already exists",
-}
-
-
-def short_id(digest: str) -> str:
-    """Twelve hex digits of a digest."""
-    return digest.partition(":")[2][:12] or digest[:12]
 
 
 # ---------------------------------------------------------------- push
@@ -220,7 +99,8 @@ async def post_images_load(call: Call) -> web.StreamResponse:
         return [{"stream": _loaded(name)} for name in names]
 
     work = call.runtime.images.load(call.request.content.iter_chunked(_CHUNK_BYTES))
-    return await stream_progress(call, progress, work, last=last)
+    # Clients look for a failure in the stream, not at the status.
+    return await stream_progress(call, progress, work, last=last, head_first=True)
 
 
 def _loaded(name: str) -> str:
@@ -275,7 +155,6 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
 
 
 ROUTES = (
-    Route("POST", "/images/create", post_images_create),
     Route("POST", "/images/load", post_images_load),
     Route("GET", "/images/get", get_images_get),
     Route("GET", "/images/{name*}/get", get_image_get),

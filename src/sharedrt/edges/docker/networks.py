@@ -2,19 +2,23 @@
 
 import ipaddress
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 from aiohttp import web
 
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer
-from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.network_members import (
+    post_network_connect,
+    post_network_disconnect,
+)
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
-from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
-from sharedrt.model.faults import FailedPrecondition, InUse, NotFound
+from sharedrt.edges.docker.translate_network_create import translate_network
+from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.model.faults import FailedPrecondition, InUse, NotFound, ResourceExhausted
 from sharedrt.model.records import EndpointRecord, NetworkRecord
-from sharedrt.services.networks import NewNetwork
 from sharedrt.wire.docker_filters import FilterError, Filters
 from sharedrt.wire.docker_time import format_time
 
@@ -85,11 +89,8 @@ def render_network(call: Call, record: NetworkRecord) -> dict[str, Any]:
         "EnableIPv6": any(":" in subnet for subnet in record.subnets),
         "IPAM": {
             "Driver": "default",
-            "Options": None,
-            "Config": [
-                {"Subnet": subnet, "Gateway": gateway}
-                for subnet, gateway in zip(record.subnets, record.gateways, strict=False)
-            ],
+            "Options": None if record.name in _PREDEFINED else {},
+            "Config": _pools(record),
         },
         "Internal": record.internal,
         "Attachable": record.attachable,
@@ -100,6 +101,24 @@ def render_network(call: Call, record: NetworkRecord) -> dict[str, Any]:
         "Options": dict(record.options),
         "Labels": dict(record.labels),
     }
+
+
+def _pools(record: NetworkRecord) -> list[dict[str, Any]]:
+    """IPAM.Config: auxiliary addresses stand with the subnet that they are in."""
+    pools: list[dict[str, Any]] = []
+    for subnet, gateway, within in zip_longest(
+        record.subnets, record.gateways, record.ranges, fillvalue=""
+    ):
+        pool: dict[str, Any] = {"Subnet": subnet}
+        if within:
+            pool["IPRange"] = within
+        pool["Gateway"] = gateway
+        network = ipaddress.ip_network(subnet)
+        reserved = {n: a for n, a in record.reserved.items() if ipaddress.ip_address(a) in network}
+        if reserved:
+            pool["AuxiliaryAddresses"] = reserved
+        pools.append(pool)
+    return pools
 
 
 def _containers(call: Call, endpoints: Sequence[EndpointRecord]) -> dict[str, Any]:
@@ -128,66 +147,15 @@ async def post_networks_create(call: Call) -> web.StreamResponse:
     request = translate_network(await call.body())
     if request.name in _PREDEFINED:
         raise Refusal(403, f"operation is not permitted on predefined {request.name} network")
-    record = await call.finish(call.runtime.networks.create(request))
-    await _tell(call, "create", record)
+    try:
+        record = await call.finish(call.runtime.networks.create(request))
+    except ResourceExhausted as fault:
+        raise bad_request("all predefined address pools have been fully subnetted") from fault
+    except InUse as fault:
+        if fault.kind == "subnet":
+            raise Refusal(403, "Pool overlaps with other one on this address space") from fault
+        raise Refusal(403, fault.reason or str(fault)) from fault
     return answer({"Id": record.id, "Warning": ""}, status=201)
-
-
-def translate_network(body: Fields) -> NewNetwork:
-    """Raises Refusal for what is malformed, or not done here, by name."""
-    name = body.text("Name")
-    if not name.strip():
-        raise bad_request("invalid network name: name is empty")
-    for flag in ("Ingress", "ConfigOnly"):
-        if body.boolean(flag):
-            raise not_implemented(f"{flag} of a network")
-    if body.sub("ConfigFrom").text("Network"):
-        raise not_implemented("ConfigFrom of a network")
-    if body.text("Scope") not in ("", "local"):
-        raise not_implemented(f"a network of scope {body.text('Scope')}")
-    if body.optional_boolean("EnableIPv4") is False:
-        raise not_implemented("a network without IPv4")
-    driver = body.text("Driver") or "bridge"
-    if driver != "bridge":
-        raise not_implemented(f"the network driver {driver}")
-    subnets, gateways = _ipam(body.sub("IPAM"))
-    return NewNetwork(
-        name=name,
-        driver=driver,
-        subnets=subnets,
-        gateways=gateways,
-        internal=body.boolean("Internal"),
-        attachable=body.boolean("Attachable"),
-        options=body.mapping("Options"),
-        labels=body.mapping("Labels"),
-    )
-
-
-def _ipam(ipam: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if ipam.text("Driver") not in ("", "default"):
-        raise not_implemented(f"the IPAM driver {ipam.text('Driver')}")
-    if ipam.mapping("Options"):
-        raise not_implemented("IPAM.Options")
-    subnets, gateways = [], []
-    for pool in ipam.objects("Config"):
-        if pool.mapping("AuxiliaryAddresses"):
-            raise not_implemented("IPAM.Config.AuxiliaryAddresses")
-        subnet = pool.text("Subnet")
-        if not subnet:
-            if pool.raw:
-                raise bad_request("invalid network config: no subnet")
-            continue
-        try:
-            network = ipaddress.ip_network(subnet, strict=True)
-        except ValueError as error:
-            raise bad_request(
-                f"invalid network config:\ninvalid subnet {subnet}: {error}"
-            ) from error
-        if pool.text("IPRange"):
-            raise not_implemented("IPAM.Config.IPRange")
-        subnets.append(str(network))
-        gateways.append(pool.text("Gateway"))
-    return tuple(subnets), tuple(gateways)
 
 
 async def delete_network(call: Call) -> web.StreamResponse:
@@ -208,7 +176,6 @@ async def _remove(call: Call, record: NetworkRecord) -> None:
             f"error while removing network: network {record.name} has active endpoints ({users})"
         )
         raise Refusal(403, message) from fault
-    await _tell(call, "destroy", record)
 
 
 def _users(call: Call, owners: Sequence[str]) -> list[tuple[str, str]]:
@@ -245,22 +212,6 @@ def _planned(call: Call, record: NetworkRecord) -> bool:
         for container in call.runtime.containers.list()
         for request in container.networks
     )
-
-
-async def _tell(call: Call, action: str, record: NetworkRecord) -> None:
-    await call.runtime.events.publish(
-        "network", action, record.id, {"name": record.name, "type": record.driver}
-    )
-
-
-async def post_network_connect(call: Call) -> web.StreamResponse:
-    call.runtime.networks.get(call.params["id"])
-    raise not_implemented("connecting a container to a further network")
-
-
-async def post_network_disconnect(call: Call) -> web.StreamResponse:
-    call.runtime.networks.get(call.params["id"])
-    raise not_implemented("disconnecting a container from a network")
 
 
 ROUTES = (

@@ -44,6 +44,10 @@ class ProgressStream:
         self._queue.pop(subject, None)
         self.say(message)
 
+    @property
+    def empty(self) -> bool:
+        return not self._queue
+
     async def wait(self) -> None:
         """Until there is something to send."""
         await self._changed.wait()
@@ -62,6 +66,7 @@ async def stream_progress(
     *,
     last: Callable[[T], list[Message]] = lambda _: [],
     refuse: Callable[[Exception], Refusal | None] = lambda _: None,
+    head_first: bool = False,
 ) -> web.StreamResponse:
     """Run ``work`` while its messages go out. It is cancelled when the client leaves.
 
@@ -70,12 +75,14 @@ async def stream_progress(
     Args:
         last: messages to end with.
         refuse: a failure in the words of the endpoint; ``None``: the usual ones.
+        head_first: answer 200 at once, so that even the first failure is told in the stream.
     """
     outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     async with task_group() as group:
         group.create_task(_settle(work, outcome))
-        await _first(progress, outcome)
-        if outcome.done() and (error := outcome.exception()) is not None:
+        if not head_first:
+            await _first(progress, outcome)
+        if not head_first and progress.empty and (error := outcome.exception()) is not None:
             raise _refusal(error, refuse) from error
         async with call.stream("application/json") as response:
             await _copy(progress, outcome, response)

@@ -1,7 +1,7 @@
 """Containers as ``ps`` and ``inspect`` show them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sharedrt.edges.docker.container_view import ContainerView
@@ -14,7 +14,6 @@ from sharedrt.edges.docker.render_network_settings import (
 )
 from sharedrt.model.drivers import Usage
 from sharedrt.model.records import ContainerRecord, ContainerState, EndpointRecord
-from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.contracts import HostInfo
 from sharedrt.wire.docker_time import format_time
 
@@ -27,9 +26,11 @@ def render_summary(
     names: NetworkNames,
     image: str,
     *,
+    mounts: Sequence[Mapping[str, Any]],
     now_ns: int,
 ) -> dict[str, Any]:
-    """One element of ``GET /containers/json``; ``image`` is the name that stands for it now."""
+    """One element of ``GET /containers/json``; ``image`` is the name that stands for it now, ``mounts`` are its
+    MountPoints."""
     record = view.record
     return {
         "Id": record.id,
@@ -47,7 +48,7 @@ def render_summary(
             "Annotations": dict(record.spec.annotations),
         },
         "NetworkSettings": {"Networks": render_networks(view, endpoints, names)},
-        "Mounts": [render_mount(mount) for mount in record.spec.mounts if _is_listed(mount)],
+        "Mounts": list(mounts),
     }
 
 
@@ -75,6 +76,7 @@ def render_inspect(
     names: NetworkNames,
     host: HostInfo,
     *,
+    mounts: Sequence[Mapping[str, Any]],
     exec_ids: Sequence[str],
     etc_folder: str,
 ) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def render_inspect(
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": view.host_config,
         "GraphDriver": {"Name": host.storage_driver, "Data": None},
-        "Mounts": [render_mount(mount) for mount in record.spec.mounts if _is_listed(mount)],
+        "Mounts": list(mounts),
         "Config": view.config,
         "NetworkSettings": render_network_settings(view, endpoints, names),
     }
@@ -136,31 +138,6 @@ def add_sizes(rendered: dict[str, Any], writable: Usage, image_bytes: int) -> di
     rendered["SizeRw"] = writable.size_bytes
     rendered["SizeRootFs"] = writable.size_bytes + image_bytes
     return rendered
-
-
-def render_mount(mount: Mount) -> dict[str, Any]:
-    """One MountPoint."""
-    rendered: dict[str, Any] = {"Type": mount.kind.value}
-    if mount.kind is MountKind.VOLUME:
-        rendered["Name"] = mount.source
-        rendered["Driver"] = "local"
-    rendered |= {
-        "Source": mount.source,
-        "Destination": mount.target,
-        "Mode": ",".join(_modes(mount)) if mount.create_source else "",
-        "RW": not mount.readonly,
-        "Propagation": (mount.propagation or "rprivate") if mount.kind is MountKind.BIND else "",
-    }
-    return rendered
-
-
-def _modes(mount: Mount) -> list[str]:
-    relabel = {"shared": "z", "private": "Z"}.get(mount.selinux_relabel, "")
-    return [mode for mode in ("ro" if mount.readonly else "", relabel) if mode]
-
-
-def _is_listed(mount: Mount) -> bool:
-    return mount.kind is not MountKind.TMPFS
 
 
 def _error(record: ContainerRecord) -> str:

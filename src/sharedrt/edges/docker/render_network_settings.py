@@ -1,11 +1,11 @@
 """``NetworkSettings`` and ports of a container."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.translate_network import parse_port
-from sharedrt.model.records import EndpointRecord, Json, NetworkRecord
+from sharedrt.model.records import EndpointRecord, NetworkRecord, NetworkRequest
 
 NetworkNames = Callable[[str], NetworkRecord | None]
 """A network by id or name; ``None`` when it is gone."""
@@ -45,19 +45,20 @@ def render_networks(
 ) -> dict[str, dict[str, Any]]:
     """EndpointSettings by network name: what it is plugged into, or will be at its start."""
     by_network = {endpoint.network_id: endpoint for endpoint in endpoints}
-    asked = view.endpoints_asked
     rendered: dict[str, dict[str, Any]] = {}
     for request in view.record.networks:
         network = names(request.network)
         name = network.name if network else request.network
         endpoint = by_network.pop(network.id, None) if network else None
-        rendered[name] = _endpoint(view, network, endpoint, asked.get(request.network, {}))
+        rendered[name] = _endpoint(view, network, endpoint, request)
     for network_id, endpoint in by_network.items():
         network = names(network_id)
         name = network.name if network else network_id
-        rendered[name] = _endpoint(view, network, endpoint, {})
+        rendered[name] = _endpoint(view, network, endpoint, NetworkRequest(network_id))
     if view.network_mode in ("host", "none"):
-        rendered[view.network_mode] = _endpoint(view, names(view.network_mode), None, {})
+        rendered[view.network_mode] = _endpoint(
+            view, names(view.network_mode), None, NetworkRequest(view.network_mode)
+        )
     return rendered
 
 
@@ -65,15 +66,16 @@ def _endpoint(
     view: ContainerView,
     network: NetworkRecord | None,
     endpoint: EndpointRecord | None,
-    asked: Mapping[str, Json],
+    asked: NetworkRequest,
 ) -> dict[str, Any]:
+    addresses = {"IPv4Address": asked.address, "IPv6Address": asked.address6}
     settings: dict[str, Any] = {
-        "IPAMConfig": asked.get("IPAMConfig"),
-        "Links": None,
-        "Aliases": asked.get("Aliases"),
-        "MacAddress": asked.get("MacAddress") or "",
+        "IPAMConfig": {key: value for key, value in addresses.items() if value} or None,
+        "Links": list(asked.links) or None,
+        "Aliases": list(asked.aliases) or None,
+        "MacAddress": asked.mac,
         "DriverOpts": None,
-        "GwPriority": 0,
+        "GwPriority": asked.priority,
         "NetworkID": network.id if network else "",
         "EndpointID": "",
         "Gateway": "",
@@ -102,14 +104,13 @@ def _endpoint(
 
 
 def _dns_names(
-    view: ContainerView, network: NetworkRecord | None, asked: Mapping[str, Json]
+    view: ContainerView, network: NetworkRecord | None, asked: NetworkRequest
 ) -> list[str] | None:
     if network is None or network.name in ("bridge", "host", "none"):
         return None
-    aliases = asked.get("Aliases")
     names = [
         view.record.name,
-        *(str(alias) for alias in (aliases if isinstance(aliases, list) else [])),
+        *asked.aliases,
         view.record.id[:12],
         view.record.spec.hostname,
     ]

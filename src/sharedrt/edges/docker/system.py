@@ -5,7 +5,6 @@ import os
 import platform
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,11 +12,13 @@ from aiohttp import web
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.container_lists import summaries, views
+from sharedrt.edges.docker.host_abilities import cgroup_abilities, sysctl_is_on
 from sharedrt.edges.docker.image_access import credentials_of
 from sharedrt.edges.docker.image_lists import image_summaries, layers_size
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER
 from sharedrt.edges.docker.versions import NEWEST, OLDEST
+from sharedrt.edges.docker.volumes import volumes_with_usage
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.wire.docker_time import format_time
 
@@ -102,8 +103,8 @@ def _render_info(call: Call) -> dict[str, Any]:
             "Authorization": None,
             "Log": ["json-file", "local", "none"],
         },
-        **_cgroup_abilities(host.cgroup_version),
-        "IPv4Forwarding": _sysctl("net/ipv4/ip_forward"),
+        **cgroup_abilities(host.cgroup_version),
+        "IPv4Forwarding": sysctl_is_on("net/ipv4/ip_forward"),
         "Debug": False,
         "NFd": len(os.listdir("/proc/self/fd")),
         "OomKillDisable": host.cgroup_version == 1,
@@ -160,37 +161,6 @@ def _render_info(call: Call) -> dict[str, Any]:
     }
 
 
-def _cgroup_abilities(version: int) -> dict[str, bool]:
-    """What limits this host's cgroups can hold, by the controllers that are there."""
-    root = Path("/sys/fs/cgroup")
-    if version == 2:
-        controllers = set((root / "cgroup.controllers").read_text().split())
-        cpu, memory = "cpu" in controllers, "memory" in controllers
-        swap = memory
-        kernel = {"cpuset": "cpuset" in controllers, "pids": "pids" in controllers}
-    else:
-        cpu = (root / "cpu/cpu.cfs_quota_us").exists()
-        memory = (root / "memory/memory.limit_in_bytes").exists()
-        swap = (root / "memory/memory.memsw.limit_in_bytes").exists()
-        kernel = {"cpuset": (root / "cpuset").is_dir(), "pids": (root / "pids").is_dir()}
-    return {
-        "MemoryLimit": memory,
-        "SwapLimit": swap,
-        "CpuCfsPeriod": cpu,
-        "CpuCfsQuota": cpu,
-        "CPUShares": cpu,
-        "CPUSet": kernel["cpuset"],
-        "PidsLimit": kernel["pids"],
-    }
-
-
-def _sysctl(name: str) -> bool:
-    try:
-        return Path("/proc/sys", name).read_text().strip() == "1"
-    except OSError:
-        return False
-
-
 def _index_configs(insecure: tuple[str, ...]) -> dict[str, Any]:
     configs = {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}}
     for name in insecure:
@@ -232,7 +202,7 @@ async def get_system_df(call: Call) -> web.StreamResponse:
     if "container" in types:
         rendered["Containers"] = await summaries(call, views(call), sizes=True)
     if "volume" in types:
-        rendered["Volumes"] = []
+        rendered["Volumes"] = await volumes_with_usage(call)
     if "build-cache" in types:
         rendered["BuildCache"] = []
     return answer(versions.disk_usage(call.version, rendered))

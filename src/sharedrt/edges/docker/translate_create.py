@@ -20,9 +20,8 @@ from sharedrt.edges.docker.translate_config import (
     process_env,
 )
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
-from sharedrt.edges.docker.translate_mounts import translate_mounts
+from sharedrt.edges.docker.translate_mounts import translate_mounts, translate_volumes
 from sharedrt.edges.docker.translate_network import (
-    NetworkPlan,
     network_mode,
     plan_network,
     translate_dns,
@@ -113,7 +112,7 @@ def translate_create(
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
     logs = translate_log(host.sub("LogConfig"))
-    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find, warnings))
+    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
     spec = _with_limits(spec, host, context.host)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
     settled: dict[str, Json] = {
@@ -140,7 +139,6 @@ def translate_create(
             EXTENSION: {
                 "Config": rendered,
                 "HostConfig": complete_host_config(host_config, settled),
-                "Endpoints": _endpoints(plan),
             }
         },
         keep_log=logs.keep,
@@ -148,6 +146,7 @@ def translate_create(
         networks=plan.networks,
         ports=plan.ports,
         dns=translate_dns(host),
+        volumes=translate_volumes(host),
         extra_hosts=translate_extra_hosts(host, context.bridge_gateway),
         auto_remove=host.boolean("AutoRemove"),
         restart_policy=restart.policy,
@@ -273,23 +272,3 @@ def _sysctls(host: Fields) -> dict[str, str]:
             if name.startswith("net."):
                 raise bad_request(f"sysctl '{name}' not allowed in host network namespace")
     return sysctls
-
-
-def _endpoints(plan: NetworkPlan) -> Json:
-    """What was asked of each network, for ``inspect`` of a container that does not run."""
-    return {
-        request.network: {
-            "Aliases": list(request.aliases) or None,
-            "MacAddress": request.mac,
-            "IPAMConfig": {
-                key: value
-                for key, value in (
-                    ("IPv4Address", request.address),
-                    ("IPv6Address", request.address6),
-                )
-                if value
-            }
-            or None,
-        }
-        for request in plan.networks
-    }

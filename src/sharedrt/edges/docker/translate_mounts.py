@@ -9,6 +9,7 @@ from sharedrt.edges.docker.translate_config import ContainerConfig
 from sharedrt.edges.docker.translate_security import FindContainer
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.spec import Mount, MountKind
+from sharedrt.services.volumes import DRIVER, NewVolume
 
 _PROPAGATIONS: Final = frozenset(["private", "rprivate", "shared", "rshared", "slave", "rslave"])
 _CONSISTENCIES: Final = frozenset(["default", "consistent", "cached", "delegated"])
@@ -16,9 +17,10 @@ _CONSISTENCIES: Final = frozenset(["default", "consistent", "cached", "delegated
 
 
 def translate_mounts(
-    host: Fields, config: ContainerConfig, find: FindContainer, warnings: list[str]
+    host: Fields, config: ContainerConfig, find: FindContainer
 ) -> tuple[Mount, ...]:
-    """All mounts, one for each target: Binds and Mounts win over VolumesFrom.
+    """All mounts, one for each target: Binds and Mounts win over VolumesFrom, and these over the VOLUMEs of image and
+    client, which are anonymous volumes (with an empty source).
 
     Raises:
         Refusal: a malformed one, two at one target, or one of a kind that this daemon does not do.
@@ -38,18 +40,34 @@ def translate_mounts(
             raise bad_request(f"Duplicate mount point: {mount.target}")
         seen.add(mount.target)
         by_target[mount.target] = mount
-    for path in config.volumes:
-        if clean_target(path) not in by_target:
-            raise not_implemented(f"an anonymous volume (Config.Volumes {path})")
-    left_out = [p for p in config.image_volumes if clean_target(p) not in by_target]
-    if left_out:
-        warnings.append(
-            f"The image's volumes ({', '.join(left_out)}) are kept in the container itself."
-        )
-    for mount in by_target.values():
-        if mount.kind in (MountKind.VOLUME, MountKind.IMAGE):
-            raise not_implemented(f"a {mount.kind.value} mount ({mount.source}:{mount.target})")
+    for path in (*config.volumes, *config.image_volumes):
+        target = clean_target(path)
+        if target not in by_target:
+            by_target[target] = Mount(MountKind.VOLUME, "", target)
     return tuple(by_target.values())
+
+
+def translate_volumes(host: Fields) -> tuple[NewVolume, ...]:
+    """Labels and options that Mounts give for volumes which are still to be made.
+
+    Raises:
+        Refusal: another driver than the local one.
+    """
+    volumes = []
+    for item in host.objects("Mounts"):
+        options = item.sub("VolumeOptions")
+        driver = options.sub("DriverConfig")
+        if item.text("Type") != "volume" or not options.raw or not item.text("Source"):
+            continue
+        volumes.append(
+            NewVolume(
+                item.text("Source"),
+                driver=driver.text("Name") or DRIVER,
+                options=driver.mapping("Options"),
+                labels=options.mapping("Labels"),
+            )
+        )
+    return tuple(volumes)
 
 
 def clean_target(path: str) -> str:
@@ -166,8 +184,6 @@ def _bind_mount(item: Fields, target: str) -> Mount:
     propagation = options.text("Propagation")
     if propagation and propagation not in _PROPAGATIONS:
         raise _invalid("bind", f"invalid propagation mode: {propagation}")
-    if options.boolean("NonRecursive"):
-        raise not_implemented("BindOptions.NonRecursive")
     forced = options.boolean("ReadOnlyForceRecursive")
     if forced and options.boolean("ReadOnlyNonRecursive"):
         raise _invalid("bind", "ReadOnlyForceRecursive and ReadOnlyNonRecursive exclude each other")
@@ -178,6 +194,7 @@ def _bind_mount(item: Fields, target: str) -> Mount:
         readonly=item.boolean("ReadOnly"),
         recursive_readonly=forced,
         propagation=propagation,
+        options=("bind",) if options.boolean("NonRecursive") else (),
         create_source=options.boolean("CreateMountpoint"),
     )
 

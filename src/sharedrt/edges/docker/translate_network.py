@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,8 +34,6 @@ def plan_network(
     Raises:
         Refusal: conflicting options in dockerd's words; links, which this daemon does not do.
     """
-    if host.strings("Links"):
-        raise not_implemented("HostConfig.Links")
     ports = translate_ports(host, config)
     if config.network_disabled or mode == "none":
         return NetworkPlan(NamespaceRef(), (), ())
@@ -47,7 +45,7 @@ def plan_network(
         _check_joined(host, config, ports)
         target = mode.removeprefix("container:")
         return NetworkPlan(NamespaceRef(NamespaceMode.CONTAINER, target), (), ())
-    return NetworkPlan(NamespaceRef(), _requests(mode, networking, config.mac_address), ports)
+    return NetworkPlan(NamespaceRef(), _requests(mode, networking, host, config.mac_address), ports)
 
 
 def network_mode(host: Fields) -> str:
@@ -56,7 +54,7 @@ def network_mode(host: Fields) -> str:
     return DEFAULT_NETWORK if mode in ("", "default") else mode
 
 
-def _requests(mode: str, networking: Fields, mac: str) -> tuple[NetworkRequest, ...]:
+def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[NetworkRequest, ...]:
     """The network of the mode first: it gives the default route and the ports."""
     requests = {mode: NetworkRequest(mode)}
     for name, endpoint in networking.items("EndpointsConfig"):
@@ -66,6 +64,8 @@ def _requests(mode: str, networking: Fields, mac: str) -> tuple[NetworkRequest, 
                 f"conflicting options: cannot attach to network {name} besides {mode}"
             )
         requests[name] = endpoint_request(name, endpoint)
+    if links := translate_links(host.strings("Links")):
+        requests[mode] = replace(requests[mode], links=(*requests[mode].links, *links))
     if mac:
         first = requests[mode]
         if first.mac and first.mac != normal_mac(mac):
@@ -79,10 +79,8 @@ def _requests(mode: str, networking: Fields, mac: str) -> tuple[NetworkRequest, 
 
 def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
     """One EndpointSettings as a client may send it (here and in ``network connect``)."""
-    if endpoint.strings("Links"):
-        raise not_implemented("EndpointSettings.Links")
-    if endpoint.mapping("DriverOpts"):
-        raise not_implemented("EndpointSettings.DriverOpts")
+    for option in endpoint.mapping("DriverOpts"):
+        raise not_implemented(f"the endpoint option {option}")
     ipam = endpoint.sub("IPAMConfig")
     if ipam.strings("LinkLocalIPs"):
         raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
@@ -93,7 +91,23 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         address=_address(ipam.text("IPv4Address"), 4),
         address6=_address(ipam.text("IPv6Address"), 6),
         mac=normal_mac(mac) if mac else "",
+        links=translate_links(endpoint.strings("Links")),
+        priority=endpoint.integer("GwPriority"),
     )
+
+
+def translate_links(links: Sequence[str]) -> tuple[str, ...]:
+    """``container[:alias]`` each, the alias being the container's own word when there is none."""
+    translated = []
+    for link in links:
+        target, separator, alias = link.partition(":")
+        target = target.removeprefix("/")
+        # Inspection shows legacy links as /target:/container/alias, which clients send back.
+        alias = alias.rpartition("/")[2] if separator else target
+        if not target or not alias:
+            raise bad_request(f"bad format for links: {link}")
+        translated.append(f"{target}:{alias}")
+    return tuple(translated)
 
 
 def normal_mac(text: str) -> str:

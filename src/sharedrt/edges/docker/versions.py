@@ -176,6 +176,11 @@ def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict
     return host_config
 
 
+def prunes_named_volumes(version: ApiVersion) -> bool:
+    """1.42: a prune of volumes takes anonymous ones alone, unless it is asked for all."""
+    return version < (1, 42)
+
+
 def wait_condition(version: ApiVersion, condition: str) -> str:
     """1.30 brought conditions; before, wait means not running."""
     return condition if version >= (1, 30) else ""

@@ -55,10 +55,13 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
             return 409, _already_exists(fault)
         case AlreadyDone(kind=kind, name=name, state=state):
             return 409, f"{kind.capitalize()} {name} is already {state}"
+        case InUse(kind="port", name=name):
+            return 500, f"Bind for {name} failed: port is already allocated"
         case InUse(reason=reason):
             return 409, reason or str(fault)
         case FailedPrecondition(kind="container", name=name, reason=reason):
-            return 409, f"container {name}: {reason}" if name not in reason else reason
+            joint = " " if reason.startswith("is ") else ": "
+            return 409, reason if name and name in reason else f"container {name}{joint}{reason}"
         case FailedPrecondition():
             return 409, str(fault)
         case InvalidArgument():
@@ -114,8 +117,6 @@ def _already_exists(fault: AlreadyExists) -> str:
             )
         case "network":
             return f"network with name {fault.name} already exists"
-        case "host port":
-            return f"Bind for {fault.name} failed: port is already allocated"
         case _:
             return str(fault)
 

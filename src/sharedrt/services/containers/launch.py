@@ -13,7 +13,7 @@ from sharedrt.model.faults import Fault
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord
 from sharedrt.services.containers.attach import WaitingClients
-from sharedrt.services.containers.mounts import resolve_mounts
+from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
 
@@ -36,6 +36,7 @@ class Launcher:
         namespace: Namespace,
         runtime: OciRuntime,
         snapshots: ContainerSnapshots,
+        mounts: ContainerMounts,
         wirer: Wirer,
         host: HostFiles,
         waiting: WaitingClients,
@@ -43,6 +44,7 @@ class Launcher:
         self._namespace = namespace
         self._runtime = runtime
         self._snapshots = snapshots
+        self._mounts = mounts
         self._wirer = wirer
         self._host = host
         self._waiting = waiting
@@ -57,7 +59,7 @@ class Launcher:
         await self._wirer.mark(record)
         rootfs = await self._snapshots.mount(record)
         wiring = await self._wirer.wire(record)
-        mounts = await resolve_mounts(record.spec.mounts)
+        mounts = await self._mounts.resolve(record, rootfs)
         if record.log_path:
             await self._host.make_folder(Path(record.log_path).parent)
         identity = await self._runtime.create(
@@ -99,6 +101,7 @@ class Launcher:
     async def _undo(self, record: ContainerRecord) -> None:
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("runtime", lambda: self._runtime.delete(self.key(record.id))),
+            ("mounts", lambda: self._mounts.release(record)),
             ("network", lambda: self._wirer.unplug(record)),
             ("namespace", lambda: self._wirer.unpin(record)),
             ("snapshot", lambda: self._snapshots.unmount(record)),

@@ -32,6 +32,7 @@ from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.stdio import StdioSession
 from sharedrt.services.containers.attach import AttachSession, WaitingClients
 from sharedrt.services.containers.launch import Launched, Launcher
+from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.restarts import Restarts, wants_restart
 from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.signals import parse_signal
@@ -79,6 +80,7 @@ class ContainerLife:
         rows: ContainerRows,
         runtime: OciRuntime,
         snapshots: ContainerSnapshots,
+        mounts: ContainerMounts,
         wirer: Wirer,
         host: HostFiles,
         owner: TaskOwner,
@@ -92,7 +94,7 @@ class ContainerLife:
         self.locks = KeyedLocks()
         self.restarts = Restarts(owner, self._restart_by_policy)
         self._waiting = WaitingClients()
-        self._launcher = Launcher(namespace, runtime, snapshots, wirer, host, self._waiting)
+        self._launcher = Launcher(namespace, runtime, snapshots, mounts, wirer, host, self._waiting)
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None

@@ -23,6 +23,7 @@ from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
     EndpointRecord,
+    NetworkRequest,
     SandboxRecord,
     SandboxState,
 )
@@ -30,15 +31,19 @@ from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife
+from sharedrt.services.containers.membership import NetworkMembership
+from sharedrt.services.containers.mounts import ContainerMounts, settle_volumes
 from sharedrt.services.containers.restarts import wants_start_with_daemon
 from sharedrt.services.containers.rows import ContainerRows, attributes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
+from sharedrt.services.containers.wiring import Wirer
 from sharedrt.services.contracts import ContainerStats, NewContainer, WaitCondition
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Images
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
+from sharedrt.services.volumes import Volumes, volumes_of
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.oci_image import ImageConfig
 
@@ -61,7 +66,10 @@ class ContainerService:
         events: NamespacedEvents,
         images: Images,
         networks: Networks,
+        wirer: Wirer,
         snapshots: ContainerSnapshots,
+        mounts: ContainerMounts,
+        volumes: Volumes,
         runtime: OciRuntime,
         host: HostFiles,
         log_reader: LogReader,
@@ -72,10 +80,13 @@ class ContainerService:
         self._records = records
         self._rows = rows
         self._life = life
+        self._membership = NetworkMembership(records, life, rows, networks, wirer)
         self._events = events
         self._images = images
         self._networks = networks
         self._snapshots = snapshots
+        self._mounts = mounts
+        self._volumes = volumes
         self._runtime = runtime
         self._host = host
         self._log_reader = log_reader
@@ -101,12 +112,14 @@ class ContainerService:
             await self._images.ensure_unpacked(image)
             now = time.time_ns()
             config = image.config
+            mounts, volumes = settle_volumes(request.spec.mounts, request.volumes)
+            views = await self._mounts.view_rows(id, mounts)
             record = ContainerRecord(
                 id=id,
                 name=request.name,
                 image_reference=request.image,
                 image_id=image.id,
-                spec=request.spec,
+                spec=replace(request.spec, mounts=mounts),
                 sandbox_id=request.sandbox_id,
                 runtime_handler=request.runtime_handler or self._handler_of(request),
                 labels={**config.labels, **request.labels}
@@ -130,11 +143,17 @@ class ContainerService:
             top = image.layers[0] if image.layers else None
             snapshot = self._snapshots.row(record, top, now)
 
-            def insert(tx: Transaction) -> None:
-                tx.snapshots.add(snapshot)
-                tx.containers.add(record)
+            async with self._volumes.claimed(volumes) as missing:
 
-            await self._events.commit(insert, self._event("create", record))
+                def insert(tx: Transaction) -> None:
+                    for volume in missing:
+                        tx.volumes.add(volume)
+                    for row in (snapshot, *views):
+                        tx.snapshots.add(row)
+                    tx.containers.add(record)
+
+                made = [NewEvent("volume", "create", v.name, {"driver": v.driver}) for v in missing]
+                await self._events.commit(insert, *made, self._event("create", record))
         except BaseException:
             self._records.release(request.name, id)
             raise
@@ -171,9 +190,9 @@ class ContainerService:
         return str(self._layout.container_log(id)) if request.keep_log else ""
 
     async def remove(self, id: ContainerId, *, force: bool = False, volumes: bool = False) -> None:
-        await self._owner.finish(self._remove(id, force), "remove container")
+        await self._owner.finish(self._remove(id, force, volumes), "remove container")
 
-    async def _remove(self, id: ContainerId, force: bool) -> None:
+    async def _remove(self, id: ContainerId, force: bool, volumes: bool) -> None:
         async with self._life.locks.hold(id):
             record = self._records.by_id(id)
             if self._life.is_running(id) and not force:
@@ -186,7 +205,8 @@ class ContainerService:
                     if exec_record.container_id == id:
                         tx.execs.delete(exec_record.id)
                 tx.containers.delete(id)
-                tx.snapshots.delete(SnapshotKey(id))
+                for key in (SnapshotKey(id), *self._mounts.view_keys(record)):
+                    tx.snapshots.delete(key)
 
             await self._events.commit(delete, self._event("destroy", record))
             self._records.drop(id)
@@ -196,10 +216,14 @@ class ContainerService:
                 await self._clean_up(record)
             finally:
                 self._life.forget(record)
+            if volumes:
+                names = volumes_of(record.spec.mounts)
+                await self._volumes.remove_unused_anonymous(sorted(names))
 
     async def _clean_up(self, record: ContainerRecord) -> None:
         """The rows are gone, so it is removed: what cannot be cleaned up now is left to recovery."""
         steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            lambda: self._mounts.remove_views(record),
             lambda: self._snapshots.remove(record),
             lambda: self._host.remove_tree(self._layout.container_run(record.id)),
             lambda: self._host.remove_tree(self._layout.container_state(record.id)),
@@ -214,7 +238,7 @@ class ContainerService:
         async def run() -> None:
             await self._resumed.wait()
             try:
-                await self._remove(id, force=True)
+                await self._remove(id, force=True, volumes=True)
             except NotFound:
                 log.debug("removed by somebody else", container=id)
             except Fault as fault:
@@ -278,6 +302,7 @@ class ContainerService:
             except BaseException:
                 self._records.release(name, id)
                 raise
+            self._networks.names_changed()
 
     async def update(self, id: ContainerId, resources: Resources) -> None:
         await self._owner.finish(self._update(id, resources), "update container")
@@ -295,6 +320,14 @@ class ContainerService:
     ) -> ContainerRecord:
         async with self._life.locks.hold(id):
             return await self._rows.change(id, edit)
+
+    async def connect_network(self, id: ContainerId, request: NetworkRequest) -> None:
+        work = self._membership.connect(id, request)
+        await self._owner.finish(work, "connect network")
+
+    async def disconnect_network(self, id: ContainerId, network: str) -> None:
+        work = self._membership.disconnect(id, network)
+        await self._owner.finish(work, "disconnect network")
 
     # ------------------------------------------------------------ look
 

@@ -11,13 +11,14 @@ from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
     EndpointRecord,
+    NetworkRequest,
     SandboxRecord,
     SandboxState,
 )
 from sharedrt.model.spec import NamespaceMode, NamespaceRef
+from sharedrt.services.containers.etc_files import EtcFiles
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
-from sharedrt.wire.resolv_conf import hosts_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Wirer:
         self._host = host
         self._namespaces = namespaces
         self._networks = networks
+        self._etc = EtcFiles(layout, host, networks, find_container)
         self._find_container = find_container
         self._find_sandbox = find_sandbox
 
@@ -84,11 +86,10 @@ class Wirer:
                 host.add(kind)
             elif path:
                 paths[kind] = path
-        endpoints: list[EndpointRecord] = []
         if sandbox is None and spec.network.mode is NamespaceMode.PRIVATE:
-            netns = await self._make_network(record, endpoints)
+            netns = await self._make_network(record)
             paths["network"] = str(netns)
-        mounts = await self._files(record, sandbox, endpoints)
+        mounts = await self._files(record, sandbox)
         hostname = record.spec.hostname or (sandbox.spec.hostname if sandbox else record.id[:12])
         parent = record.spec.cgroup_parent
         if not parent:
@@ -110,24 +111,48 @@ class Wirer:
     def _netns_folder(self, record: ContainerRecord) -> Path:
         return self._layout.container_run(record.id) / "ns"
 
-    async def _make_network(self, record: ContainerRecord, endpoints: list[EndpointRecord]) -> Path:
+    async def _make_network(self, record: ContainerRecord) -> Path:
         """A pinned network namespace, with ``lo`` up, joined to what the container asked for."""
         pins = await self._namespaces.create(
             self._netns_folder(record), frozenset({"net"}), hostname="", sysctls={}
         )
         netns = pins["net"]
-        for index, request in enumerate(record.networks):
-            endpoint = await self._networks.connect(
-                request.network,
-                owner=record.id,
-                netns=netns,
-                ports=record.ports if index == 0 else (),
-                aliases=request.aliases,
-                mac=request.mac,
-                address=request.address,
-            )
-            endpoints.append(endpoint)
+        for request in record.networks:
+            await self._join(record, request, netns)
         return netns
+
+    async def _join(self, record: ContainerRecord, request: NetworkRequest, netns: Path) -> None:
+        """The published ports go with the first network that has a way out; from there they move by themselves."""
+        placed = self._networks.endpoints_of(record.id)
+        await self._networks.connect(
+            request.network,
+            owner=record.id,
+            netns=netns,
+            ports=() if any(endpoint.default_route for endpoint in placed) else record.ports,
+            aliases=request.aliases,
+            mac=request.mac,
+            address=request.address,
+            address6=request.address6,
+            links=request.links,
+            priority=request.priority,
+        )
+
+    # ------------------------------------------------------------ while it runs
+
+    async def connect(self, record: ContainerRecord, request: NetworkRequest) -> None:
+        """Plug a running container into a further network. Raises as :meth:`Networks.connect`; nothing is
+        changed then."""
+        before = self._etc.texts(record)
+        await self._join(record, request, self._netns_folder(record) / "net")
+        await self._etc.refresh(record, before)
+
+    async def disconnect(self, record: ContainerRecord, endpoint: EndpointRecord) -> None:
+        """Take a running container off a network."""
+        before = self._etc.texts(record)
+        await self._networks.disconnect(endpoint.id)
+        await self._etc.refresh(record, before)
+
+    # ------------------------------------------------------------ namespaces and files
 
     def _namespace_path(
         self, kind: str, ref: NamespaceRef, sandbox: SandboxRecord | None
@@ -155,7 +180,6 @@ class Wirer:
         self,
         record: ContainerRecord,
         sandbox: SandboxRecord | None,
-        endpoints: list[EndpointRecord],
     ) -> tuple[ResolvedMount, ...]:
         """/etc/resolv.conf, /etc/hosts, /etc/hostname and the pod's /dev/shm, unless the client brings
         its own."""
@@ -175,7 +199,7 @@ class Wirer:
                 folder = self._layout.container_run(ContainerId(network.target))
             else:
                 folder = self._layout.container_run(record.id)
-                await self._host.write(folder, self._contents(record, endpoints))
+                await self._etc.make(record)
             sources = {
                 f"/etc/{name}": folder / name for name in ("resolv.conf", "hosts", "hostname")
             }
@@ -191,20 +215,6 @@ class Wirer:
             for target, source in sources.items()
             if target not in taken
         )
-
-    def _contents(
-        self, record: ContainerRecord, endpoints: list[EndpointRecord]
-    ) -> dict[str, bytes]:
-        on_host = record.spec.namespaces.network.mode is NamespaceMode.HOST
-        hostname = record.spec.hostname or record.id[:12]
-        addresses = [a.split("/")[0] for endpoint in endpoints for a in endpoint.addresses]
-        dns = self._networks.resolv_conf(record.dns, host_network=on_host, fill_from_host=True)
-        names = hostname if not record.spec.domainname else f"{hostname}.{record.spec.domainname}"
-        return {
-            "hostname": f"{hostname}\n".encode(),
-            "hosts": hosts_file(names, addresses, record.extra_hosts).encode(),
-            "resolv.conf": dns.encode(),
-        }
 
 
 def _sandbox_path(kind: str, sandbox: SandboxRecord) -> str | None:

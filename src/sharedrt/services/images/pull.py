@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+from sharedrt.aio.metrics import counter
 from sharedrt.model.drivers import Credentials
-from sharedrt.model.faults import NotFound
+from sharedrt.model.faults import Fault, NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.records import Descriptor
 from sharedrt.model.stores import NamespacedStore
@@ -22,6 +23,10 @@ from sharedrt.wire.platforms import Platform, fits
 from sharedrt.wire.reference import Reference
 
 DOWNLOADS_PER_PULL: Final = 3
+
+_PULLS: Final = counter(
+    "sharedrt_image_pulls", "Pulls by result: done, cancelled, or the kind of failure.", ("result",)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,18 @@ class Puller:
 
     async def pull(self, request: PullRequest, tell: PullListener) -> Image:
         """See ``Images.pull``. On failure and cancellation nothing stays but ingests to be resumed."""
+        result = "cancelled"
+        try:
+            image = await self._pull(request, tell)
+            result = "done"
+        except Fault as fault:
+            result = type(fault).__name__
+            raise
+        finally:
+            _PULLS.inc(result)
+        return image
+
+    async def _pull(self, request: PullRequest, tell: PullListener) -> Image:
         ref = request.reference
         name = str(ref)
         tell(PullProgress(name, PullPhase.RESOLVING))

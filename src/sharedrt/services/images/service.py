@@ -1,6 +1,7 @@
 """One namespace's images."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
@@ -11,6 +12,7 @@ from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
+from sharedrt.services.images.compose import Composer
 from sharedrt.services.images.export import export
 from sharedrt.services.images.fetch import Fetcher
 from sharedrt.services.images.gc import Removed, Roots
@@ -34,7 +36,7 @@ from sharedrt.services.images.tasks import all_of
 from sharedrt.services.images.unpack import unpack_layer
 from sharedrt.wire.oci_image import Index, parse_target
 from sharedrt.wire.platforms import parse_platform
-from sharedrt.wire.reference import parse_reference
+from sharedrt.wire.reference import parse_name, parse_reference
 
 GC_GRACE_S = 3600.0
 
@@ -220,6 +222,17 @@ class Images:
         await self._host.collect(hold.digests)
         return target, [documents.config.platform]
 
+    async def remote_tags(
+        self, name: str, *, credentials: Credentials | None = None
+    ) -> Sequence[str]:
+        """The tags that a repository has at its registry. Raises as :meth:`pull`."""
+        ref = parse_name(name)
+        repository = self._host.registry.repository(ref.domain, ref.path, credentials)
+        try:
+            return await repository.tags()
+        except NotFound as fault:
+            raise NotFound("image", ref.name) from fault
+
     async def login(self, credentials: Credentials) -> str:
         """Check credentials; an identity token where the registry gives one. Raises Unauthenticated, Unavailable."""
         return await self._host.registry.login(credentials)
@@ -303,6 +316,12 @@ class Images:
             id = documents.config_blob.digest
             event = NewEvent("image", "load", id, {"name": id, "reference": what})
             return await registrar.register(documents, names, event)
+
+    @asynccontextmanager
+    async def composing(self) -> AsyncIterator[Composer]:
+        """Make an image of layers that are written here."""
+        async with self._host.hold() as hold:
+            yield Composer(self._host, self._store, self._rows, hold)
 
     async def ensure_unpacked(self, image: Image) -> None:
         """Have all its layers' folders, again if need be."""

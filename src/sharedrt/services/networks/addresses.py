@@ -1,6 +1,7 @@
 """Leases of addresses in a subnet. Pure bookkeeping: the database's unique key has the last word."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -12,13 +13,22 @@ _SIZE_MAX: Final = 1 << 16
 
 class AddressPool:
     """The addresses of one subnet. A freed one is leased again only after all others have been, so that
-    neighbours and clients do not take a new container for the old one."""
+    neighbours and clients do not take a new container for the old one.
 
-    def __init__(self, subnet: str, gateway: str) -> None:
+    Args:
+        within: CIDR inside the subnet from which addresses are chosen; one that is asked for may be outside.
+        reserved: addresses that are never leased.
+    """
+
+    def __init__(
+        self, subnet: str, gateway: str, within: str = "", reserved: Collection[str] = ()
+    ) -> None:
         self._network = ip_network(subnet)
+        self._within = ip_network(within) if within else self._network
         self._gateway = gateway
+        self._reserved = frozenset(str(ip_address(address)) for address in reserved)
         self._used: dict[str, str] = {}
-        self._next = 1
+        self._next = 1 if self._within == self._network else 0
 
     def lease(self, owner: str, address: str = "") -> str:
         """Take an address, a certain one if given, for ``owner``; as CIDR with the subnet's prefix.
@@ -35,7 +45,8 @@ class AddressPool:
         """Enter a lease from before a restart."""
         address = cidr.partition("/")[0]
         self._used[address] = owner
-        self._next = int(ip_address(address)) - int(self._network.network_address) + 1
+        if (found := ip_address(address)) in self._within:
+            self._next = int(found) - int(self._within.network_address) + 1
 
     def release(self, cidr: str, owner: str) -> None:
         """Give back; nothing happens when somebody else has it."""
@@ -52,21 +63,24 @@ class AddressPool:
             raise InvalidArgument("address", text, f"not in subnet {self._network}")
         if not self._leasable(address):
             raise InvalidArgument("address", text, "the subnet's gateway, network or broadcast")
+        if str(address) in self._reserved:
+            raise InUse("address", text, (), "reserved as an auxiliary address")
         if (holder := self._used.get(str(address))) is not None:
             raise InUse("address", text, (holder,))
         return str(address)
 
     def _free(self) -> str:
-        size = min(self._network.num_addresses, _SIZE_MAX)
-        first = int(self._network.network_address)
+        size = min(self._within.num_addresses, _SIZE_MAX)
+        first = int(self._within.network_address)
         kind = type(self._network.network_address)
         for step in range(size):
             offset = (self._next + step) % size
             address = kind(first + offset)
-            if self._leasable(address) and str(address) not in self._used:
+            text = str(address)
+            if self._leasable(address) and text not in self._used and text not in self._reserved:
                 self._next = offset + 1
-                return str(address)
-        raise ResourceExhausted("addresses", f"all of subnet {self._network} are in use")
+                return text
+        raise ResourceExhausted("addresses", f"all of subnet {self._within} are in use")
 
     def _leasable(self, address: IPv4Address | IPv6Address) -> bool:
         network = self._network
@@ -78,6 +92,13 @@ class AddressPool:
 def first_host(subnet: str) -> str:
     """The address that a gateway has by custom."""
     return str(next(iter(ip_network(subnet).hosts())))
+
+
+def unique_local_subnet(seed: str) -> str:
+    """An IPv6 subnet for a network that asks for none in particular: of RFC 4193, section 3.2, the global id being
+    a hash of ``seed`` (the network's id), so that no two are the same."""
+    digest = sha256(seed.encode()).hexdigest()
+    return str(ip_network(f"fd{digest[:2]}:{digest[2:6]}:{digest[6:10]}:0::/64"))
 
 
 def overlaps(subnet: str, others: Iterable[str]) -> str:

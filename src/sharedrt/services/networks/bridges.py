@@ -4,14 +4,14 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from sharedrt.model.drivers import BridgeConfig
 from sharedrt.model.faults import InvalidArgument, Unimplemented
 from sharedrt.model.ids import Namespace, NetworkId, new_id
 from sharedrt.model.records import Json, NetworkRecord
-from sharedrt.services.networks.addresses import first_host
+from sharedrt.services.networks.addresses import first_host, unique_local_subnet
 
 UNSETTLED: Final = "0.0.0.0/32"
 """Stands for a subnet that is still to be taken from the pools."""
@@ -27,6 +27,9 @@ _OPTIONS: Final = frozenset(
     {OPTION_NAME, OPTION_MASQUERADE, OPTION_ICC, OPTION_HOST_IP, OPTION_MTU}
 )
 
+PREDEFINED: Final = ("bridge", "host", "none")
+POD_NETWORK: Final = "pods"
+"""The built-in pod network's name."""
 DRIVERS: Final = ("bridge", "host", "none", "null")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -34,12 +37,17 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 @dataclass(frozen=True, slots=True)
 class NewNetwork:
     """A network to be created. ``subnets`` in CIDR form, at most one of each family; with ``gateways`` in the
-    same order, empty ones chosen. Without an IPv4 subnet a free one is taken from the configured pools."""
+    same order, empty ones chosen. Without an IPv4 subnet a free one is taken from the configured pools; with
+    ``ipv6`` and no IPv6 subnet a unique local one is made up. ``ranges`` go with the subnets, ``reserved`` are
+    Docker's auxiliary addresses, by the client's name for each."""
 
     name: str
     driver: str = "bridge"
     subnets: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    ipv6: bool = False
     internal: bool = False
     attachable: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
@@ -63,26 +71,37 @@ def check_request(request: NewNetwork) -> None:
     if len(versions) != len(set(versions)):
         raise InvalidArgument("subnets", list(request.subnets), "more than one of a family")
     for subnet, gateway in zip(request.subnets, request.gateways, strict=False):
-        if gateway and ip_address(gateway) not in ip_network(subnet):
+        if gateway and _address(gateway) not in ip_network(subnet):
             raise InvalidArgument("gateway", gateway, f"not in subnet {subnet}")
+    for subnet, inner in zip(request.subnets, request.ranges, strict=False):
+        if inner and not _inside(_subnet(inner), ip_network(subnet)):
+            raise InvalidArgument("address range", inner, f"not in subnet {subnet}")
+    for name, address in request.reserved.items():
+        if not any(_address(address) in ip_network(subnet) for subnet in request.subnets):
+            raise InvalidArgument("auxiliary address", f"{name}={address}", "in no subnet")
     if host_ip := request.options.get(OPTION_HOST_IP):
         _address(host_ip)
 
 
 def make_record(request: NewNetwork) -> NetworkRecord:
     """A record of a checked request, its IPv4 subnet unsettled when it names none."""
-    given = dict(zip(request.subnets, request.gateways, strict=False))
+    gateways = dict(zip(request.subnets, request.gateways, strict=False))
+    ranges = dict(zip(request.subnets, request.ranges, strict=False))
+    id = NetworkId(new_id())
     subnets = sorted(request.subnets, key=lambda subnet: _subnet(subnet).version)
     if not subnets or _subnet(subnets[0]).version != 4:
         subnets.insert(0, UNSETTLED)
-    id = NetworkId(new_id())
+    if request.ipv6 and len(subnets) == 1:
+        subnets.append(unique_local_subnet(id))
     return NetworkRecord(
         id=id,
         name=request.name,
         driver=request.driver,
         bridge=request.options.get(OPTION_NAME) or f"br-{id[:12]}",
         subnets=tuple(subnets),
-        gateways=tuple(given.get(subnet) or first_host(subnet) for subnet in subnets),
+        gateways=tuple(gateways.get(subnet) or first_host(subnet) for subnet in subnets),
+        ranges=tuple(ranges.get(subnet, "") for subnet in subnets) if any(request.ranges) else (),
+        reserved=dict(request.reserved),
         internal=request.internal,
         attachable=request.attachable,
         options=dict(request.options),
@@ -136,6 +155,11 @@ def pod_bridge(name: str, bridge: str, subnet: str, mtu: int) -> NetworkRecord:
     )
 
 
+def has_names(record: NetworkRecord) -> bool:
+    """Whether containers on it find each other by name: on user-defined networks they do."""
+    return record.driver == "bridge" and record.name not in (*PREDEFINED, POD_NETWORK)
+
+
 def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> BridgeConfig:
     """The host's bridge for a record; ``mtu`` where it has no option of its own."""
     addresses = (
@@ -180,9 +204,17 @@ def _mtu(options: Mapping[str, str], default: int) -> int:
     return int(text)
 
 
-def _address(text: str) -> None:
+def _inside(inner: IPv4Network | IPv6Network, outer: IPv4Network | IPv6Network) -> bool:
+    return (
+        inner.version == outer.version
+        and inner.overlaps(outer)
+        and (inner.prefixlen >= outer.prefixlen)
+    )
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
     try:
-        ip_address(text)
+        return ip_address(text)
     except ValueError as error:
         raise InvalidArgument("address", text, "no IP address") from error
 

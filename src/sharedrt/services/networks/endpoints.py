@@ -8,9 +8,10 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +31,9 @@ from sharedrt.model.faults import (
 from sharedrt.model.ids import EndpointId, NetworkId, new_id
 from sharedrt.model.mac import mac_address
 from sharedrt.model.records import EndpointRecord, NetworkRecord, PortMapping
-from sharedrt.model.stores import NamespacedStore
+from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.networks.addresses import AddressPool
-from sharedrt.services.networks.bridges import host_binding, mtu_of
+from sharedrt.services.networks.bridges import POD_NETWORK, host_binding, mtu_of
 from sharedrt.services.networks.ports import HostPortChooser
 from sharedrt.services.networks.settings import NetworkSettings
 
@@ -53,24 +54,39 @@ class Attachment:
     mac: str = ""
     address: str = ""
     address6: str = ""
+    links: tuple[str, ...] = ()
+    priority: int = 0
     ingress_bps: int = 0
     egress_bps: int = 0
 
 
 class Endpoints:
-    """Endpoints of one namespace, in memory and on the host."""
+    """Endpoints of one namespace, in memory and on the host.
+
+    One of an owner's endpoints is its gateway, ``default_route``: that network's gateway is its way to the world, and
+    the published ports lead to its addresses there. It is the one of the highest priority whose network has
+    a way out, the oldest of several. When it comes or goes, route and ports move.
+    """
 
     def __init__(
-        self, store: NamespacedStore, bridge: BridgeNetwork, settings: NetworkSettings
+        self,
+        events: NamespacedEvents,
+        bridge: BridgeNetwork,
+        settings: NetworkSettings,
+        find_network: Callable[[NetworkId], NetworkRecord | None],
+        name: str,
     ) -> None:
-        self._store = store
+        self._events = events
+        self._find_network = find_network
+        self.generation = 0
+        """Grows with every change, for those who keep what they have worked out from the records."""
         self._bridge = bridge
         self._settings = settings
         self._records: dict[EndpointId, EndpointRecord] = {}
         self._pools: dict[NetworkId, Sequence[AddressPool]] = {}
         self._chooser = HostPortChooser(bridge)
         self._locks = KeyedLocks()
-        self._tasks = TaskOwner(f"endpoints of {store.namespace}")
+        self._tasks = TaskOwner(f"endpoints of {name}")
 
     # ------------------------------------------------------------ look
 
@@ -80,10 +96,18 @@ class Endpoints:
     def on_network(self, network: NetworkId) -> Sequence[EndpointRecord]:
         return [record for record in self._records.values() if record.network_id == network]
 
+    def all(self) -> Iterable[EndpointRecord]:
+        return self._records.values()
+
     def get(self, id: str) -> EndpointRecord:
         if (record := self._records.get(EndpointId(id))) is None:
             raise NotFound("endpoint", id)
         return record
+
+    def place_of(self, id: str) -> tuple[str, Path]:
+        """Owner and network namespace; both empty when there is no such endpoint."""
+        record = self._records.get(EndpointId(id))
+        return (record.owner, Path(record.netns)) if record else ("", Path())
 
     # ------------------------------------------------------------ connect
 
@@ -117,7 +141,9 @@ class Endpoints:
     async def _attempt(
         self, network: NetworkRecord, asked: Attachment, others: Sequence[EndpointRecord]
     ) -> EndpointRecord:
-        ports = await self._chooser.settle(asked.ports, host_binding(network), self._port_taken)
+        asked_ports = asked.ports if _has_way_out(network) else ()
+        ports = await self._chooser.settle(asked_ports, host_binding(network), self._port_taken)
+        gateway = next((other for other in others if other.default_route), None)
         id = EndpointId(new_id())
         addresses = self._lease(network, id, asked)
         interfaces = {other.interface for other in others}
@@ -130,14 +156,18 @@ class Endpoints:
             addresses=addresses,
             ports=ports,
             aliases=asked.aliases,
+            links=asked.links,
+            priority=asked.priority,
             netns=str(asked.netns),
-            default_route=_has_way_out(network) and not any(o.default_route for o in others),
+            default_route=_has_way_out(network) and gateway is None,
             ingress_bps=asked.ingress_bps,
             egress_bps=asked.egress_bps,
             created_ns=time.time_ns(),
         )
         try:
-            await self._store.write(lambda tx: tx.endpoints.add(record))
+            await self._events.commit(
+                lambda tx: tx.endpoints.add(record), *self._event("connect", record)
+            )
         except AlreadyExists as error:
             self._release_leases(record)
             if error.kind == "host port":
@@ -148,10 +178,12 @@ class Endpoints:
         except BaseException:
             await self._undo(record)  # a write of unknown fate
             raise
-        self._records[id] = record
+        self._keep(record)
         try:
             if network.driver == "bridge":
                 await self._bridge.connect(self._config(record, network))
+            if gateway is not None and _has_way_out(network) and record.priority > gateway.priority:
+                record = await self._hand_over(gateway, record)
         except BaseException:
             await self._undo(record)
             raise
@@ -186,33 +218,47 @@ class Endpoints:
 
     # ------------------------------------------------------------ disconnect
 
-    async def disconnect(self, id: str, networks: Sequence[NetworkRecord]) -> None:
-        """Off the host, then out of the database. Idempotent. Another network's gateway becomes the way to
-        the world when this was it."""
-        await self._tasks.finish(self._disconnect(EndpointId(id), networks), "disconnect")
+    async def disconnect(self, id: str) -> None:
+        """Off the host, then out of the database. Idempotent. Route and ports go to another network of the
+        owner's when this was its gateway."""
+        await self._tasks.finish(self._disconnect(EndpointId(id)), "disconnect")
 
-    async def _disconnect(self, id: EndpointId, networks: Sequence[NetworkRecord]) -> None:
+    async def _disconnect(self, id: EndpointId) -> None:
         if (record := self._records.get(id)) is None:
             return
         async with self._locks.hold(record.owner):
-            if id not in self._records:
+            if (current := self._records.get(id)) is None:
                 return
-            await self._remove(record)
-            if record.default_route:
-                await self._pass_on_default_route(record.owner, networks)
+            if current.default_route and (heir := self._heir(current)) is not None:
+                await self._hand_over(current, heir)
+            await self._remove(self._records[id])
 
-    async def _pass_on_default_route(self, owner: str, networks: Sequence[NetworkRecord]) -> None:
-        by_id = {network.id: network for network in networks}
-        for record in self.of_owner(owner):
-            network = by_id.get(record.network_id)
-            if network is not None and _has_way_out(network):
-                await self._put(replace(record, default_route=True), network)
-                return
+    def _heir(self, leaving: EndpointRecord) -> EndpointRecord | None:
+        """The endpoint that becomes its owner's gateway."""
+        able = [
+            record
+            for record in self.of_owner(leaving.owner)
+            if record.id != leaving.id
+            and (network := self._find_network(record.network_id)) is not None
+            and _has_way_out(network)
+        ]
+        return max(able, key=lambda record: record.priority, default=None)
 
-    async def _put(self, record: EndpointRecord, network: NetworkRecord) -> None:
-        await self._store.write(lambda tx: tx.endpoints.put(record))
-        self._records[record.id] = record
-        await self._bridge.connect(self._config(record, network))
+    async def _hand_over(self, old: EndpointRecord, new: EndpointRecord) -> EndpointRecord:
+        """Route and ports from one endpoint to another, in one transaction; then on the host."""
+        old_network = self._find_network(old.network_id)
+        new_network = self._find_network(new.network_id)
+        assert old_network is not None, "its endpoint keeps it from being removed"
+        assert new_network is not None, "its endpoint keeps it from being removed"
+        without = replace(old, default_route=False, ports=())
+        ports = tuple(dict.fromkeys((*old.ports, *new.ports)))
+        heir = replace(new, default_route=True, ports=ports)
+        await self._events.commit(lambda tx: (tx.endpoints.put(without), tx.endpoints.put(heir)))
+        self._keep(without)
+        self._keep(heir)
+        await self._bridge.connect(self._config(without, old_network))
+        await self._bridge.connect(self._config(heir, new_network))
+        return heir
 
     async def release(self, owner: str) -> None:
         """Disconnect an owner from everything. Idempotent."""
@@ -225,9 +271,24 @@ class Endpoints:
 
     async def _remove(self, record: EndpointRecord) -> None:
         await self._bridge.disconnect(self._config(record, None))
-        await self._store.write(lambda tx: tx.endpoints.delete(record.id))
+        await self._events.commit(
+            lambda tx: tx.endpoints.delete(record.id), *self._event("disconnect", record)
+        )
         self._records.pop(record.id, None)
+        self.generation += 1
         self._release_leases(record)
+
+    def _keep(self, record: EndpointRecord) -> None:
+        self._records[record.id] = record
+        self.generation += 1
+
+    def _event(self, action: str, record: EndpointRecord) -> Sequence[NewEvent]:
+        """What Docker's clients are told; pods' places on the built-in network are no concern of theirs."""
+        network = self._find_network(record.network_id)
+        if network is None or network.name == POD_NETWORK:
+            return ()
+        attributes = {"container": record.owner, "name": network.name, "type": network.driver}
+        return (NewEvent("network", action, network.id, attributes),)
 
     async def _undo(self, record: EndpointRecord) -> None:
         try:
@@ -252,7 +313,7 @@ class Endpoints:
         """Plug in again what belongs to live owners and remove what belongs to nobody."""
         by_id = {network.id: network for network in networks}
         for record in records:
-            self._records[record.id] = record
+            self._keep(record)
             pools = self._pools_of(by_id[record.network_id])
             for pool, cidr in zip(pools, record.addresses, strict=False):
                 pool.restore(cidr, record.id)
@@ -284,8 +345,10 @@ class Endpoints:
     def _pools_of(self, network: NetworkRecord) -> Sequence[AddressPool]:
         if (pools := self._pools.get(network.id)) is None:
             pools = [
-                AddressPool(subnet, gateway)
-                for subnet, gateway in zip(network.subnets, network.gateways, strict=True)
+                AddressPool(subnet, gateway, within, network.reserved.values())
+                for subnet, gateway, within in zip_longest(
+                    network.subnets, network.gateways, network.ranges, fillvalue=""
+                )
             ]
             self._pools[network.id] = pools
         return pools

@@ -1,7 +1,8 @@
 """One namespace's networks (``runtime.within(ns).networks``)."""
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -9,31 +10,37 @@ from typing import Final
 import structlog
 
 from sharedrt.aio.locks import KeyedLocks
-from sharedrt.model.drivers import BridgeNetwork
-from sharedrt.model.faults import FailedPrecondition, Fault, InUse
+from sharedrt.model.drivers import BridgeNetwork, NameServers
+from sharedrt.model.faults import FailedPrecondition, Fault, InUse, Unavailable
 from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
+from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.networks.addresses import free_subnet, overlaps
 from sharedrt.services.networks.bridges import (
+    POD_NETWORK,
+    PREDEFINED,
     UNSETTLED,
     NewNetwork,
     bridge_config,
     check_request,
     default_bridge,
+    has_names,
     make_record,
     pod_bridge,
     with_ipv4_subnet,
 )
 from sharedrt.services.networks.endpoints import Attachment, Endpoints
+from sharedrt.services.networks.names import Names, OwnerNames
 from sharedrt.services.networks.settings import NetworkSettings
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.resolv_conf import names_stub, parse_resolv_conf, render_resolv_conf
 
 log = structlog.get_logger(__name__)
 
-PREDEFINED: Final = ("bridge", "host", "none")
-POD_NETWORK: Final = "pods"
+RESOLVER: Final = "127.0.0.11"
+"""What containers on user-defined networks have in resolv.conf, as at dockerd; it leads to the server on
+their gateway."""
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
 _SUBNET_ATTEMPTS: Final = 10
@@ -48,13 +55,21 @@ class Networks:
         database: Database,
         bridge: BridgeNetwork,
         settings: NetworkSettings,
+        events: NamespacedEvents,
+        name_servers: NameServers,
+        describe: Callable[[str], OwnerNames | None] = lambda ref: None,
     ) -> None:
         self._store = store
+        self._events = events
         self._database = database
         self._bridge = bridge
         self._settings = settings
         self._records = WorkingSet[NetworkRecord]("network", lambda r: r.id, lambda r: r.name)
-        self._endpoints = Endpoints(store, bridge, settings)
+        self._endpoints = Endpoints(
+            events, bridge, settings, self._records.find, str(store.namespace)
+        )
+        self._name_servers = name_servers
+        self._names = Names(self._endpoints, self._records.find, describe)
         self._locks = KeyedLocks()
 
     # ------------------------------------------------------------ look
@@ -129,8 +144,12 @@ class Networks:
         users = tuple(endpoint.owner for endpoint in self._endpoints.on_network(record.id))
         if users:
             raise InUse("network", record.name, users)
+        await self._name_servers.stop(record.id)
         await self._bridge.remove_bridge(record.bridge)
-        await self._delete_row(record.id)
+        await self._events.commit(
+            lambda tx: tx.networks.delete(record.id),
+            NewEvent("network", "destroy", record.id, _attributes(record)),
+        )
         self._records.drop(record.id)
         self._endpoints.forget_network(record.id)
 
@@ -162,7 +181,11 @@ class Networks:
         except BaseException:
             await self._delete_row(record.id)
             raise
-        return self._records.put(record)
+        self._records.put(record)
+        if record.name not in (*PREDEFINED, POD_NETWORK):
+            await self._events.publish("network", "create", record.id, _attributes(record))
+        await self._serve_names(record)
+        return record
 
     async def _add_row(self, record: NetworkRecord) -> None:
         await self._store.write(lambda tx: tx.networks.add(record))
@@ -213,6 +236,8 @@ class Networks:
         mac: str = "",
         address: str = "",
         address6: str = "",
+        links: Sequence[str] = (),
+        priority: int = 0,
         ingress_bps: int = 0,
         egress_bps: int = 0,
     ) -> EndpointRecord:
@@ -234,14 +259,29 @@ class Networks:
             mac,
             address,
             address6,
+            tuple(links),
+            priority,
             ingress_bps,
             egress_bps,
         )
-        return await self._endpoints.connect(self.get(network_ref), asked)
+        network = self.get(network_ref)
+        if not self._name_servers.serves(network.id):
+            await self._serve_names(network)  # what held the port may be gone by now
+        before = self._server_of(owner)
+        endpoint = await self._endpoints.connect(network, asked)
+        try:
+            await self._point_names(owner, netns, before)
+        except BaseException:
+            await self._endpoints.disconnect(endpoint.id)
+            raise
+        return self._endpoints.get(endpoint.id)
 
     async def disconnect(self, endpoint_id: str) -> None:
         """Idempotent."""
-        await self._endpoints.disconnect(endpoint_id, self.list())
+        owner, netns = self._endpoints.place_of(endpoint_id)
+        before = self._server_of(owner)
+        await self._endpoints.disconnect(endpoint_id)
+        await self._point_names(owner, netns, before)
 
     async def release_owner(self, owner: str) -> None:
         """Disconnect a container or sandbox from all it is on. Idempotent."""
@@ -266,6 +306,13 @@ class Networks:
                 except Fault as error:
                     log.error("cannot recover a network", network=record.name, reason=str(error))
         await self._endpoints.recover(endpoints, networks, live_owners)
+        for record in networks:
+            await self._serve_names(record)
+        for owner, netns in {(e.owner, e.netns) for e in self._endpoints.all()}:
+            try:
+                await self._point_names(owner, Path(netns), "")
+            except Fault as error:
+                log.error("cannot recover names", owner=owner, reason=str(error))
 
     async def _remove_strays(self) -> None:
         networks, endpoints = await self._database.read_global(
@@ -280,20 +327,70 @@ class Networks:
 
     async def aclose(self) -> None:
         """Wait for nothing new; what is under way is cancelled, and mended by the next start."""
+        for record in self._records:
+            await self._name_servers.stop(record.id)
         await self._endpoints.aclose()
 
     # ------------------------------------------------------------ names
 
     def resolv_conf(
-        self, dns: DnsConfig, *, host_network: bool, fill_from_host: bool = False
+        self,
+        dns: DnsConfig,
+        *,
+        host_network: bool,
+        fill_from_host: bool = False,
+        resolver: str = "",
     ) -> str:
         """Text of /etc/resolv.conf; see :func:`sharedrt.wire.resolv_conf.render_resolv_conf`."""
         text = _read(_RESOLV_CONF)
         if not host_network and names_stub(text):
             text = _read(_RESOLVED_CONF) or text
         return render_resolv_conf(
-            dns, parse_resolv_conf(text), host_network=host_network, fill_from_host=fill_from_host
+            dns,
+            parse_resolv_conf(text),
+            host_network=host_network,
+            fill_from_host=fill_from_host,
+            resolver=resolver,
         )
+
+    async def _serve_names(self, record: NetworkRecord) -> None:
+        """A network without names is still one: what is in the way is for the administrator to read."""
+        if not has_names(record):
+            return
+        try:
+            await self._name_servers.serve(
+                record.id, record.gateways, partial(self._names.answer, record.id)
+            )
+        except Unavailable as error:
+            log.error("names are not answered", network=record.name, reason=str(error))
+
+    def names_changed(self) -> None:
+        """A container has another name."""
+        self._endpoints.generation += 1
+
+    def has_names(self, network: NetworkId) -> bool:
+        """Whether containers on it find each other by name."""
+        return has_names(self._records.by_id(network))
+
+    def resolver_of(self, owner: str) -> str:
+        """Where a container asks for names; empty when it is on no user-defined network."""
+        return RESOLVER if self._server_of(owner) else ""
+
+    async def _point_names(self, owner: str, netns: Path, before: str) -> None:
+        """Let the container's resolver lead to the gateway that answers it now."""
+        if (server := self._server_of(owner)) != before:
+            await self._bridge.point_names(netns, server)
+
+    def _server_of(self, owner: str) -> str:
+        for endpoint in self._endpoints.of_owner(owner):
+            network = self._records.by_id(endpoint.network_id)
+            if has_names(network):
+                return network.gateways[0]
+        return ""
+
+
+def _attributes(record: NetworkRecord) -> dict[str, str]:
+    return {"name": record.name, "type": record.driver}
 
 
 def _read(path: Path) -> str:

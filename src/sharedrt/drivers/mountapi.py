@@ -1,6 +1,7 @@
 """The mount API of file descriptors (fsopen(2) and company), through ctypes. Blocking: call on threads.
 
-The numbers are the same on every 64-bit architecture of Linux but alpha.
+The numbers are the same on every 64-bit architecture of Linux but alpha; pivot_root(2) is older, and has another on
+x86-64 than on those that came later.
 """
 
 import contextlib
@@ -8,6 +9,8 @@ import ctypes
 import os
 from types import TracebackType
 from typing import Final
+
+from sharedrt.drivers import libc
 
 _OPEN_TREE: Final = 428
 _MOVE_MOUNT: Final = 429
@@ -23,6 +26,9 @@ _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 _OPEN_TREE_CLONE: Final = 1
 _MOUNT_ATTR_RDONLY: Final = 0x1
 _MOUNT_ATTR_IDMAP: Final = 0x100000
+_AT_RECURSIVE: Final = 0x8000
+_CLONE_NEWNS: Final = 0x00020000
+_PIVOT_ROOT: Final = 155 if os.uname().machine == "x86_64" else 41
 _AT_FDCWD: Final = -100
 _AT_EMPTY_PATH: Final = 0x1000
 _MS_PRIVATE: Final = 1 << 18
@@ -81,9 +87,31 @@ class FileSystem:
         return "; ".join(lines)
 
 
-def clone_tree(path: str) -> int:
-    """A detached copy of the mount at a path: a descriptor. Raises OSError."""
-    return _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+def clone_tree(path: str, *, recursive: bool = False) -> int:
+    """A detached copy of the mount at a path (and of those below): a descriptor. Raises OSError."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    return _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
+
+
+def make_readonly(mount: int) -> None:
+    """Of a detached mount, with those below. Raises OSError."""
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    _call(_MOUNT_SETATTR, mount, b"", flags, ctypes.byref(attributes), size)
+
+
+def enter_alone(folder: int) -> None:
+    """Move this single-threaded process to a mount namespace whose root is the mount at an open folder, and where
+    nothing else is. Raises OSError."""
+    os.fchdir(folder)
+    # The working directory goes along to the new namespace; descriptors would stay in the old one.
+    if _libc.unshare(_CLONE_NEWNS) != 0:
+        raise _error()
+    libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE)
+    _call(_PIVOT_ROOT, b".", b".")  # the old root is then stacked on the new one
+    libc.umount(".", libc.MNT_DETACH)
+    os.chdir("/")
 
 
 def idmap(mount: int, user_namespace: int) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from sharedrt.config import Config, DaemonConfig
-from sharedrt.drivers.hostcheck import HostState, check_host, dropping_chains, judge
+from sharedrt.drivers.hostcheck import check_host
+from sharedrt.drivers.hostcheck.judge import judge
+from sharedrt.drivers.hostcheck.state import HostState, dropping_chains
 from sharedrt.model.findings import Finding, Level
 
 GOOD = HostState(

@@ -1,0 +1,214 @@
+"""A volume's folder (:class:`sharedrt.model.drivers.VolumeFolders`).
+
+Layout below a namespace's folder, which is root's alone::
+
+    NAME/_data         what containers see; options are mounted on it
+    NAME/.copy.new     content of an image on its way in, not complete
+    NAME/.copy         complete: its entries are being moved into _data
+    .gone-HEX          on its way out
+
+Where options are mounted on ``_data``, the two folders of the copy are inside, since moving needs one file system.
+"""
+
+import asyncio
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from sharedrt.aio.completion import run_blocking
+from sharedrt.drivers import inroot, libc, mountapi, trees
+from sharedrt.drivers.volumes.mounting import mount_volume
+from sharedrt.model.drivers import Usage
+from sharedrt.model.faults import Internal, ResourceExhausted, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DATA: Final = "_data"
+_STAGING: Final = ".copy.new"
+_STAGED: Final = ".copy"
+_GONE: Final = ".gone-"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BUSY_DELAYS_S: Final = (0.05, 0.2)
+
+
+class LocalVolumeFolders:
+    """Implements VolumeFolders, each call on a thread."""
+
+    def data(self, folder: Path) -> Path:
+        return folder / DATA
+
+    async def make(self, folder: Path) -> None:
+        await _run(folder, _make, folder)
+
+    async def mount(self, folder: Path, options: Mapping[str, str]) -> None:
+        await _run(folder, _mount, folder, dict(options))
+
+    async def unmount(self, folder: Path) -> None:
+        await _run(folder, _unmount, folder)
+
+    async def remove(self, folder: Path) -> None:
+        for delay_s in (*_BUSY_DELAYS_S, None):
+            try:
+                going = await run_blocking(None, _take_away, folder)
+                if going is not None:
+                    await run_blocking(None, trees.remove, str(going))
+                return
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY) or delay_s is None:
+                    raise _fault(folder, error) from error
+                await asyncio.sleep(delay_s)
+
+    async def names(self, root: Path) -> Sequence[str]:
+        return await _run(root, _names, root)
+
+    async def usage(self, folder: Path) -> Usage:
+        for _ in range(3):
+            try:
+                found = await _run(folder, trees.usage, str(folder / DATA))
+            except trees.TreeChanged:
+                continue
+            return Usage(found.size_bytes, found.inodes)
+        raise Unavailable("volume usage", f"folders of {folder.name!r} move while counted")
+
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
+        return await _run(folder, _wants_copy, folder, rootfs, target)
+
+    async def staging(self, folder: Path) -> Path:
+        return await _run(folder, _new_staging, folder)
+
+    async def finish_copy(self, folder: Path) -> None:
+        await _run(folder, _finish_copy, folder)
+
+
+async def _run(folder: Path, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return await run_blocking(None, function, *args, **kwargs)
+    except OSError as error:
+        raise _fault(folder, error) from error
+
+
+def _fault(folder: Path, error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceExhausted("disk", f"no space left for volume {folder.name}")
+    return Internal(f"volume {folder.name}", error.strerror or str(error))
+
+
+def _make(folder: Path) -> None:
+    root = folder.parent
+    root.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o711, exist_ok=True)
+    (folder / DATA).mkdir(mode=0o755, exist_ok=True)
+
+
+def _mount(folder: Path, options: dict[str, str]) -> None:
+    _make(folder)
+    target = str(folder / DATA)
+    if options.get("device") and not os.path.ismount(target):
+        mount_volume(folder.name, target, options)
+
+
+def _unmount(folder: Path) -> None:
+    """Until nothing is mounted there. What somebody still uses goes out of sight, and with its last user."""
+    target = str(folder / DATA)
+    while True:
+        try:
+            libc.umount(target, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return
+            raise
+
+
+def _take_away(folder: Path) -> Path | None:
+    """Out of its place at once, so that a new volume of this name is not the old one."""
+    _unmount(folder)
+    going = (
+        folder
+        if folder.name.startswith(_GONE)
+        else folder.parent / f"{_GONE}{secrets.token_hex(8)}"
+    )
+    try:
+        os.rename(folder, going)
+    except FileNotFoundError:
+        return None
+    return going
+
+
+def _names(root: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+
+
+# ---------------------------------------------------------------- content of an image
+
+
+def _wants_copy(folder: Path, rootfs: Path, target: str) -> bool:
+    """Whether the volume is empty and the image has a folder at ``target``; its owner and mode are taken over
+    at once, and True means that there is more to be copied."""
+    base, ours = _copy_base(folder), (_STAGING, _STAGED, "lost+found")
+    if (base / _STAGED).is_dir():
+        _finish_copy(folder)  # a daemon was killed while it moved entries in
+        return False
+    with os.scandir(folder / DATA) as entries:
+        if any(entry.name not in ours for entry in entries):
+            return False
+    root = inroot.open_folder(rootfs)
+    try:
+        source = inroot.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            return False
+        raise
+    finally:
+        os.close(root)
+    try:
+        info = os.fstat(source)
+        if os.listdir(source):
+            return True
+        data = os.open(folder / DATA, _FOLDER)
+        try:
+            os.fchown(data, info.st_uid, info.st_gid)
+            os.fchmod(data, stat.S_IMODE(info.st_mode))
+        finally:
+            os.close(data)
+        return False
+    finally:
+        os.close(source)
+
+
+def _copy_base(folder: Path) -> Path:
+    data = folder / DATA
+    return data if os.path.ismount(data) else folder
+
+
+def _new_staging(folder: Path) -> Path:
+    staging = _copy_base(folder) / _STAGING
+    trees.remove(str(staging))
+    staging.mkdir(mode=0o700)
+    return staging
+
+
+def _finish_copy(folder: Path) -> None:
+    """Move staged entries into the data folder. What a container has made there meanwhile stays as it is."""
+    base, data = _copy_base(folder), folder / DATA
+    staged = base / _STAGED
+    if not staged.is_dir():
+        mountapi.syncfs(str(base / _STAGING))
+        os.rename(base / _STAGING, staged)
+    info = os.stat(staged)
+    for name in sorted(os.listdir(staged)):
+        if os.path.lexists(data / name):
+            continue
+        os.rename(staged / name, data / name)
+    os.chown(data, info.st_uid, info.st_gid)
+    os.chmod(data, stat.S_IMODE(info.st_mode))
+    os.utime(data, ns=(info.st_atime_ns, info.st_mtime_ns))
+    trees.remove(str(staged))

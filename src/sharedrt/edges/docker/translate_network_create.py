@@ -1,0 +1,120 @@
+"""The body of ``POST /networks/create``."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Final
+
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.services.networks import NewNetwork
+
+_NOT_DONE: Final = ("macvlan", "ipvlan", "overlay", "host", "null", "none")
+
+
+@dataclass(slots=True)
+class _Pools:
+    """IPAM.Config, by column."""
+
+    subnets: list[str] = field(default_factory=list)
+    gateways: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    reserved: dict[str, str] = field(default_factory=dict)
+
+
+def translate_network(body: Fields) -> NewNetwork:
+    """Raises Refusal for what is malformed, or not done here, by name."""
+    name = body.text("Name")
+    if not name.strip():
+        raise bad_request("invalid network name: name is empty")
+    for flag in ("Ingress", "ConfigOnly"):
+        if body.boolean(flag):
+            raise not_implemented(f"{flag} of a network")
+    if body.sub("ConfigFrom").text("Network"):
+        raise not_implemented("ConfigFrom of a network")
+    if body.text("Scope") not in ("", "local"):
+        raise not_implemented(f"a network of scope {body.text('Scope')}")
+    if body.optional_boolean("EnableIPv4") is False:
+        raise not_implemented("a network without IPv4")
+    driver = body.text("Driver") or "bridge"
+    if driver in _NOT_DONE:
+        raise not_implemented(f"a network of the driver {driver}")
+    if driver != "bridge":
+        raise bad_request(f"could not find plugin {driver} in v1 plugin registry: plugin not found")
+    pools = _translate_ipam(body.sub("IPAM"))
+    has_ipv6 = any(":" in subnet for subnet in pools.subnets)
+    if has_ipv6 and body.optional_boolean("EnableIPv6") is False:
+        raise bad_request("invalid network config: an IPv6 subnet, but IPv6 is not enabled")
+    return NewNetwork(
+        name=name,
+        driver=driver,
+        subnets=tuple(pools.subnets),
+        gateways=tuple(pools.gateways),
+        ranges=tuple(pools.ranges),
+        reserved=pools.reserved,
+        ipv6=body.boolean("EnableIPv6"),
+        internal=body.boolean("Internal"),
+        attachable=body.boolean("Attachable"),
+        options=body.mapping("Options"),
+        labels=body.mapping("Labels"),
+    )
+
+
+def _translate_ipam(ipam: Fields) -> _Pools:
+    if ipam.text("Driver") not in ("", "default"):
+        raise not_implemented(f"the IPAM driver {ipam.text('Driver')}")
+    for option in ipam.mapping("Options"):
+        raise not_implemented(f"the IPAM option {option}")
+    pools = _Pools()
+    for pool in ipam.objects("Config"):
+        subnet = pool.text("Subnet")
+        if not subnet:
+            if any(pool.raw.values()):
+                raise bad_request("invalid network config:\ninvalid subnet : no subnet given")
+            continue
+        network = _network("subnet", subnet)
+        pools.subnets.append(str(network))
+        pools.gateways.append(_inside("gateway", pool.text("Gateway"), network))
+        pools.ranges.append(_range(pool.text("IPRange"), network))
+        for name, address in pool.mapping("AuxiliaryAddresses").items():
+            pools.reserved[name] = _inside("auxiliary address", address, network)
+    return pools
+
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _network(kind: str, text: str) -> _Network:
+    try:
+        return ipaddress.ip_network(text, strict=True)
+    except ValueError as error:
+        raise bad_request(f"invalid network config:\ninvalid {kind} {text}: {error}") from error
+
+
+def _inside(kind: str, text: str, network: _Network) -> str:
+    if not text:
+        return ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise bad_request(f"invalid network config:\ninvalid {kind} {text}: {error}") from error
+    if address not in network:
+        raise bad_request(
+            f"invalid network config:\ninvalid {kind} {text}: parent subnet is {network}"
+        )
+    return str(address)
+
+
+def _range(text: str, network: _Network) -> str:
+    if not text:
+        return ""
+    # Docker's clients may give any address of the range with its length.
+    try:
+        found = ipaddress.ip_interface(text).network
+    except ValueError as error:
+        raise bad_request(f"invalid network config:\ninvalid ip-range {text}: {error}") from error
+    same = found.version == network.version and found.prefixlen >= network.prefixlen
+    if not same or found.network_address not in network:
+        raise bad_request(
+            f"invalid network config:\ninvalid ip-range {text}: not within subnet {network}"
+        )
+    return str(found)

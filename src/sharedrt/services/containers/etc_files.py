@@ -1,0 +1,89 @@
+"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container that is no pod's member."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from sharedrt.model.drivers import HostFiles
+from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.records import ContainerRecord, ContainerState
+from sharedrt.model.spec import NamespaceMode
+from sharedrt.services.layout import Layout
+from sharedrt.services.networks import Networks
+from sharedrt.wire.resolv_conf import hosts_file
+
+
+class EtcFiles:
+    """Made at a container's start, in its run folder; changed in place when it joins or leaves a network."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        host: HostFiles,
+        networks: Networks,
+        find_container: Callable[[str], ContainerRecord],
+    ) -> None:
+        self._layout = layout
+        self._host = host
+        self._networks = networks
+        self._find_container = find_container
+
+    async def make(self, record: ContainerRecord) -> None:
+        """Raises FailedPrecondition when a container that it links to does not run."""
+        files = {name: text.encode() for name, text in self.texts(record).items()}
+        await self._host.write(self._layout.container_run(record.id), files)
+
+    def texts(self, record: ContainerRecord) -> Mapping[str, str]:
+        """The files' texts for the networks that it is on at the moment."""
+        on_host = record.spec.namespaces.network.mode is NamespaceMode.HOST
+        hostname = record.spec.hostname or record.id[:12]
+        names = hostname if not record.spec.domainname else f"{hostname}.{record.spec.domainname}"
+        addresses = [
+            cidr.partition("/")[0]
+            for endpoint in self._networks.endpoints_of(record.id)
+            for cidr in endpoint.addresses
+        ]
+        extra = (*record.extra_hosts, *self._links(record))
+        return {
+            "hostname": f"{hostname}\n",
+            "hosts": hosts_file(names, addresses, extra),
+            "resolv.conf": self._networks.resolv_conf(
+                record.dns,
+                host_network=on_host,
+                fill_from_host=True,
+                resolver=self._networks.resolver_of(record.id),
+            ),
+        }
+
+    def _links(self, record: ContainerRecord) -> Iterator[str]:
+        """``name:address`` of each link on a network without names of its own (Docker's legacy links)."""
+        for endpoint in self._networks.endpoints_of(record.id):
+            if self._networks.has_names(endpoint.network_id):
+                continue
+            for link in endpoint.links:
+                target_ref, _, alias = link.partition(":")
+                target = self._find_container(target_ref)
+                if target.state is not ContainerState.RUNNING:
+                    raise FailedPrecondition(
+                        "container",
+                        record.id,
+                        f"Cannot link to a non running container: /{target.name} AS /{alias}",
+                    )
+                for other in self._networks.endpoints_of(target.id):
+                    if other.network_id == endpoint.network_id:
+                        for cidr in other.addresses:
+                            for name in dict.fromkeys((alias, target.name, target.id[:12])):
+                                yield f"{name}:{cidr.partition('/')[0]}"
+
+    async def refresh(self, record: ContainerRecord, before: Mapping[str, str]) -> None:
+        """Bring the files from ``before`` to what :meth:`texts` says now. Only differences go in: what the
+        container itself has written stays, and a resolv.conf that it has changed is its own."""
+        folder = self._layout.container_run(record.id)
+        after = self.texts(record)
+        old, new = before["hosts"].splitlines(), after["hosts"].splitlines()
+        present = (await self._host.read(folder / "hosts")).decode("utf-8", "surrogateescape")
+        lines = [line for line in present.splitlines() if line in new or line not in old]
+        lines += [line for line in new if line not in lines]
+        text = "".join(f"{line}\n" for line in lines)
+        files = {"hosts": text.encode("utf-8", "surrogateescape")}
+        if await self._host.read(folder / "resolv.conf") == before["resolv.conf"].encode():
+            files["resolv.conf"] = after["resolv.conf"].encode()
+        await self._host.write(folder, files)

@@ -1,0 +1,32 @@
+"""What ``/info`` says of cgroups, on trees of both versions."""
+
+from pathlib import Path
+
+from sharedrt.edges.docker.host_abilities import cgroup_abilities, sysctl_is_on
+
+
+def test_version_2(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory hugetlb\n")
+    abilities = cgroup_abilities(2, tmp_path)
+    assert abilities["MemoryLimit"]
+    assert abilities["CpuCfsQuota"]
+    assert abilities["CPUSet"]
+    assert not abilities["PidsLimit"]
+
+
+def test_version_1(tmp_path: Path) -> None:
+    for name in ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us", "pids/tasks"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch()
+    abilities = cgroup_abilities(1, tmp_path)
+    assert abilities["MemoryLimit"]
+    assert not abilities["SwapLimit"]
+    assert abilities["PidsLimit"]
+    assert not abilities["CPUSet"]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    for version in (1, 2):
+        assert not any(cgroup_abilities(version, tmp_path).values())
+    assert not sysctl_is_on("no/such/switch")

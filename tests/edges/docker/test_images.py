@@ -1,0 +1,323 @@
+"""Images over the API: lists, filters, pulls with progress, refusals before and inside a stream."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sharedrt.model.faults import (
+    InUse,
+    InvalidArgument,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from sharedrt.model.ids import Digest
+from sharedrt.model.records import Descriptor
+from sharedrt.services.images import (
+    HistoryRow,
+    LoadedImage,
+    PullPhase,
+    PullProgress,
+    PushPhase,
+    PushProgress,
+    RemovedImage,
+)
+from tests.edges.docker.conftest import DoorUnderTest
+from tests.edges.docker.fakes import make_image
+
+LAYER = "sha256:" + "ab" * 32
+DIGEST = Digest("sha256:" + "d" * 64)
+
+
+def messages(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def pull(door: DoorUnderTest, name: str = "busybox", tag: str = "latest") -> tuple[int, str]:
+    url = f"http://docker/images/create?fromImage={name}&tag={tag}"
+    async with door.http.post(url) as response:
+        return response.status, await response.text()
+
+
+async def test_pull_tells_each_layer(door: DoorUnderTest) -> None:
+    door.runtime.images.pull_steps = [
+        PullProgress("busybox", PullPhase.RESOLVING),
+        PullProgress(LAYER, PullPhase.PULLING_FS_LAYER),
+        PullProgress(LAYER, PullPhase.DOWNLOADING, 10, 100),
+        PullProgress(LAYER, PullPhase.DOWNLOADING, 100, 100),
+        PullProgress(LAYER, PullPhase.VERIFYING),
+        PullProgress(LAYER, PullPhase.DOWNLOAD_COMPLETE),
+        PullProgress(LAYER, PullPhase.EXTRACTING, 50, 100),
+        PullProgress(LAYER, PullPhase.PULL_COMPLETE),
+        PullProgress("busybox", PullPhase.DIGEST, text=DIGEST),
+        PullProgress("busybox", PullPhase.STATUS, text="downloaded"),
+    ]
+    status, text = await pull(door)
+    assert status == 200
+    told = messages(text)
+    assert told[0] == {"status": "Pulling from library/busybox", "id": "latest"}
+    words = [message["status"] for message in told if message.get("id") == "ab" * 6]
+    # Figures may be left out (the newest counts), states never.
+    assert [word for word in words if word not in ("Downloading", "Extracting")] == [
+        "Pulling fs layer",
+        "Verifying Checksum",
+        "Download complete",
+        "Pull complete",
+    ]
+    assert told[-2:] == [
+        {"status": f"Digest: {DIGEST}"},
+        {"status": "Status: Downloaded newer image for busybox:latest"},
+    ]
+
+
+async def test_pull_up_to_date(door: DoorUnderTest) -> None:
+    door.runtime.images.pull_steps = [
+        PullProgress("x", PullPhase.DIGEST, text=DIGEST),
+        PullProgress("x", PullPhase.STATUS, text="up to date"),
+    ]
+    _, text = await pull(door, "reg.example:5000/team/app", "1")
+    assert messages(text)[0] == {"status": "Pulling from reg.example:5000/team/app", "id": "1"}
+    assert messages(text)[-1] == {
+        "status": "Status: Image is up to date for reg.example:5000/team/app:1"
+    }
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "words"),
+    [
+        (NotFound("image", "x"), 404, "pull access denied for busybox"),
+        (Unauthenticated("registry", "who are you"), 404, "who are you"),
+        (NotFound("platform", "no matching manifest for x"), 404, "no matching manifest for x"),
+        (Unavailable("registry", "connection refused"), 500, "connection refused"),
+    ],
+)
+async def test_a_pull_that_fails_at_once_has_a_status(
+    door: DoorUnderTest, fault: Exception, status: int, words: str
+) -> None:
+    door.runtime.images.pull_steps = [PullProgress("busybox", PullPhase.RESOLVING)]
+    door.runtime.images.pull_fault = fault
+    got, text = await pull(door)
+    assert got == status
+    assert words in json.loads(text)["message"]
+
+
+async def test_a_pull_that_fails_later_tells_it_in_the_stream(door: DoorUnderTest) -> None:
+    door.runtime.images.pull_steps = [PullProgress(LAYER, PullPhase.PULLING_FS_LAYER)]
+    door.runtime.images.pull_fault = Unavailable("registry", "gone away")
+    status, text = await pull(door)
+    assert status == 200
+    assert messages(text)[-1] == {
+        "errorDetail": {"message": "registry: gone away"},
+        "error": "registry: gone away",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("", 400), ("fromImage=A%20b", 400), ("fromSrc=-", 501)],
+)
+async def test_pull_requests_refused(door: DoorUnderTest, query: str, status: int) -> None:
+    assert (await door.call("POST", f"/images/create?{query}"))[0] == status
+
+
+async def test_pull_of_all_tags(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled = []
+
+    async def remote_tags(name: str, **_: Any) -> Sequence[str]:
+        return ["1", "2"]
+
+    async def pull_one(reference: str, **_: Any) -> None:
+        pulled.append(reference)
+
+    monkeypatch.setattr(door.runtime.images, "remote_tags", remote_tags, raising=False)
+    monkeypatch.setattr(door.runtime.images, "pull", pull_one)
+    assert (await door.call("POST", "/images/create?fromImage=team/app"))[0] == 200
+    assert pulled == ["docker.io/team/app:1", "docker.io/team/app:2"]
+
+
+async def test_distribution(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def inspect_remote(reference: str, **_: Any) -> tuple[Descriptor, Sequence[str]]:
+        if "nope" in reference:
+            raise NotFound("image", reference)
+        return Descriptor("application/x", DIGEST, 5), ["linux/arm64/v8"]
+
+    monkeypatch.setattr(door.runtime.images, "inspect_remote", inspect_remote, raising=False)
+    status, value, _ = await door.call("GET", "/distribution/team/app:1/json")
+    assert (status, value) == (
+        200,
+        {
+            "Descriptor": {"mediaType": "application/x", "digest": DIGEST, "size": 5},
+            "Platforms": [{"architecture": "arm64", "os": "linux", "variant": "v8"}],
+        },
+    )
+    assert (await door.call("GET", "/distribution/nope/json"))[0] == 404
+
+
+async def test_list_and_filters(door: DoorUnderTest) -> None:
+    other = replace(
+        make_image("docker.io/team/app:v1", {"Labels": {"l": "1"}}),
+        references=("docker.io/team/app:v1", f"docker.io/team/app@{DIGEST}"),
+    )
+    dangling = replace(make_image("docker.io/library/old:1"), references=())
+    dangling = replace(dangling, config=replace(dangling.config, created="2020-01-01T00:00:00Z"))
+    door.runtime.images.images += [other, dangling]
+
+    async def tags(filters: dict[str, Any]) -> list[list[str]]:
+        status, listed, _ = await door.call("GET", f"/images/json?filters={json.dumps(filters)}")
+        assert status == 200, listed
+        return sorted(image["RepoTags"] for image in listed)
+
+    assert await tags({}) == [[], ["busybox:latest"], ["team/app:v1"]]
+    assert await tags({"dangling": ["true"]}) == [[]]
+    assert await tags({"dangling": ["false"]}) == [["busybox:latest"], ["team/app:v1"]]
+    assert await tags({"label": ["l=1"]}) == [["team/app:v1"]]
+    assert await tags({"reference": ["team/*"]}) == [["team/app:v1"]]
+    assert await tags({"reference": ["busy*"]}) == [["busybox:latest"]]
+    assert await tags({"reference": ["*:v?"]}) == []
+    assert await tags({"before": ["busybox"]}) == [[]]
+    assert await tags({"until": ["2021-01-01"]}) == [[]]
+    status, value, _ = await door.call("GET", '/images/json?filters={"since":["nope"]}')
+    assert (status, value["message"]) == (404, "No such image: nope:latest")
+    _, listed, _ = await door.call("GET", "/images/json?shared-size=1")
+    assert {image["SharedSize"] for image in listed} == {2000}
+    _, listed, _ = await door.call("GET", "/v1.43/images/json")
+    assert ["<none>:<none>"] in [image["RepoTags"] for image in listed]
+
+
+async def test_inspect(door: DoorUnderTest) -> None:
+    status, image, _ = await door.call("GET", "/images/busybox/json?manifests=1")
+    assert status == 200
+    assert image["RepoTags"] == ["busybox:latest"]
+    assert image["Config"]["Cmd"] == ["sh"]
+    assert image["RootFS"]["Layers"] == ["sha256:" + "b" * 64]
+    assert image["Size"] == 2000
+    assert image["Descriptor"]["digest"] == image["Manifests"][0]["ID"]
+    assert (await door.call("GET", f"/images/{image['Id']}/json"))[0] == 200
+    status, value, _ = await door.call("GET", "/images/reg.example/no/such:1/json")
+    assert (status, value["message"]) == (404, "No such image: reg.example/no/such:1")
+
+
+async def test_history_tag_remove(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = door.runtime.images
+    id = images.images[0].id
+    monkeypatch.setattr(
+        images,
+        "history",
+        lambda ref: [
+            HistoryRow(
+                id, "2024-01-01T00:00:00Z", "CMD", "note", 5, ("docker.io/library/busybox:latest",)
+            )
+        ],
+        raising=False,
+    )
+    _, history, _ = await door.call("GET", "/images/busybox/history")
+    assert history == [
+        {
+            "Id": id,
+            "Created": 1_704_067_200,
+            "CreatedBy": "CMD",
+            "Tags": ["busybox:latest"],
+            "Size": 5,
+            "Comment": "note",
+        }
+    ]
+    tagged = []
+
+    async def tag(source: str, target: str) -> None:
+        tagged.append((source, target))
+
+    monkeypatch.setattr(images, "tag", tag, raising=False)
+    assert (await door.call("POST", "/images/busybox/tag?repo=mine/box&tag=v1"))[0] == 201
+    assert tagged == [(id, "docker.io/mine/box:v1")]
+    assert (await door.call("POST", "/images/busybox/tag?repo=Bad%20Name"))[0] == 400
+    assert (await door.call("POST", "/images/nope/tag?repo=a"))[0] == 404
+    in_use: list[tuple[str, ...]] = []
+
+    async def remove(ref: str, **how: Any) -> Sequence[RemovedImage]:
+        in_use.append(how["in_use"](id))
+        if not how["force"]:
+            raise InUse("image", ref, (), "unable to delete x (must be forced) - in use")
+        return [RemovedImage(untagged="docker.io/library/busybox:latest"), RemovedImage(deleted=id)]
+
+    monkeypatch.setattr(images, "remove", remove, raising=False)
+    user = await door.create()
+    status, value, _ = await door.call("DELETE", "/images/busybox")
+    assert (status, value["message"]) == (
+        409,
+        "conflict: unable to delete x (must be forced) - in use",
+    )
+    status, value, _ = await door.call("DELETE", "/images/busybox?force=1")
+    assert (status, value) == (200, [{"Untagged": "busybox:latest"}, {"Deleted": id}])
+    assert in_use == [(user,), (user,)]
+
+
+async def test_push(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def push(reference: str, *, credentials: Any, progress: Any) -> Digest:
+        progress(PushProgress(LAYER, PushPhase.PREPARING))
+        progress(PushProgress(LAYER, PushPhase.PUSHED))
+        progress(PushProgress(reference, PushPhase.DIGEST, text=DIGEST, total=528))
+        return DIGEST
+
+    monkeypatch.setattr(door.runtime.images, "push", push, raising=False)
+    async with door.http.post("http://docker/images/busybox/push?tag=latest") as response:
+        told = messages(await response.text())
+    assert told[0] == {"status": "The push refers to repository [docker.io/library/busybox]"}
+    assert {"status": "Pushed", "progressDetail": {}, "id": "ab" * 6} in told
+    assert told[-2] == {"status": f"latest: digest: {DIGEST} size: 528"}
+    assert told[-1]["aux"] == {"Tag": "latest", "Digest": DIGEST, "Size": 528}
+    status, value, _ = await door.call("POST", "/images/busybox/push?tag=nope")
+    assert status == 404
+    assert "does not exist locally with the tag: busybox" in value["message"]
+
+
+async def test_load_and_save(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = bytearray()
+    image = door.runtime.images.images[0]
+
+    async def load(chunks: AsyncIterator[bytes], **_: Any) -> Sequence[LoadedImage]:
+        async for chunk in chunks:
+            received.extend(chunk)
+        if received == b"garbage":
+            raise InvalidArgument("archive", "", "no manifest.json")
+        return [LoadedImage(image, image.references), LoadedImage(image, ())]
+
+    async def save(names: Sequence[str], *, platform: str | None) -> AsyncIterator[bytes]:
+        yield f"{names} {platform}".encode()
+
+    monkeypatch.setattr(door.runtime.images, "load", load, raising=False)
+    monkeypatch.setattr(door.runtime.images, "save", save, raising=False)
+    headers = {"Content-Type": "application/x-tar"}
+    async with door.http.post(
+        "http://docker/images/load?quiet=1", data=b"tar" * 1000, headers=headers
+    ) as response:
+        assert messages(await response.text()) == [
+            {"stream": "Loaded image: busybox:latest\n"},
+            {"stream": f"Loaded image ID: {image.id}\n"},
+        ]
+    assert len(received) == 3000
+    received.clear()
+    async with door.http.post(
+        "http://docker/images/load", data=b"garbage", headers=headers
+    ) as response:
+        assert response.status == 200
+        assert "no manifest.json" in messages(await response.text())[-1]["error"]
+    platform = '{"os":"linux","architecture":"arm64","variant":"v8"}'
+    url = f"http://docker/images/get?names=busybox,busybox:latest&platform={platform}"
+    async with door.http.get(url) as response:
+        assert response.content_type == "application/x-tar"
+        assert await response.text() == "['busybox', 'busybox:latest'] linux/arm64/v8"
+    assert (await door.call("GET", "/images/nope/get"))[0] == 404
+    assert (await door.call("GET", "/images/get"))[0] == 400
+
+
+async def test_platform_of_create(door: DoorUnderTest) -> None:
+    body = {"Image": "busybox"}
+    for platform in ("linux/amd64", "amd64", "linux", "LINUX/AMD64"):
+        status, _, _ = await door.call("POST", f"/containers/create?platform={platform}", body)
+        assert status == 201, platform
+    status, value, _ = await door.call("POST", "/containers/create?platform=linux/arm64", body)
+    assert status == 404
+    assert "does not match the specified platform (linux/arm64)" in value["message"]

@@ -1,0 +1,186 @@
+"""System endpoints, and those of what this engine has none of."""
+
+import pytest
+
+from tests.edges.docker.conftest import DoorUnderTest
+
+
+async def test_version(door: DoorUnderTest) -> None:
+    _, version, _ = await door.call("GET", "/version")
+    assert (version["ApiVersion"], version["MinAPIVersion"]) == ("1.51", "1.24")
+    assert version["Version"] == "0.1.0"
+    assert [c["Name"] for c in version["Components"]] == ["Engine", "crun", "conmon"]
+
+
+async def test_info_counts(door: DoorUnderTest) -> None:
+    id = await door.create()
+    await door.call("POST", f"/containers/{id}/start")
+    await door.call("POST", "/containers/create", {"Image": "busybox"})
+    _, info, _ = await door.call("GET", "/info")
+    assert (info["Containers"], info["ContainersRunning"], info["ContainersStopped"]) == (2, 1, 1)
+    assert info["Images"] == 1
+    assert (info["NCPU"], info["MemTotal"]) == (4, 8 << 30)
+    assert info["DefaultRuntime"] == "crun"
+    assert info["Swarm"]["LocalNodeState"] == "inactive"
+    assert "DiscoveredDevices" in info
+    assert "DiscoveredDevices" not in (await door.call("GET", "/v1.49/info"))[1]
+
+
+async def test_disk_usage(door: DoorUnderTest) -> None:
+    await door.create()
+    _, usage, _ = await door.call("GET", "/system/df")
+    assert usage["LayersSize"] == 2000
+    assert usage["Images"][0]["Containers"] == 1
+    assert usage["Containers"][0]["SizeRootFs"] == 2100
+    assert "BuilderSize" in (await door.call("GET", "/v1.41/system/df"))[1]
+    _, usage, _ = await door.call("GET", "/system/df?type=container")
+    assert usage["Images"] is None
+    assert (await door.call("GET", "/system/df?type=odd"))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/swarm", 503, "This node is not a swarm manager"),
+        ("GET", "/nodes", 503, "This node is not a swarm manager"),
+        ("GET", "/services/x", 503, "This node is not a swarm manager"),
+        ("POST", "/secrets/create", 503, "This node is not a swarm manager"),
+        ("POST", "/swarm/leave", 503, "not part of a swarm"),
+        ("POST", "/swarm/init", 501, "swarm mode is not supported"),
+        ("GET", "/plugins/x/json", 404, 'plugin "x" not found'),
+        ("POST", "/session", 501, "BuildKit session"),
+        ("PUT", "/volumes/x", 503, "This node is not a swarm manager"),
+        ("GET", "/volumes/x", 404, "get x: no such volume"),
+        ("GET", "/images/search?term=x", 501, "searching"),
+    ],
+)
+async def test_what_there_is_none_of(
+    door: DoorUnderTest, method: str, path: str, status: int, words: str
+) -> None:
+    got, value, _ = await door.call(method, path)
+    assert got == status
+    assert words in value["message"]
+
+
+async def test_empty_lists(door: DoorUnderTest) -> None:
+    assert (await door.call("GET", "/plugins"))[1] == []
+    assert (await door.call("GET", "/volumes"))[1] == {"Volumes": [], "Warnings": None}
+    assert (await door.call("POST", "/volumes/prune"))[1]["VolumesDeleted"] == []
+
+
+async def test_every_documented_route_is_answered(door: DoorUnderTest) -> None:
+    """Nothing of the Engine API 1.51 is an unknown page, whether it is done or refused."""
+    for method, path in ENDPOINTS:
+        filled = path.replace("{id}", "nope").replace("{name}", "nope")
+        async with door.http.request(method, f"http://docker/v1.51{filled}", json={}) as response:
+            text = await response.text()
+            assert "page not found" not in text, f"{method} {path}"
+            assert response.status != 500, f"{method} {path}: {text}"
+
+
+ENDPOINTS_TEXT = """
+GET /containers/json
+POST /containers/create
+GET /containers/{id}/json
+GET /containers/{id}/top
+GET /containers/{id}/logs
+GET /containers/{id}/changes
+GET /containers/{id}/export
+GET /containers/{id}/stats
+POST /containers/{id}/resize
+POST /containers/{id}/start
+POST /containers/{id}/stop
+POST /containers/{id}/restart
+POST /containers/{id}/kill
+POST /containers/{id}/update
+POST /containers/{id}/rename
+POST /containers/{id}/pause
+POST /containers/{id}/unpause
+POST /containers/{id}/wait
+DELETE /containers/{id}
+HEAD /containers/{id}/archive
+GET /containers/{id}/archive
+PUT /containers/{id}/archive
+POST /containers/prune
+GET /images/json
+POST /build
+POST /build/prune
+POST /images/create
+GET /images/{name}/json
+GET /images/{name}/history
+POST /images/{name}/push
+POST /images/{name}/tag
+DELETE /images/{name}
+GET /images/search
+POST /images/prune
+POST /auth
+GET /info
+GET /version
+GET /_ping
+HEAD /_ping
+POST /commit
+GET /system/df
+GET /images/{name}/get
+GET /images/get
+POST /images/load
+POST /containers/{id}/exec
+POST /exec/{id}/resize
+GET /exec/{id}/json
+GET /volumes
+POST /volumes/create
+GET /volumes/{name}
+PUT /volumes/{name}
+DELETE /volumes/{name}
+POST /volumes/prune
+GET /networks
+GET /networks/{id}
+DELETE /networks/{id}
+POST /networks/create
+POST /networks/{id}/connect
+POST /networks/{id}/disconnect
+POST /networks/prune
+GET /plugins
+GET /plugins/privileges
+POST /plugins/pull
+GET /plugins/{name}/json
+DELETE /plugins/{name}
+POST /plugins/{name}/enable
+POST /plugins/{name}/disable
+POST /plugins/{name}/upgrade
+POST /plugins/create
+POST /plugins/{name}/push
+POST /plugins/{name}/set
+GET /nodes
+GET /nodes/{id}
+DELETE /nodes/{id}
+POST /nodes/{id}/update
+GET /swarm
+POST /swarm/init
+POST /swarm/join
+POST /swarm/leave
+POST /swarm/update
+GET /swarm/unlockkey
+POST /swarm/unlock
+GET /services
+POST /services/create
+GET /services/{id}
+DELETE /services/{id}
+POST /services/{id}/update
+GET /services/{id}/logs
+GET /tasks
+GET /tasks/{id}
+GET /tasks/{id}/logs
+GET /secrets
+POST /secrets/create
+GET /secrets/{id}
+DELETE /secrets/{id}
+POST /secrets/{id}/update
+GET /configs
+POST /configs/create
+GET /configs/{id}
+DELETE /configs/{id}
+POST /configs/{id}/update
+GET /distribution/{name}/json
+POST /session
+"""
+ENDPOINTS = [line.split() for line in ENDPOINTS_TEXT.splitlines() if line]

@@ -1,0 +1,494 @@
+"""Create requests: every field done, refused by name, or meaningless on Linux."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.translate_create import (
+    CreateContext,
+    Translation,
+    check_name,
+    translate_create,
+)
+from sharedrt.edges.docker.translate_log import parse_size
+from sharedrt.edges.docker.translate_mounts import parse_bind
+from sharedrt.edges.docker.words import Refusal
+from sharedrt.model.faults import NotFound
+from sharedrt.model.ids import ContainerId, Digest
+from sharedrt.model.records import ContainerRecord, DnsConfig, NetworkRequest, PortMapping
+from sharedrt.model.spec import (
+    ContainerSpec,
+    Device,
+    DeviceRule,
+    Mount,
+    MountKind,
+    NamespaceMode,
+    NamespaceRef,
+    Rlimit,
+    SeccompKind,
+)
+from tests.edges.docker.fakes import HOST
+
+ID = ContainerId("a" * 64)
+OTHER = ContainerRecord(
+    id=ContainerId("b" * 64),
+    name="other",
+    image_reference="busybox",
+    image_id=Digest("sha256:" + "c" * 64),
+    spec=ContainerSpec(
+        hostname="otherhost",
+        mounts=(
+            Mount(MountKind.BIND, "/src", "/data", create_source=True),
+            Mount(MountKind.TMPFS, "", "/tmp"),
+        ),
+    ),
+    extensions={"docker": {"HostConfig": {"IpcMode": "shareable"}}},
+)
+IMAGE: dict[str, Any] = {
+    "Cmd": ["sh"],
+    "Entrypoint": None,
+    "Env": ["PATH=/bin", "LANG=C"],
+    "Labels": {"from": "image", "both": "image"},
+    "ExposedPorts": {"80/tcp": {}},
+    "User": "www",
+    "WorkingDir": "/srv",
+}
+
+
+def find(reference: str) -> ContainerRecord:
+    if reference in ("other", OTHER.id):
+        return OTHER
+    raise NotFound("container", reference)
+
+
+def create(
+    config: Mapping[str, Any] | None = None,
+    host: Mapping[str, Any] | None = None,
+    image: Mapping[str, Any] = IMAGE,
+    **networking: Any,
+) -> Translation:
+    body = {"Image": "busybox", **(config or {}), "NetworkingConfig": networking}
+    context = CreateContext(HOST, find, lambda: "172.29.0.1")
+    return translate_create(ID, "web", Fields(body), dict(host or {}), image, context)
+
+
+def refused(config: Mapping[str, Any] | None = None, host: Mapping[str, Any] | None = None) -> str:
+    with pytest.raises(Refusal) as caught:
+        create(config, host)
+    return f"{caught.value.status} {caught.value.message}"
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "image", "argv"),
+    [
+        (None, None, {"Cmd": ["sh"]}, ["sh"]),
+        (None, None, {"Entrypoint": ["/e"], "Cmd": ["c"]}, ["/e", "c"]),
+        (None, ["x"], {"Entrypoint": ["/e"], "Cmd": ["c"]}, ["/e", "x"]),
+        (["/mine"], None, {"Entrypoint": ["/e"], "Cmd": ["c"]}, ["/mine"]),
+        (["/mine"], ["x"], {"Entrypoint": ["/e"], "Cmd": ["c"]}, ["/mine", "x"]),
+        ([""], ["x", "y"], {"Entrypoint": ["/e"], "Cmd": ["c"]}, ["x", "y"]),
+        ([], None, {"Entrypoint": ["/e"], "Cmd": ["c", "d"]}, ["c", "d"]),
+        ("/one", "word", {"Cmd": ["c"]}, ["/one", "word"]),
+    ],
+)
+def test_command(entrypoint: Any, cmd: Any, image: dict[str, Any], argv: list[str]) -> None:
+    spec = create({"Entrypoint": entrypoint, "Cmd": cmd}, image=image).request.spec
+    assert spec.command
+    assert spec.args is not None
+    assert [*spec.command, *spec.args] == argv
+
+
+def test_no_command() -> None:
+    with pytest.raises(Refusal, match="no command specified"):
+        create(image={})
+
+
+def test_the_image_fills_what_is_not_said() -> None:
+    made = create({"Env": ["LANG=de", "GONE"], "Labels": {"both": "client"}, "Tty": True}).request
+    assert made.spec.env == (
+        "HOSTNAME=aaaaaaaaaaaa",
+        "TERM=xterm",
+        "LANG=de",
+        "GONE",
+        "PATH=/bin",
+    )
+    assert made.labels == {"from": "image", "both": "client"}
+    assert made.spec.user.name == "www"
+    assert made.spec.cwd == "/srv"
+    assert create(image={"Cmd": ["x"]}).request.spec.env[0].startswith("PATH=/usr/local/sbin:")
+
+
+def test_defaults() -> None:
+    request = create().request
+    assert request.networks == (NetworkRequest("bridge"),)
+    assert request.keep_log
+    assert request.restart_policy == "no"
+    spec = request.spec
+    assert spec.hostname == "aaaaaaaaaaaa"
+    assert spec.shm_size_bytes == 64 << 20
+    assert spec.namespaces.cgroup == NamespaceRef()
+    assert spec.security.seccomp.kind is SeccompKind.DEFAULT
+    assert spec.security.masked_paths is None
+    docker = request.extensions["docker"]
+    assert isinstance(docker, dict)
+    host_config = docker["HostConfig"]
+    assert isinstance(host_config, dict)
+    assert host_config["Runtime"] == "crun"
+    assert host_config["IpcMode"] == "private"
+
+
+def test_resources() -> None:
+    resources = create(
+        host={
+            "Memory": 64 << 20,
+            "MemoryReservation": 32 << 20,
+            "NanoCpus": 500_000_000,
+            "CpuShares": 512,
+            "CpusetCpus": "0",
+            "PidsLimit": 20,
+            "BlkioWeight": 300,
+            "BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 1000}],
+            "MemorySwappiness": -1,
+        }
+    ).request.spec.resources
+    assert resources.memory_bytes == 64 << 20
+    assert resources.memory_swap_bytes == 128 << 20
+    assert (resources.cpu_quota_us, resources.cpu_period_us) == (50_000, 100_000)
+    assert resources.cpu_shares == 512
+    assert resources.pids_limit == 20
+    assert resources.memory_swappiness is None
+    assert resources.blkio_read_bps[0].value == 1000
+    assert create(host={"PidsLimit": -1}).request.spec.resources.pids_limit is None
+    assert (
+        create(host={"Memory": 64 << 20, "MemorySwap": -1}).request.spec.resources.memory_swap_bytes
+        == -1
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"Memory": 1000}, "400 Minimum memory limit allowed is 6MB"),
+        ({"Memory": 64 << 20, "MemorySwap": 32 << 20}, "400 Minimum memoryswap limit"),
+        ({"MemorySwap": 64 << 20}, "400 You should always set the Memory limit"),
+        ({"NanoCpus": 9_000_000_000}, "400 range of CPUs is from 0.01 to 4.00"),
+        ({"NanoCpus": 10**9, "CpuQuota": 5000}, "400 Conflicting options: Nano CPUs"),
+        ({"CpuPeriod": 10}, "400 CPU cfs period"),
+        ({"CpuQuota": 10}, "400 CPU cfs quota"),
+        ({"BlkioWeight": 5}, "400 Range of blkio weight"),
+        ({"MemorySwappiness": 200}, "400 Invalid value: 200"),
+        ({"OomScoreAdj": 2000}, "400 Invalid value 2000"),
+        ({"ShmSize": -1}, "400 SHM size"),
+        ({"Ulimits": [{"Name": "odd", "Soft": 1, "Hard": 1}]}, "400 invalid ulimit type: odd"),
+        ({"Ulimits": [{"Name": "nofile", "Soft": 9, "Hard": 1}]}, "400 ulimit soft limit"),
+        ({"CapAdd": ["FLY"]}, "400 invalid capability"),
+        ({"SecurityOpt": ["odd"]}, '400 invalid --security-opt 2: "odd"'),
+        ({"SecurityOpt": ["seccomp=/path"]}, "400 Decoding seccomp profile failed"),
+        ({"SecurityOpt": ["label=type:x"]}, "501 HostConfig.SecurityOpt label=type:x"),
+        ({"PidMode": "odd"}, "400 invalid PID mode: odd"),
+        ({"IpcMode": "none"}, "501 HostConfig.IpcMode none"),
+        ({"UTSMode": "odd"}, "400 invalid UTS mode"),
+        ({"UsernsMode": "private"}, "400 invalid user namespace mode"),
+        ({"CgroupnsMode": "odd"}, "400 invalid cgroup namespace mode"),
+        ({"Links": [":x"]}, "400 bad format for links: :x"),
+        ({"StorageOpt": {"size": "1G"}}, "501 HostConfig.StorageOpt"),
+        ({"Cgroup": "container:x"}, "501 HostConfig.Cgroup"),
+        ({"Isolation": "hyperv"}, "400 invalid isolation"),
+        ({"KernelMemoryTCP": 5}, "501 HostConfig.KernelMemoryTCP"),
+        ({"CpuCount": 2}, "501 HostConfig.CpuCount"),
+        ({"VolumeDriver": "nfs"}, "501 HostConfig.VolumeDriver nfs"),
+        ({"Runtime": "odd"}, "400 unknown or invalid runtime name: odd"),
+        ({"LogConfig": {"Type": "odd"}}, "400 logger: no log driver named 'odd' is registered"),
+        ({"LogConfig": {"Type": "syslog"}}, "501 the logging driver syslog"),
+        ({"LogConfig": {"Config": {"odd": "1"}}}, "400 unknown log opt 'odd' for json-file"),
+        ({"LogConfig": {"Config": {"max-size": "x"}}}, "400 invalid size: 'x'"),
+        ({"RestartPolicy": {"Name": "odd"}}, "400 invalid restart policy: unknown policy 'odd'"),
+        (
+            {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}},
+            "400 invalid restart policy: maximum retry count can only be used with 'on-failure'",
+        ),
+        (
+            {"AutoRemove": True, "RestartPolicy": {"Name": "always"}},
+            "400 can't create 'AutoRemove' container with restart policy",
+        ),
+        ({"Devices": [{"PathOnHost": "/dev/x", "CgroupPermissions": "q"}]}, "400 invalid device"),
+        ({"DeviceCgroupRules": ["odd"]}, "400 invalid device cgroup rule format: 'odd'"),
+        ({"DeviceRequests": [{"Count": -1}]}, '400 could not select device driver ""'),
+        ({"Dns": ["odd"]}, "400 bad DNS server"),
+        ({"ExtraHosts": ["odd"]}, '400 bad format for add-host: "odd"'),
+        ({"ExtraHosts": ["a:b"]}, '400 invalid IP address in add-host: "b"'),
+        ({"PortBindings": {"odd": []}}, '400 invalid port specification: "odd"'),
+        ({"PortBindings": {"80/odd": []}}, "400 invalid proto: odd"),
+        ({"PortBindings": {"80": [{"HostPort": "1-2"}]}}, "501 a range of host ports"),
+        ({"PortBindings": {"80": [{"HostIp": "odd"}]}}, "400 invalid IP address: odd"),
+        ({"Binds": ["/a"]}, "400 invalid volume specification: '/a'"),
+        ({"Binds": ["/a:b"]}, "400 invalid mount path: 'b' mount path must be absolute"),
+        ({"Binds": ["/a:/b:odd"]}, "400 invalid mode: odd"),
+        ({"Binds": ["/a:/b:ro,rw"]}, "400 invalid mode: ro,rw"),
+        ({"Binds": ["/a:/"]}, "400 invalid volume specification: destination can't be '/'"),
+        ({"Binds": ["/a:/b", "/c:/b/"]}, "400 Duplicate mount point: /b"),
+        ({"VolumesFrom": ["other:odd"]}, "400 invalid volumes-from specification"),
+        ({"Mounts": [{"Type": "odd", "Target": "/x"}]}, '400 invalid mount config for type "odd"'),
+        ({"Mounts": [{"Type": "bind", "Target": "/x"}]}, "field Source must not be empty"),
+        ({"Mounts": [{"Type": "tmpfs", "Target": "/x", "Source": "y"}]}, "field Source must not"),
+        (
+            {"Mounts": [{"Type": "tmpfs", "Target": "/x", "BindOptions": {"Propagation": "x"}}]},
+            "field BindOptions must not be specified",
+        ),
+        ({"Mounts": [{"Type": "cluster", "Target": "/x"}]}, "501 a mount of type cluster"),
+        ({"Sysctls": {"net.x": "1"}, "NetworkMode": "host"}, "sysctl 'net.x' not allowed"),
+        ({"NetworkMode": "container:other", "Dns": ["1.1.1.1"]}, "400 conflicting options: dns"),
+        ({"NetworkMode": "container:"}, "400 invalid container format"),
+    ],
+)
+def test_refused_by_name(host: dict[str, Any], words: str) -> None:
+    assert words in refused(host=host)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"Healthcheck": {"Test": ["CMD", "true"]}}, "501 Config.Healthcheck"),
+        ({"WorkingDir": "relative"}, "400 the working directory 'relative' is invalid"),
+        ({"Env": ["=x"]}, "400 invalid environment variable: =x"),
+        ({"MacAddress": "odd"}, "400 invalid MAC address: odd"),
+    ],
+)
+def test_config_refused_by_name(config: dict[str, Any], words: str) -> None:
+    assert words in refused(config)
+
+
+def test_what_an_image_declares_and_is_not_done_is_a_warning() -> None:
+    image = {"Cmd": ["x"], "Healthcheck": {"Test": ["CMD", "x"]}}
+    warnings = create(image=image).warnings
+    assert any("HEALTHCHECK" in warning for warning in warnings)
+
+
+def test_security() -> None:
+    spec = create(
+        host={
+            "CapAdd": ["net_admin", "CAP_SYS_TIME"],
+            "CapDrop": ["all"],
+            "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "apparmor=profile"],
+            "MaskedPaths": [],
+            "ReadonlyRootfs": True,
+        }
+    ).request.spec.security
+    assert spec.capabilities.add == ("CAP_NET_ADMIN", "CAP_SYS_TIME")
+    assert spec.capabilities.drop == ("ALL",)
+    assert spec.no_new_privileges
+    assert spec.seccomp.kind is SeccompKind.UNCONFINED
+    assert spec.apparmor_profile == "profile"
+    assert spec.masked_paths == ()
+    assert spec.readonly_rootfs
+    profile = create(host={"SecurityOpt": ['seccomp={"defaultAction":"x:y"}']}).request.spec
+    assert profile.security.seccomp.profile_json == '{"defaultAction":"x:y"}'
+    privileged = create(host={"Privileged": True}).request.spec.security
+    assert privileged.privileged
+    assert privileged.seccomp.kind is SeccompKind.UNCONFINED
+    assert privileged.masked_paths == ()
+
+
+def test_namespaces_shared_with_another_container() -> None:
+    request = create(
+        host={
+            "NetworkMode": "container:other",
+            "PidMode": "container:other",
+            "IpcMode": "container:other",
+        }
+    ).request
+    joined = NamespaceRef(NamespaceMode.CONTAINER, OTHER.id)
+    namespaces = request.spec.namespaces
+    assert (namespaces.network, namespaces.pid, namespaces.ipc) == (joined, joined, joined)
+    assert request.networks == ()
+    assert request.spec.hostname == "otherhost"
+    with pytest.raises(NotFound):
+        create(host={"PidMode": "container:nope"})
+
+
+def test_ipc_must_be_shareable(monkeypatch: pytest.MonkeyPatch) -> None:
+    private = replace(OTHER, extensions={})
+    monkeypatch.setattr("tests.edges.docker.test_translate_create.OTHER", private)
+    assert "409 can't join IPC of container" in refused(host={"IpcMode": "container:other"})
+
+
+def test_host_modes() -> None:
+    made = create(
+        host={
+            "NetworkMode": "host",
+            "PidMode": "host",
+            "UTSMode": "host",
+            "PortBindings": {"80/tcp": [{"HostPort": "80"}]},
+        }
+    )
+    assert made.request.spec.namespaces.network.mode is NamespaceMode.HOST
+    assert made.request.ports == ()
+    assert made.warnings == ("Published ports are discarded when using host network mode",)
+    assert create(host={"NetworkMode": "none"}).request.networks == ()
+
+
+def test_ports() -> None:
+    ports = create(
+        {"ExposedPorts": {"53/udp": {}, "443": {}}},
+        {
+            "PublishAllPorts": True,
+            "PortBindings": {
+                "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "::1"}],
+                "443/tcp": None,
+            },
+        },
+    ).request.ports
+    assert set(ports) == {
+        PortMapping("tcp", 80, 8080, "127.0.0.1"),
+        PortMapping("tcp", 80, 0, "::1"),
+        PortMapping("tcp", 443, 0),
+        PortMapping("udp", 53, 0),
+    }
+
+
+def test_networks() -> None:
+    request = create(
+        {"MacAddress": "02-42-AC-11-00-02"},
+        {"NetworkMode": "front"},
+        EndpointsConfig={
+            "back": {"Aliases": ["db"]},
+            "front": {"IPAMConfig": {"IPv4Address": "10.0.0.5"}, "Aliases": ["www"]},
+        },
+    ).request
+    assert request.networks == (
+        NetworkRequest("front", aliases=("www",), address="10.0.0.5", mac="02:42:ac:11:00:02"),
+        NetworkRequest("back", aliases=("db",)),
+    )
+
+
+def test_names_and_hosts() -> None:
+    request = create(
+        host={
+            "Dns": ["10.1.2.3"],
+            "DnsSearch": ["ex.test"],
+            "DnsOptions": ["ndots:3"],
+            "ExtraHosts": ["foo:10.0.0.1", "six:::1", "gw:host-gateway"],
+        }
+    ).request
+    assert request.dns == DnsConfig(("10.1.2.3",), ("ex.test",), ("ndots:3",))
+    assert request.extra_hosts == ("foo:10.0.0.1", "six:::1", "gw:172.29.0.1")
+
+
+def test_mounts() -> None:
+    mounts = create(
+        {"Volumes": {"/anon/": {}}},
+        {
+            "Binds": ["/src:/dst:ro,rslave,z", "/c:/anon"],
+            "Tmpfs": {"/scratch": "size=1m,ro"},
+            "VolumesFrom": ["other:ro"],
+            "Mounts": [
+                {"Type": "bind", "Source": "/m", "Target": "/t", "ReadOnly": True},
+                {
+                    "Type": "tmpfs",
+                    "Target": "/u",
+                    "TmpfsOptions": {"SizeBytes": 2 << 20, "Mode": 0o1777},
+                },
+            ],
+        },
+    ).request.spec.mounts
+    by_target = {mount.target: mount for mount in mounts}
+    assert by_target["/dst"] == Mount(
+        MountKind.BIND,
+        "/src",
+        "/dst",
+        readonly=True,
+        propagation="rslave",
+        create_source=True,
+        selinux_relabel="shared",
+    )
+    assert by_target["/data"].readonly
+    assert "/tmp" not in by_target
+    assert by_target["/scratch"].options == ("size=1m",)
+    assert by_target["/scratch"].readonly
+    assert by_target["/u"].options == ("size=2097152", "mode=1777")
+    assert not by_target["/t"].create_source
+
+
+def test_volumes() -> None:
+    mounts = create(
+        {"Volumes": {"/own": {}}},
+        {
+            "Binds": ["named:/data:nocopy", "/host:/image-volume"],
+            "Mounts": [{"Type": "image", "Source": "busybox", "Target": "/img"}],
+        },
+        {"Cmd": ["x"], "Volumes": {"/image-volume": {}, "/second": {}}},
+    ).request.spec.mounts
+    by_target = {mount.target: mount for mount in mounts}
+    assert by_target["/data"] == Mount(MountKind.VOLUME, "named", "/data", nocopy=True)
+    assert by_target["/own"] == Mount(MountKind.VOLUME, "", "/own")
+    assert by_target["/second"] == Mount(MountKind.VOLUME, "", "/second")
+    assert by_target["/image-volume"].kind is MountKind.BIND
+    assert by_target["/img"].kind is MountKind.IMAGE
+
+
+def test_the_rest() -> None:
+    request = create(
+        {"StopSignal": "USR2", "OpenStdin": True, "StdinOnce": True, "Hostname": "h.example"},
+        {
+            "Devices": [{"PathOnHost": "/dev/zero", "PathInContainer": "/dev/z"}],
+            "DeviceCgroupRules": ["c 1:* rm"],
+            "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["v/c=d"]}],
+            "Ulimits": [{"Name": "nofile", "Soft": 10, "Hard": -1}],
+            "Sysctls": {"net.core.somaxconn": "1"},
+            "GroupAdd": ["999", "audio"],
+            "Init": True,
+            "OomScoreAdj": 500,
+            "ShmSize": 32 << 20,
+            "Annotations": {"a": "b"},
+            "LogConfig": {"Type": "local", "Config": {"max-size": "10k", "max-file": "2"}},
+            "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
+            "Runtime": "io.containerd.runc.v2",
+        },
+    ).request
+    spec = request.spec
+    assert spec.devices == (Device("/dev/zero", "/dev/z"),)
+    assert spec.device_rules == (DeviceRule("c", 1, None, "rm"),)
+    assert spec.cdi_devices == ("v/c=d",)
+    assert spec.rlimits == (Rlimit("nofile", 10, -1),)
+    assert spec.user.additional_gids == (999,)
+    assert spec.user.additional_groups == ("audio",)
+    assert spec.init
+    assert spec.oom_score_adj == 500
+    assert spec.stop_signal == "USR2"
+    assert spec.hostname == "h.example"
+    assert request.log_max_bytes == 10_000
+    assert (request.restart_policy, request.restart_max_retries) == ("on-failure", 3)
+    assert request.runtime_handler == "runc"
+
+
+@pytest.mark.parametrize("name", ["a", "-a", "a b", "", "ä", "/", "a/b"])
+def test_bad_names(name: str) -> None:
+    with pytest.raises(Refusal):
+        check_name(name)
+
+
+def test_good_names() -> None:
+    assert check_name("/web-1_x.y") == "web-1_x.y"
+
+
+def test_sizes() -> None:
+    assert [parse_size(t) for t in ("", "-1", "10k", "1.5m", "2GB", "7")] == [
+        0,
+        0,
+        10_000,
+        1_500_000,
+        2_000_000_000,
+        7,
+    ]
+
+
+@given(st.text(max_size=30))
+def test_binds_never_fail_otherwise(text: str) -> None:
+    with suppress(Refusal):
+        parse_bind(text)

@@ -1,0 +1,80 @@
+"""Version differences, one by one."""
+
+from typing import Any
+
+import pytest
+
+from sharedrt.edges.docker import versions
+from sharedrt.edges.docker.versions import NEWEST, OLDEST, ApiVersion, split_version
+from sharedrt.model.faults import InvalidArgument
+
+V = ApiVersion
+
+
+def test_split() -> None:
+    assert split_version("/v1.41/containers/json") == (V(1, 41), "/containers/json")
+    assert split_version("/containers/v1.41/json") == (NEWEST, "/containers/v1.41/json")
+    assert split_version("/v1.24/_ping") == (OLDEST, "/_ping")
+    for path in ("/v1.9/info", "/v1.52/info", "/v0.51/info"):
+        with pytest.raises(InvalidArgument):
+            split_version(path)
+
+
+def test_stream_media_types() -> None:
+    assert versions.stream_content_type(V(1, 41), tty=False).endswith("raw-stream")
+    assert versions.stream_content_type(V(1, 42), tty=False).endswith("multiplexed-stream")
+    assert versions.stream_content_type(V(1, 51), tty=True).endswith("raw-stream")
+
+
+def test_images() -> None:
+    summary: dict[str, Any] = {"Size": 5, "RepoTags": [], "RepoDigests": []}
+    assert "VirtualSize" not in versions.image_summary(V(1, 44), dict(summary))
+    old = versions.image_summary(V(1, 43), dict(summary))
+    assert old["VirtualSize"] == 5
+    assert old["RepoTags"] == ["<none>:<none>"]
+    image: dict[str, Any] = {"Size": 5, "Config": {"User": "u"}}
+    assert "Hostname" not in versions.image_inspect(V(1, 50), dict(image))["Config"]
+    old = versions.image_inspect(V(1, 41), dict(image))
+    assert old["Config"]["Hostname"] == ""
+    assert old["Config"]["User"] == "u"
+    assert old["VirtualSize"] == 5
+    assert "Container" in old
+
+
+def container() -> dict[str, Any]:
+    endpoint = {"Aliases": ["a"], "DNSNames": ["web", "a"], "GwPriority": 0}
+    return {
+        "Config": {},
+        "NetworkSettings": {"MacAddress": "02:42", "Networks": {"front": endpoint}},
+    }
+
+
+def test_container_inspect() -> None:
+    endpoint = versions.container_inspect(V(1, 51), container())["NetworkSettings"]["Networks"]
+    assert endpoint["front"]["DNSNames"] == ["web", "a"]
+    old = versions.container_inspect(V(1, 43), container())
+    endpoint = old["NetworkSettings"]["Networks"]["front"]
+    assert endpoint == {"Aliases": ["web", "a"]}
+    assert old["Config"]["MacAddress"] == "02:42"
+
+
+def test_events_repeat_themselves_for_old_readers() -> None:
+    message = {
+        "Type": "container",
+        "Action": "start",
+        "Actor": {"ID": "x", "Attributes": {"image": "i"}},
+    }
+    told = versions.event(V(1, 51), message)
+    assert (told["status"], told["id"], told["from"]) == ("start", "x", "i")
+    network = {"Type": "network", "Action": "create", "Actor": {"ID": "x", "Attributes": {}}}
+    assert "status" not in versions.event(V(1, 51), network)
+
+
+def test_requests() -> None:
+    assert versions.create_host_config(V(1, 39), {})["IpcMode"] == "shareable"
+    assert versions.create_host_config(V(1, 40), {})["CgroupnsMode"] == "host"
+    assert versions.create_host_config(V(1, 51), {}) == {}
+    assert versions.wait_condition(V(1, 29), "removed") == ""
+    assert versions.wait_condition(V(1, 30), "removed") == "removed"
+    assert versions.sends_text(V(1, 27))
+    assert not versions.sends_text(V(1, 28))

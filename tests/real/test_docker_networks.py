@@ -1,0 +1,383 @@
+"""User-defined networks with the real docker CLI: names, several networks, addresses, ports, and nothing left."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.real.daemon import DaemonUnderTest
+from tests.real.leaks import look
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+
+SERVE = "mkdir -p /w; hostname >/w/index.html; exec httpd -f -p 80 -h /w"
+
+
+async def run(daemon: DaemonUnderTest, name: str, *arguments: str, hostname: str = "") -> None:
+    """A web server that answers with its host's name, detached."""
+    await daemon.docker(
+        *("run", "-d", "--name", name, "--hostname", hostname or name, *arguments),
+        *("busybox", "sh", "-c", SERVE),
+    )
+
+
+async def inside(daemon: DaemonUnderTest, name: str, command: str) -> str:
+    """Output of a shell command in a running container, whatever its exit code."""
+    done = await daemon.docker("exec", name, "sh", "-c", f"{command} 2>&1", check=False)
+    return done.stdout.strip()
+
+
+async def page(daemon: DaemonUnderTest, name: str, host: str) -> str:
+    return await inside(daemon, name, f"timeout 5 wget -qO- http://{host}/")
+
+
+async def field(daemon: DaemonUnderTest, name: str, network: str, key: str) -> str:
+    template = f'{{{{(index .NetworkSettings.Networks "{network}").{key}}}}}'
+    return (await daemon.docker("inspect", "-f", template, name)).stdout.strip()
+
+
+async def refused(daemon: DaemonUnderTest, *arguments: str) -> str:
+    done = await daemon.docker(*arguments, check=False)
+    assert done.returncode != 0, done.stdout
+    return done.stderr.strip()
+
+
+async def clear(daemon: DaemonUnderTest) -> None:
+    ids = (await daemon.docker("ps", "-aq")).stdout.split()
+    if ids:
+        await daemon.docker("rm", "-f", *ids)
+    await daemon.docker("network", "prune", "-f")
+
+
+def ask(port: int) -> str:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as asker:
+            asker.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            answer = b""
+            while data := asker.recv(4096):
+                answer += data
+            return answer.decode().rpartition("\r\n")[2].strip()
+    except OSError:
+        return "no answer"
+
+
+async def until(probe: Callable[[], Awaitable[bool]], timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await probe():  # noqa: ASYNC110 - of the outside world nobody tells us
+            await asyncio.sleep(0.05)
+
+
+async def published(port: int, expected: str) -> None:
+    async def there() -> bool:
+        return await asyncio.to_thread(ask, port) == expected
+
+    await until(there)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def test_containers_find_each_other_by_name(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("network", "create", "front")
+    await daemon.docker("network", "create", "back")
+    await run(daemon, "web", "--network", "front", "--network-alias", "www", hostname="webhost")
+    await run(daemon, "db", "--network", "front", "--link", "web:site")
+    await run(daemon, "far", "--network", "back")
+    short = (await daemon.docker("ps", "-q", "-f", "name=web")).stdout.strip()
+    for name in ("web", "WEB", "www", short, "web.front", "site"):
+        assert await page(daemon, "db", name) == "webhost", name
+    address = await field(daemon, "web", "front", "IPAddress")
+    assert "name = web.front" in await inside(daemon, "db", f"nslookup {address}")
+    assert "ndots:0" in await inside(daemon, "db", "cat /etc/resolv.conf")
+    for name in ("web", "site", "nosuchname"):
+        assert "bad address" in await page(daemon, "far", name)
+    assert "bad address" in await page(daemon, "web", "site"), "a link is one container's alone"
+    assert await page(daemon, "far", address) == "", "networks are isolated"
+    gateway = await field(daemon, "web", "front", "Gateway")
+    assert "timed out" in await inside(daemon, "far", f"timeout 9 nslookup web {gateway}")
+    await daemon.docker("rename", "web", "shop")
+    assert await page(daemon, "db", "shop") == "webhost"
+    assert "bad address" in await page(daemon, "db", "web")
+    await daemon.docker("rm", "-f", "shop")
+    assert "bad address" in await page(daemon, "db", "www")
+    await clear(daemon)
+
+
+async def test_joining_and_leaving_while_it_runs(daemon: DaemonUnderTest) -> None:
+    port = free_port()
+    for name in ("one", "two"):
+        await daemon.docker("network", "create", name)
+    await run(daemon, "web", "--network", "one", "-p", f"127.0.0.1:{port}:80")
+    await run(daemon, "peer", "--network", "two")
+    await daemon.docker("exec", "web", "sh", "-c", "echo 192.0.2.1 mine >>/etc/hosts")
+    await published(port, "web")
+    assert "bad address" in await page(daemon, "peer", "web")
+    await daemon.docker("network", "connect", "--alias", "extra", "two", "web")
+    assert await page(daemon, "peer", "extra") == "web"
+    assert await page(daemon, "web", "peer") == "peer"
+    first = await field(daemon, "web", "one", "IPAddress")
+    second = await field(daemon, "web", "two", "IPAddress")
+    hosts = await inside(daemon, "web", "cat /etc/hosts")
+    assert first in hosts
+    assert second in hosts
+    listed = json.loads((await daemon.docker("network", "inspect", "two")).stdout)[0]["Containers"]
+    assert {c["Name"] for c in listed.values()} == {"web", "peer"}
+    words = await refused(daemon, "network", "connect", "two", "web")
+    assert "endpoint with name web already exists in network two" in words
+    # The first network gave way and port; leaving it moves both.
+    await daemon.docker("network", "disconnect", "one", "web")
+    hosts = await inside(daemon, "web", "cat /etc/hosts")
+    assert first not in hosts
+    assert "192.0.2.1 mine" in hosts, "what the container wrote stays"
+    assert "dev eth1" in await inside(daemon, "web", "ip route show default")
+    await published(port, "web")
+    assert (await daemon.docker("port", "web")).stdout == f"80/tcp -> 127.0.0.1:{port}\n"
+    assert "is not connected to network one" in await refused(
+        daemon, "network", "disconnect", "one", "web"
+    )
+    await daemon.docker("network", "disconnect", "two", "web")
+    assert await asyncio.to_thread(ask, port) == "no answer"
+    assert "bad address" in await page(daemon, "peer", "web")
+    await daemon.docker("network", "connect", "one", "web")
+    await published(port, "web")
+    events = await daemon.docker(
+        *("events", "--since", "10m", "--until", "0s", "-f", "type=network", "-f", "network=two"),
+        *("--format", "{{.Action}}"),
+    )
+    # Created; peer, then web came; web left.
+    assert events.stdout.split() == ["create", "connect", "connect", "disconnect"]
+    await clear(daemon)
+
+
+async def test_a_stopped_container_joins_and_leaves(daemon: DaemonUnderTest) -> None:
+    for name in ("one", "two"):
+        await daemon.docker("network", "create", name)
+    await run(daemon, "peer", "--network", "two")
+    await daemon.docker(
+        *("create", "--name", "web", "--network", "one", "busybox", "sh", "-c", SERVE)
+    )
+    await daemon.docker("network", "connect", "--alias", "www", "two", "web")
+    await daemon.docker("network", "disconnect", "one", "web")
+    await daemon.docker("start", "web")
+    assert await page(daemon, "peer", "www") != ""
+    settings = await daemon.docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "web")
+    assert set(json.loads(settings.stdout)) == {"two"}
+    await daemon.docker("restart", "-t", "0", "web")
+    assert "bad address" not in await page(daemon, "peer", "www")
+    await clear(daemon)
+
+
+async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
+    n = daemon.number
+    await daemon.docker(
+        *("network", "create", "--subnet", f"10.210.{n}.0/24", "--ip-range", f"10.210.{n}.64/28"),
+        *("--gateway", f"10.210.{n}.9", "--aux-address", f"printer=10.210.{n}.64"),
+        *("--ipv6", "--subnet", f"fd00:{n}::/64", "-o", "com.docker.network.driver.mtu=1400"),
+        *("--label", "a=b", "fixed"),
+    )
+    config = json.loads((await daemon.docker("network", "inspect", "fixed")).stdout)[0]
+    assert config["IPAM"]["Config"] == [
+        {
+            "Subnet": f"10.210.{n}.0/24",
+            "IPRange": f"10.210.{n}.64/28",
+            "Gateway": f"10.210.{n}.9",
+            "AuxiliaryAddresses": {"printer": f"10.210.{n}.64"},
+        },
+        {"Subnet": f"fd00:{n}::/64", "Gateway": f"fd00:{n}::1"},
+    ]
+    await run(daemon, "chosen", "--network", "fixed")
+    assert await field(daemon, "chosen", "fixed", "IPAddress") == f"10.210.{n}.65"
+    await run(
+        *(daemon, "asked", "--network", "fixed", "--ip", f"10.210.{n}.200"),
+        *("--ip6", f"fd00:{n}::77", "--mac-address", "02:11:22:33:44:55"),
+    )
+    shown = await inside(daemon, "asked", "ip addr show eth0")
+    for part in (f"10.210.{n}.200/24", f"fd00:{n}::77/64", "02:11:22:33:44:55", "mtu 1400"):
+        assert part in shown
+    assert await page(daemon, "chosen", "asked") == "asked"
+    assert f"fd00:{n}::77" in await inside(daemon, "chosen", "nslookup -type=aaaa asked")
+    assert await page(daemon, "chosen", f"[fd00:{n}::77]") == "asked"
+    for address, words in (
+        (f"10.210.{n}.200", "Address already in use"),
+        (f"10.210.{n}.64", "Address already in use"),
+        ("10.1.1.1", "not in subnet"),
+    ):
+        await daemon.docker("network", "disconnect", "fixed", "chosen", check=False)
+        said = await refused(daemon, "network", "connect", "--ip", address, "fixed", "chosen")
+        assert words in said
+    subnet = f"10.210.{n}.128/25"
+    assert "Pool overlaps" in await refused(daemon, "network", "create", "--subnet", subnet, "x")
+    await clear(daemon)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-d", "macvlan"), "macvlan"),
+        (("-d", "ipvlan"), "ipvlan"),
+        (("-d", "weave"), "weave"),
+        (("-o", "com.docker.network.bridge.inhibit_ipv4=true"), "inhibit_ipv4"),
+        (("--ipam-opt", "a=b"), "a"),
+        (("--subnet", "10.0.0.1/8"), "invalid"),
+        (("--subnet", "10.211.0.0/24", "--gateway", "10.9.0.1"), "10.9.0.1"),
+    ],
+)
+async def test_what_is_not_done_is_refused_by_name(
+    daemon: DaemonUnderTest, arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in await refused(daemon, "network", "create", *arguments, "odd")
+    assert "odd" not in (await daemon.docker("network", "ls")).stdout
+
+
+async def test_the_gateway_is_the_network_of_the_highest_priority(daemon: DaemonUnderTest) -> None:
+    port = free_port()
+    for name in ("low", "high"):
+        await daemon.docker("network", "create", name)
+    await daemon.docker("network", "create", "--internal", "closed")
+    await run(daemon, "web", "--network", "closed", "-p", f"127.0.0.1:{port}:80")
+    assert await inside(daemon, "web", "ip route show default") == ""
+    await daemon.docker("network", "connect", "low", "web")
+    low = (await inside(daemon, "web", "ip route show default")).split()[2]
+    await published(port, "web")
+    await daemon.docker("network", "connect", "--gw-priority", "5", "high", "web")
+    high = (await inside(daemon, "web", "ip route show default")).split()[2]
+    assert low != high
+    assert high == await field(daemon, "web", "high", "Gateway")
+    await published(port, "web")
+    await daemon.docker("network", "disconnect", "high", "web")
+    assert low in await inside(daemon, "web", "ip route show default")
+    await published(port, "web")
+    await clear(daemon)
+
+
+async def test_removal_and_prune(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("network", "create", "--label", "keep=no", "used")
+    await daemon.docker("network", "create", "--label", "keep=no", "unused")
+    await run(daemon, "web", "--network", "used")
+    words = await refused(daemon, "network", "rm", "used")
+    assert 'network used has active endpoints (name:"web"' in words
+    assert "pre-defined network" in await refused(daemon, "network", "rm", "bridge")
+    listed = await daemon.docker("network", "ls", "-f", "dangling=true", "-q", "--no-trunc")
+    assert len(listed.stdout.split()) == 1
+    pruned = await daemon.docker("network", "prune", "-f", "--filter", "label=keep=no")
+    assert pruned.stdout.split()[-1] == "unused"
+    await daemon.docker("rm", "-f", "web")
+    await daemon.docker("network", "rm", "used")
+    for mode in ("host", "none"):
+        await daemon.docker(
+            "run", "-d", "--name", mode, "--network", mode, "busybox", "sleep", "99"
+        )
+    await daemon.docker("network", "create", "one")
+    assert "cannot be connected" in await refused(daemon, "network", "connect", "one", "host")
+    assert "private (none) mode" in await refused(daemon, "network", "connect", "one", "none")
+    await clear(daemon)
+
+
+async def test_a_shared_namespace_has_the_owners_files(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("network", "create", "one")
+    await run(daemon, "web", "--network", "one")
+    await run(daemon, "peer", "--network", "one")
+    joined = await daemon.docker(
+        *("run", "--rm", "--network", "container:web", "busybox", "sh", "-c"),
+        "cat /etc/hosts; wget -qO- http://peer/; wget -qO- http://127.0.0.1/",
+    )
+    assert await field(daemon, "web", "one", "IPAddress") in joined.stdout
+    assert joined.stdout.split()[-2:] == ["peer", "web"]
+    await clear(daemon)
+
+
+async def test_a_restarted_daemon_answers_again(daemon: DaemonUnderTest) -> None:
+    port = free_port()
+    await daemon.docker("network", "create", "one")
+    await run(daemon, "web", "--network", "one", "--network-alias", "www", "-p", f"{port}:80")
+    await run(daemon, "peer", "--network", "one")
+    await daemon.restart()
+    assert await page(daemon, "peer", "www") == "web"
+    await published(port, "web")
+    await daemon.kill9()
+    await published(port, "web")
+    await daemon.start()
+    assert await page(daemon, "peer", "web") == "web"
+    # It ends while nobody looks: its port and its name go with it.
+    pid = (await daemon.docker("inspect", "-f", "{{.State.Pid}}", "web")).stdout.strip()
+    await daemon.kill9()
+    await daemon.run("kill", "-9", pid)
+    await daemon.start()
+
+    async def gone() -> bool:
+        return "bad address" in await page(daemon, "peer", "web")
+
+    await until(gone)
+    assert await asyncio.to_thread(ask, port) == "no answer"
+    await run(daemon, "again", "--network", "one", "-p", f"{port}:80")
+    await published(port, "again")
+    await clear(daemon)
+
+
+@pytest.mark.parametrize("end", ["exit", "stop", "kill", "rm", "conmon", "failed start"])
+async def test_ports_are_free_however_it_ends(daemon: DaemonUnderTest, end: str) -> None:
+    port = free_port()
+    ports = ("-p", f"127.0.0.1:{port}:80", "-p", f"127.0.0.1:{port}:80/udp")
+    match end:
+        case "exit":
+            await daemon.docker("run", "--name", "first", *ports, "busybox", "true")
+        case "failed start":
+            words = await refused(daemon, "run", "--name", "first", *ports, "busybox", "/no/such")
+            assert "no such file" in words
+        case _:
+            await run(daemon, "first", *ports)
+            await published(port, "first")
+    match end:
+        case "stop":
+            await daemon.docker("stop", "-t", "0", "first")
+        case "kill":
+            await daemon.docker("kill", "first")
+        case "rm":
+            await daemon.docker("rm", "-f", "first")
+        case "conmon":
+            pid = (await daemon.docker("inspect", "-f", "{{.State.Pid}}", "first")).stdout.strip()
+            parent = await daemon.run("ps", "-o", "ppid=", "-p", pid)
+            await daemon.run("kill", "-9", parent.stdout.strip())
+            await daemon.run("kill", "-9", pid, check=False)
+            await daemon.docker("wait", "first")
+    await run(daemon, "second", *ports)
+    await published(port, "second")
+    await clear(daemon)
+
+
+async def test_fifty_rounds_leave_nothing(daemon: DaemonUnderTest) -> None:
+    n = daemon.number
+    marks = (f"srt{n}", f"s{n}", daemon.root.name)
+    await daemon.docker("network", "create", "warm")
+    await daemon.docker("network", "rm", "warm")
+    before, descriptors = look(marks), await _descriptors(daemon)
+    bridges = await daemon.run("ip", "-br", "link", "show", "type", "bridge")
+    for number in range(50):
+        await daemon.docker("network", "create", f"round{number}")
+        if number % 5 == 0:
+            await daemon.docker(
+                *("run", "--rm", "--network", f"round{number}", "-p", "127.0.0.1::80"),
+                *("busybox", "nslookup", "nosuchname"),
+                check=False,
+            )
+        await daemon.docker("network", "rm", f"round{number}")
+    after = look(marks)
+    assert (after.links, after.mounts, after.tables) == (before.links, before.mounts, before.tables)
+    assert (
+        await daemon.run("ip", "-br", "link", "show", "type", "bridge")
+    ).stdout == bridges.stdout
+    table = (await daemon.run("nft", "list", "table", "inet", f"srt{n}")).stdout
+    assert "endpoint:" not in table
+    assert table.count('comment "bridge:br-') == 0
+    assert await _descriptors(daemon) <= descriptors + 2
+
+
+async def _descriptors(daemon: DaemonUnderTest) -> int:
+    assert daemon.process is not None
+    listed = await daemon.run("ls", f"/proc/{daemon.process.pid}/fd")
+    return len(listed.stdout.split())

@@ -1,0 +1,381 @@
+"""Exec, attach and port-forward over SPDY and WebSocket, into real containers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from grpclib import GRPCError, Status
+
+from sharedrt.pb.runtime import v1 as pb
+from sharedrt.wire.spdy import DataReceived, SpdyConnection
+from tests.real.clients import CriClient
+from tests.real.streaming_clients import SpdyClient, spdy, upgrade, websocket
+from tests.real.test_cri import PRIVATE_PID, pod, secured
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+
+
+@asynccontextmanager
+async def running(
+    cri: CriClient, name: str, command: list[str], **changes: Any
+) -> AsyncIterator[tuple[str, str]]:
+    """(pod, container)"""
+    async with pod(cri, name) as (id, config):
+        container = await cri.create(id, config, "main", command, linux=secured(), **changes)
+        await cri.start(container)
+        yield id, container
+
+
+SLEEP = ["sleep", "600"]
+UNTIL_43_ROWS = "until stty size 2>/dev/null | grep -q ^43; do sleep 0.01; done"
+
+
+async def exec_url(cri: CriClient, container: str, *command: str, **streams: bool) -> str:
+    asked = {"stdout": True, **streams}
+    request = pb.ExecRequest(container_id=container, cmd=list(command), **asked)
+    return (await cri.runtime.exec(request)).url
+
+
+async def open_streams(client: SpdyClient, *kinds: str) -> dict[str, int]:
+    return {kind: await client.open(streamtype=kind) for kind in ("error", *kinds)}
+
+
+# ---------------------------------------------------------------- SPDY
+
+
+async def test_exec_over_spdy(cri: CriClient) -> None:
+    async with running(cri, "spdyexec", SLEEP) as (_, container):
+        script = "read line; echo got $line; echo oops >&2; cat; exit 3"
+        url = await exec_url(cri, container, "sh", "-c", script, stdin=True, stderr=True)
+        async with spdy(url) as client:
+            streams = await open_streams(client, "stdin", "stdout", "stderr")
+            await client.send(streams["stdin"], b"hello\n")
+            await client.wait_data(streams["stdout"], b"got hello\n")
+            await client.ping()
+            await client.send(streams["stdin"], b"rest", fin=True)
+            out, err, status = await client.wait_end(
+                streams["stdout"], streams["stderr"], streams["error"]
+            )
+        assert client.accepted == set(streams.values())
+        assert (out, err) == (b"got hello\nrest", b"oops\n")
+        assert json.loads(status)["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+async def test_success_and_older_protocols(cri: CriClient) -> None:
+    async with running(cri, "oldspdy", SLEEP) as (_, container):
+        async with spdy(await exec_url(cri, container, "true")) as client:
+            streams = await open_streams(client, "stdout")
+            (status,) = await client.wait_end(streams["error"])
+        assert json.loads(status)["status"] == "Success"
+        url = await exec_url(cri, container, "sh", "-c", "exit 4")
+        async with spdy(url, "v2.channel.k8s.io") as client:
+            streams = await open_streams(client, "stdout")
+            (status,) = await client.wait_end(streams["error"])
+        assert status.endswith(b"exit status 4")
+
+
+async def test_terminal_over_spdy(cri: CriClient) -> None:
+    async with running(cri, "tty", SLEEP) as (_, container):
+        script = f"test -t 0 && echo terminal; {UNTIL_43_ROWS}; stty size"
+        url = await exec_url(cri, container, "sh", "-c", script, stdin=True, tty=True)
+        async with spdy(url) as client:
+            streams = await open_streams(client, "stdin", "stdout", "resize")
+            await client.send(streams["resize"], b'{"Width":80,"Height":24}')
+            await client.wait_data(streams["stdout"], b"terminal")
+            await client.send(streams["resize"], b'{"Width":132,"Height":43}')
+            out, status = await client.wait_end(streams["stdout"], streams["error"])
+        assert b"43 132" in out
+        assert json.loads(status)["status"] == "Success"
+
+
+async def test_much_output_at_a_slow_readers_pace(cri: CriClient) -> None:
+    size = 8 << 20
+    async with running(cri, "slow", SLEEP) as (_, container):
+        url = await exec_url(cri, container, "head", "-c", str(size), "/dev/zero")
+        status, _, reader, writer = await upgrade(
+            url,
+            {
+                "Connection": "Upgrade",
+                "Upgrade": "SPDY/3.1",
+                "X-Stream-Protocol-Version": "v4.channel.k8s.io",
+            },
+        )
+        assert " 101 " in status
+        connection, got = SpdyConnection(client=True), 0
+        connection.open({"streamtype": "error"})
+        stdout = connection.open({"streamtype": "stdout"})
+        writer.write(connection.data_to_send())
+        await asyncio.sleep(0.5)
+        while data := await reader.read(100_000):
+            for event in connection.receive_data(data):
+                if isinstance(event, DataReceived) and event.stream_id == stdout:
+                    got += len(event.data)
+            if got < 1 << 20:
+                await asyncio.sleep(0.01)
+        writer.close()
+        assert got == size
+
+
+async def test_command_that_does_not_exist(cri: CriClient) -> None:
+    async with running(cri, "nocmd", SLEEP) as (_, container):
+        async with spdy(await exec_url(cri, container, "/no/such")) as client:
+            streams = await open_streams(client, "stdout")
+            (status,) = await client.wait_end(streams["error"])
+        value = json.loads(status)
+        assert value["status"] == "Failure"
+        assert "/no/such" in value["message"]
+
+
+async def test_a_lost_client_ends_its_exec(cri: CriClient) -> None:
+    async with running(cri, "lost", SLEEP) as (_, container):
+        url = await exec_url(cri, container, "sh", "-c", "echo on; sleep 9993", stdin=True)
+        async with spdy(url) as client:
+            streams = await open_streams(client, "stdin", "stdout")
+            await client.wait_data(streams["stdout"], b"on")
+            assert b"9993" in (await cri.exec_sync(container, "ps")).stdout
+            client.drop()
+        for _ in range(100):
+            if b"9993" not in (await cri.exec_sync(container, "ps")).stdout:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("its process still runs")
+
+
+async def test_tokens_are_good_once(cri: CriClient) -> None:
+    async with running(cri, "tokens", SLEEP) as (_, container):
+        url = await exec_url(cri, container, "true")
+        async with spdy(url) as client:
+            streams = await open_streams(client, "stdout")
+            await client.wait_end(streams["error"])
+        for bad in (url, url + "x", url.rsplit("/", 1)[0] + "/"):
+            status, _, _, writer = await upgrade(
+                bad, {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+            )
+            writer.close()
+            assert " 404 " in status
+        url = await exec_url(cri, container, "true")
+        status, fields, _, writer = await upgrade(
+            url,
+            {
+                "Connection": "Upgrade",
+                "Upgrade": "SPDY/3.1",
+                "X-Stream-Protocol-Version": "v9.channel.k8s.io",
+            },
+        )
+        writer.close()
+        assert " 403 " in status
+        assert "v4.channel.k8s.io" in fields["x-accepted-stream-protocol-versions"]
+        status, _, _, writer = await upgrade(await exec_url(cri, container, "true"), {})
+        writer.close()
+        assert " 400 " in status
+
+
+async def test_requests_that_make_no_sense(cri: CriClient) -> None:
+    async with running(cri, "refuse", SLEEP) as (id, container):
+        for call in (
+            exec_url(cri, container),
+            exec_url(cri, container, "true", stdout=False),
+            exec_url(cri, container, "true", tty=True, stderr=True),
+            cri.runtime.attach(pb.AttachRequest(container_id=container, stdout=True, tty=True)),
+            cri.runtime.port_forward(pb.PortForwardRequest(pod_sandbox_id=id, port=[70_000])),
+        ):
+            with pytest.raises(GRPCError) as caught:
+                await call
+            assert caught.value.status is Status.INVALID_ARGUMENT
+        await cri.runtime.stop_container(pb.StopContainerRequest(container_id=container))
+        with pytest.raises(GRPCError) as caught:
+            await exec_url(cri, container, "true")
+        assert caught.value.status is Status.FAILED_PRECONDITION
+
+
+# ---------------------------------------------------------------- attach
+
+
+async def test_attach_over_spdy(cri: CriClient) -> None:
+    script = "while read line; do echo you said $line; done; echo bye; exit 2"
+    async with running(cri, "attach", ["sh", "-c", script], stdin=True, stdin_once=True) as (
+        _,
+        container,
+    ):
+        request = pb.AttachRequest(container_id=container, stdin=True, stdout=True, stderr=True)
+        async with spdy((await cri.runtime.attach(request)).url) as client:
+            streams = await open_streams(client, "stdin", "stdout", "stderr")
+            await client.send(streams["stdin"], b"one\n")
+            await client.wait_data(streams["stdout"], b"you said one\n")
+            await client.send(streams["stdin"], b"two\n", fin=True)
+            out, status = await client.wait_end(streams["stdout"], streams["error"])
+        assert out == b"you said one\nyou said two\nbye\n"
+        assert json.loads(status)["status"] == "Success"
+
+
+async def test_two_attach_and_one_leaves(cri: CriClient) -> None:
+    script = "i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done"
+    async with running(cri, "attach2", ["sh", "-c", script]) as (_, container):
+        request = pb.AttachRequest(container_id=container, stdout=True)
+        async with (
+            spdy((await cri.runtime.attach(request)).url) as first,
+            spdy((await cri.runtime.attach(request)).url) as second,
+        ):
+            one, two = await open_streams(first, "stdout"), await open_streams(second, "stdout")
+            await first.wait_data(one["stdout"], b"tick")
+            first.drop()
+            seen = len(await second.wait_data(two["stdout"], b"tick"))
+            await asyncio.sleep(0.3)
+            assert len(second.data[two["stdout"]]) > seen
+        status = await cri.status(container)
+        assert status.state == pb.ContainerState.CONTAINER_RUNNING
+
+
+# ---------------------------------------------------------------- WebSocket
+
+
+async def test_exec_over_websocket_v5(cri: CriClient) -> None:
+    async with running(cri, "wsexec", SLEEP) as (_, container):
+        url = await exec_url(
+            cri, container, "sh", "-c", "cat; echo err >&2; exit 7", stdin=True, stderr=True
+        )
+        async with websocket(url, "v5.channel.k8s.io", "v4.channel.k8s.io") as connection:
+            assert connection.protocol == "v5.channel.k8s.io"
+            await connection.send_bytes(b"\x00" + b"x" * 100_000)
+            await connection.send_bytes(b"\x00end")
+            await connection.send_bytes(b"\xff\x00")
+            channels = await received(connection)
+        assert channels[1] == b"x" * 100_000 + b"end"
+        assert channels[2] == b"err\n"
+        assert json.loads(channels[3])["details"]["causes"][0]["message"] == "7"
+
+
+async def received(connection: aiohttp.ClientWebSocketResponse) -> dict[int, bytes]:
+    channels: dict[int, bytes] = {}
+    async for message in connection:
+        assert message.type is aiohttp.WSMsgType.BINARY
+        channels[message.data[0]] = channels.get(message.data[0], b"") + message.data[1:]
+    assert connection.close_code == 1000
+    return channels
+
+
+async def test_terminal_over_websocket_v4(cri: CriClient) -> None:
+    async with running(cri, "wstty", SLEEP) as (_, container):
+        script = f"{UNTIL_43_ROWS}; stty size; read x; echo $x"
+        url = await exec_url(cri, container, "sh", "-c", script, stdin=True, tty=True)
+        async with websocket(url, "v4.channel.k8s.io") as connection:
+            await connection.send_bytes(b'\x04{"Width":132,"Height":43}')
+            await connection.send_bytes(b"\x00typed\n")
+            channels = await received(connection)
+        assert b"43 132" in channels[1]
+        assert channels[1].count(b"typed") >= 1
+        assert json.loads(channels[3])["status"] == "Success"
+
+
+async def test_unknown_websocket_protocol(cri: CriClient) -> None:
+    async with running(cri, "wsbad", SLEEP) as (_, container):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            async with websocket(await exec_url(cri, container, "true"), "nonsense"):
+                pass
+        assert caught.value.status == 403
+
+
+# ---------------------------------------------------------------- port-forward
+
+SERVER = ["nc", "-ll", "-p", "8080", "-e", "cat"]
+
+
+async def forward_url(cri: CriClient, id: str, *ports: int) -> str:
+    request = pb.PortForwardRequest(pod_sandbox_id=id, port=list(ports))
+    return (await cri.runtime.port_forward(request)).url
+
+
+async def forward(client: SpdyClient, request: int, port: int) -> tuple[int, int]:
+    """(error stream, data stream)"""
+    headers = {"port": str(port), "requestid": str(request)}
+    error = await client.open(streamtype="error", **headers)
+    return error, await client.open(streamtype="data", **headers)
+
+
+async def echoes(client: SpdyClient, request: int, port: int = 8080) -> None:
+    error, data = await forward(client, request, port)
+    payload = f"request {request} ".encode() * 5000
+    await client.send(data, payload, fin=True)
+    got, failure = await client.wait_end(data, error)
+    assert failure == b""
+    assert got == payload
+
+
+async def test_port_forward_over_spdy(cri: CriClient) -> None:
+    async with running(cri, "forward", SERVER) as (id, container):
+        await listening(cri, container)
+        async with spdy(await forward_url(cri, id), "portforward.k8s.io") as client:
+            await echoes(client, 0)
+            async with asyncio.TaskGroup() as group:
+                for request in range(1, 9):
+                    group.create_task(echoes(client, request))
+            error, data = await forward(client, 99, 8081)
+            _, failure = await client.wait_end(data, error)
+            assert b"8081" in failure
+            assert b"refused" in failure
+            await echoes(client, 100)
+
+
+async def listening(cri: CriClient, container: str) -> None:
+    for _ in range(200):
+        if b":8080" in (await cri.exec_sync(container, "netstat", "-ltn")).stdout:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("nothing listens")
+
+
+async def test_port_forward_is_bound_to_its_ports(cri: CriClient) -> None:
+    async with running(cri, "bounded", SERVER) as (id, container):
+        await listening(cri, container)
+        async with spdy(await forward_url(cri, id, 9090), "portforward.k8s.io") as client:
+            error, data = await forward(client, 1, 8080)
+            _, failure = await client.wait_end(data, error)
+        assert b"8080" in failure
+
+
+async def test_port_forward_into_the_hosts_network(cri: CriClient) -> None:
+    options = pb.NamespaceOption(
+        network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER, ipc=PRIVATE_PID.ipc
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with (
+        pod(cri, "hostforward", options=options) as (id, _),
+        spdy(await forward_url(cri, id), "portforward.k8s.io") as client,
+    ):
+        await echoes(client, 1, port)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_port_forward_tunnelled_in_websocket(cri: CriClient) -> None:
+    async with running(cri, "tunnel", SERVER) as (id, container):
+        await listening(cri, container)
+        url = await forward_url(cri, id)
+        async with websocket(url, "SPDY/3.1+portforward.k8s.io") as connection:
+            assert connection.protocol == "SPDY/3.1+portforward.k8s.io"
+            client, got = SpdyConnection(client=True), b""
+            client.open({"streamtype": "error", "port": "8080", "requestid": "1"})
+            data = client.open({"streamtype": "data", "port": "8080", "requestid": "1"})
+            client.send(data, b"through", fin=True)
+            out = client.data_to_send()
+            await connection.send_bytes(out[:50])
+            await connection.send_bytes(out[50:])
+            ended = False
+            while not ended:
+                message = await connection.receive(timeout=10)
+                assert message.type is aiohttp.WSMsgType.BINARY
+                for event in client.receive_data(message.data):
+                    if isinstance(event, DataReceived) and event.stream_id == data:
+                        got, ended = got + event.data, event.fin
+        assert got == b"through"
