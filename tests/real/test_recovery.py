@@ -69,9 +69,10 @@ async def nothing_unowned(daemon: DaemonUnderTest, cri: CriClient, docker: Docke
     """Soon: an end is told of before its clean-up is over."""
     left: list[str] = []
 
+    left: list[str] = []
+
     async def clean() -> bool:
-        nonlocal left
-        left = unowned(daemon, await listed(cri, docker))
+        left[:] = unowned(daemon, await listed(cri, docker))
         return not left
 
     with contextlib.suppress(AssertionError):

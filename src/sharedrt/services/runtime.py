@@ -349,8 +349,10 @@ class NamespaceServices:
     async def aclose(self) -> None:
         """Stop watching; containers run on."""
         await self.images.aclose()
+        await (
+            self._owner.aclose()
+        )  # which undoes what is half done, and needs the networks for that
         await self.networks.aclose()
-        await self._owner.aclose()
 
 
 class RuntimeService:

@@ -9,6 +9,7 @@ import structlog
 
 from sharedrt.aio.completion import complete
 from sharedrt.model.drivers import BundleRequest, HostFiles, OciRuntime, ProcessIdentity
+from sharedrt.model.faults import Fault
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord
 from sharedrt.services.containers.attach import WaitingClients
@@ -100,8 +101,9 @@ class Launcher:
     async def _undo(self, record: ContainerRecord) -> None:
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("runtime", lambda: self._runtime.delete(self.key(record.id))),
-            ("network", lambda: self._wirer.unwire(record)),
             ("mounts", lambda: self._mounts.release(record)),
+            ("network", lambda: self._wirer.unplug(record)),
+            ("namespace", lambda: self._wirer.unpin(record)),
             ("snapshot", lambda: self._snapshots.unmount(record)),
             ("mark", lambda: self._wirer.unmark(record)),
         )
@@ -113,7 +115,10 @@ class Launcher:
                 await undo()
             except Exception as error:
                 self._unclean.add(record.id)
-                log.warning("undo failed", container=record.id, step=step, exc_info=error)
+                bug = None if isinstance(error, Fault) else error
+                log.warning(
+                    "undo failed", container=record.id, step=step, error=str(error), exc_info=bug
+                )
 
     async def ensure_clean(self, record: ContainerRecord) -> None:
         """Try again what :meth:`undo` could not do. The container does not run."""

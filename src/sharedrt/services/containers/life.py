@@ -131,6 +131,7 @@ class ContainerLife:
             # Its clean-up would take away what this start makes.
             await self._settled(id, before)
         record = self._records.by_id(id)
+        await self._launcher.ensure_clean(record)
         running: ContainerRecord | None = None
         try:
             launched = await self._launcher.launch(record)

@@ -98,10 +98,14 @@ class Wirer:
             paths, frozenset(host), mounts, hostname, parent or self._layout.cgroup_parent
         )
 
-    async def unwire(self, record: ContainerRecord) -> None:
-        """Take network namespace and endpoints away again."""
+    async def unplug(self, record: ContainerRecord) -> None:
+        """Give back its places on networks."""
         if record.sandbox_id is None:
             await self._networks.release_owner(record.id)
+
+    async def unpin(self, record: ContainerRecord) -> None:
+        """Let go of its network namespace."""
+        if record.sandbox_id is None:
             await self._namespaces.remove(self._netns_folder(record))
 
     def _netns_folder(self, record: ContainerRecord) -> Path:
