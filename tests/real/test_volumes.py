@@ -1,0 +1,318 @@
+"""Volumes by the real docker CLI, and images mounted in pods; also what a kill -9 leaves."""
+
+import asyncio
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from sharedrt.pb.runtime.v1 import ImageSpec, Mount
+from tests.real.clients import IMAGE, CriClient, DockerClient
+from tests.real.daemon import DaemonUnderTest
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def run(daemon: DaemonUnderTest, *arguments: str) -> str:
+    return (await daemon.docker("run", "--rm", *arguments)).stdout.strip()
+
+
+async def volumes(daemon: DaemonUnderTest) -> set[str]:
+    return set((await daemon.docker("volume", "ls", "-q")).stdout.split())
+
+
+async def mountpoint(daemon: DaemonUnderTest, name: str) -> Path:
+    shown = await daemon.docker("volume", "inspect", "-f", "{{.Mountpoint}}", name)
+    return Path(shown.stdout.strip())
+
+
+def is_mounted(path: Path) -> bool:
+    return os.path.ismount(path)
+
+
+def content(*parts: str) -> str:
+    return Path(*parts).read_text()
+
+
+async def test_a_named_volume_outlives_its_containers(daemon: DaemonUnderTest) -> None:
+    await run(daemon, "-v", "kept:/data", "busybox", "sh", "-c", "echo one >/data/f")
+    assert await run(daemon, "-v", "kept:/x:ro", "busybox", "cat", "/x/f") == "one"
+    refused = await daemon.docker(
+        "run", "--rm", "-v", "kept:/x:ro", "busybox", "touch", "/x/g", check=False
+    )
+    assert "Read-only file system" in refused.stderr
+    data = await mountpoint(daemon, "kept")
+    assert (data / "f").read_text() == "one\n"
+    assert stat.S_IMODE(os.stat(data.parent.parent).st_mode) == 0o700, "root's alone"
+    await daemon.docker("volume", "rm", "kept")
+    assert not data.parent.exists()
+
+
+async def test_an_empty_volume_takes_the_images_content(daemon: DaemonUnderTest) -> None:
+    script = (
+        "mkdir -p /seed/sub; echo a >/seed/sub/f; ln -s sub/f /seed/link; ln /seed/sub/f /seed/hard;"
+        "chown 12:34 /seed/sub/f; chmod 2751 /seed/sub; chown 7:8 /seed; chmod 1770 /seed; mkfifo /seed/pipe"
+    )
+    await daemon.docker("run", "--name", "seed", "busybox", "sh", "-c", script)
+    await daemon.docker("commit", "seed", "seeded")
+    show = (
+        "cd /seed; stat -c '%n %F %a %u:%g %h' . sub sub/f pipe; readlink link; "
+        "test sub/f -ef hard && echo same"
+    )
+    plain = await run(daemon, "seeded", "sh", "-c", show)
+    assert await run(daemon, "-v", "up:/seed", "seeded", "sh", "-c", show) == plain
+    assert "same" in plain
+    assert "1770 7:8" in plain
+    await run(daemon, "-v", "up:/seed", "seeded", "sh", "-c", "rm -r /seed/sub; touch /seed/new")
+    listed = await run(daemon, "-v", "up:/seed", "seeded", "ls", "/seed")
+    assert "sub" not in listed.split(), "copied into an empty volume only"
+    mount = "type=volume,src=bare,dst=/seed,volume-nocopy"
+    assert await run(daemon, "--mount", mount, "seeded", "ls", "-A", "/seed") == ""
+    await daemon.docker("rm", "seed")
+    await daemon.docker("volume", "rm", "up", "bare")
+    await daemon.docker("rmi", "seeded")
+
+
+async def test_a_copy_goes_nowhere_but_into_the_volume(
+    daemon: DaemonUnderTest, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("host")
+    script = f"rmdir /opt; mkdir -p {tmp_path}; touch {tmp_path}/own; ln -s {tmp_path} /opt"
+    await daemon.docker("run", "--name", "evil", "busybox", "sh", "-c", script)
+    await daemon.docker("commit", "evil", "evil")
+    assert await run(daemon, "-v", "caught:/opt", "evil", "ls", "-A", "/opt/") == "own"
+    assert os.listdir(await mountpoint(daemon, "caught")) == ["own"]
+    await daemon.docker("rm", "evil")
+    await daemon.docker("volume", "rm", "caught")
+    await daemon.docker("rmi", "evil")
+
+
+async def test_anonymous_volumes_go_with_their_container(daemon: DaemonUnderTest) -> None:
+    before = await volumes(daemon)
+    await run(daemon, "-v", "/anon", "busybox", "true")
+    assert await volumes(daemon) == before
+    await daemon.docker("run", "--name", "a1", "-v", "/anon", "busybox", "touch", "/anon/f")
+    await daemon.docker("create", "--name", "a2", "--volumes-from", "a1:ro", "busybox", "true")
+    (made,) = await volumes(daemon) - before
+    await daemon.docker("rm", "-v", "a1")
+    assert made in await volumes(daemon), "another container still mounts it"
+    refused = await daemon.docker("volume", "rm", made, check=False)
+    assert refused.returncode == 1
+    assert "volume is in use" in refused.stderr
+    await daemon.docker("rm", "-v", "a2")
+    assert await volumes(daemon) == before
+    await daemon.docker("run", "--name", "a3", "-v", "/anon", "busybox", "true")
+    await daemon.docker("rm", "a3")
+    (left,) = await volumes(daemon) - before
+    await daemon.docker("volume", "create", "named")
+    await daemon.docker("volume", "prune", "-f")
+    assert await volumes(daemon) == before | {"named"}
+    await daemon.docker("volume", "prune", "-af")
+    assert not {"named", left} & await volumes(daemon)
+
+
+async def test_the_volumes_of_an_image(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("run", "--name", "v", "busybox", "sh", "-c", "mkdir /st; echo s >/st/f")
+    await daemon.docker("commit", "-c", "VOLUME /st", "v", "withvolume")
+    await daemon.docker("run", "--name", "w", "withvolume", "sh", "-c", "cat /st/f; echo t >>/st/f")
+    shown = await daemon.docker("inspect", "-f", "{{json .Mounts}}", "w")
+    (mount,) = json.loads(shown.stdout)
+    assert (mount["Type"], mount["Destination"], mount["RW"]) == ("volume", "/st", True)
+    assert content(mount["Source"], "f") == "s\nt\n"
+    changed = (await daemon.docker("diff", "w")).stdout
+    assert "/st/f" not in changed
+    await daemon.docker("rm", "-v", "v", "w")
+    await daemon.docker("rmi", "withvolume")
+
+
+async def test_options_are_mounted_while_somebody_uses_them(
+    daemon: DaemonUnderTest, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_text("bound")
+    await daemon.docker(
+        *(
+            "volume",
+            "create",
+            "-o",
+            "type=none",
+            "-o",
+            "o=bind",
+            "-o",
+            f"device={tmp_path}",
+            "bound",
+        )
+    )
+    data = await mountpoint(daemon, "bound")
+    assert not is_mounted(data)
+    await daemon.docker("run", "-d", "--name", "b1", "-v", "bound:/b", "busybox", "sleep", "60")
+    assert await run(daemon, "-v", "bound:/b", "busybox", "cat", "/b/f") == "bound"
+    assert is_mounted(data), "b1 runs on"
+    await daemon.kill9()
+    await daemon.start()
+    assert is_mounted(data)
+    await daemon.docker("rm", "-f", "b1")
+    assert not is_mounted(data)
+    await daemon.docker("volume", "rm", "bound")
+    assert (tmp_path / "f").read_text() == "bound", "what was mounted is not the volume's to remove"
+
+
+async def test_a_file_system_in_a_file(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    await daemon.run("mkfs.ext4", "-q", str(image))
+    await daemon.docker(
+        *("volume", "create", "-o", "type=ext4", "-o", "o=loop", "-o", f"device={image}", "loop")
+    )
+    first = await daemon.docker(
+        "run", "--rm", "-v", "loop:/l", "busybox", "touch", "/l/f", check=False
+    )
+    if "failed to setup loop device" in first.stderr:
+        await daemon.docker("volume", "rm", "loop")
+        pytest.skip("this host has no loop devices")
+    assert first.returncode == 0, first.stderr
+    assert "f" in (await run(daemon, "-v", "loop:/l", "busybox", "ls", "/l")).split()
+    await daemon.docker("volume", "rm", "loop")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-o", "nosuch=1"), 'invalid option: "nosuch"'),
+        (("-o", "size=1g"), "size"),
+        (("-o", "o=bind"), "missing required option"),
+        (("-d", "nosuchdriver"), "nosuchdriver"),
+        (("a",), "too short"),
+        (("no/slash",), "invalid characters"),
+    ],
+)
+async def test_volumes_that_cannot_be_made(
+    daemon: DaemonUnderTest, options: tuple[str, ...], words: str
+) -> None:
+    before = await volumes(daemon)
+    done = await daemon.docker("volume", "create", *options, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert await volumes(daemon) == before
+
+
+async def test_a_device_that_is_not_there_refuses_the_start(daemon: DaemonUnderTest) -> None:
+    await daemon.docker(
+        *("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/no/such", "gone")
+    )
+    done = await daemon.docker(
+        "run", "--name", "g", "-v", "gone:/g", "busybox", "true", check=False
+    )
+    assert done.returncode == 125
+    assert "failed to mount local volume" in done.stderr
+    await daemon.docker("rm", "g")
+    await daemon.docker("volume", "rm", "gone")
+
+
+async def test_part_of_a_volume(daemon: DaemonUnderTest, docker: DockerClient) -> None:
+    await run(daemon, "-v", "parts:/p", "busybox", "sh", "-c", "mkdir -p /p/a/b; echo x >/p/a/b/f")
+    await run(daemon, "-v", "parts:/p", "busybox", "ln", "-s", "/etc", "/p/out")
+
+    async def cat(sub: str, path: str) -> tuple[int, str]:
+        mount = {
+            "Type": "volume",
+            "Source": "parts",
+            "Target": "/m",
+            "VolumeOptions": {"Subpath": sub},
+        }
+        body = {"Image": "busybox", "Cmd": ["cat", path], "HostConfig": {"Mounts": [mount]}}
+        status, created = await docker.post("/containers/create", json=body)
+        assert status == 201, created
+        id = created["Id"]
+        status, answer = await docker.post(f"/containers/{id}/start")
+        if status == 204:
+            _, ended = await docker.post(f"/containers/{id}/wait")
+            status = ended["StatusCode"]
+            answer = (await daemon.docker("logs", id)).stdout
+        await docker.delete(f"/containers/{id}", force="1")
+        return status, str(answer)
+
+    assert await cat("a/b", "/m/f") == (0, "x\n")
+    assert (await cat("no/such", "/m/f"))[0] == 400
+    assert (await cat("../../..", "/m/f"))[0] == 400
+    # A link in the volume leads inside the volume, where there is no such folder.
+    assert (await cat("out", "/m/passwd"))[0] == 400
+    await daemon.docker("volume", "rm", "parts")
+
+
+async def test_disk_usage_and_events(daemon: DaemonUnderTest, docker: DockerClient) -> None:
+    await run(
+        daemon, "-v", "sized:/s", "busybox", "dd", "if=/dev/zero", "of=/s/f", "bs=1M", "count=3"
+    )
+    _, df = await docker.get("/system/df", type="volume")
+    (usage,) = (v["UsageData"] for v in df["Volumes"] if v["Name"] == "sized")
+    assert usage["RefCount"] == 0
+    assert 3 << 20 <= usage["Size"] < 4 << 20
+    await daemon.docker("volume", "rm", "sized")
+    await asyncio.sleep(1)
+    told = await daemon.docker(
+        *("events", "--since", "30s", "--until", "0s", "--filter", "volume=sized"),
+        *("--format", "{{.Action}}"),
+    )
+    assert told.stdout.split() == ["create", "mount", "unmount", "destroy"]
+
+
+async def test_volumes_are_one_namespaces_own(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
+    await daemon.docker("volume", "create", "mine")
+    status, answer = await docker.get("/volumes/nosuch")
+    assert (status, answer["message"]) == (404, "get nosuch: no such volume")
+    tables = await daemon.cli("--json", "namespaces")
+    assert "moby" in tables.stdout
+    root = daemon.root / "state" / "volumes"
+    assert os.listdir(root / "moby") == ["mine"]
+    assert not (root / "k8s.io").exists()
+    await daemon.docker("volume", "rm", "mine")
+
+
+async def test_what_a_crash_left_is_removed(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("volume", "create", "stays")
+    await daemon.kill9()
+    root = daemon.root / "state" / "volumes" / "moby"
+    (root / "orphan" / "_data" / "deep").mkdir(parents=True)
+    (root / ".gone-0123").mkdir()
+    # A copy that was cut short before it was whole, and a volume's folder that was never made.
+    (root / "stays" / ".copy.new").mkdir()
+    (root / "stays" / "_data").rmdir()
+    await daemon.start()
+    assert os.listdir(root) == ["stays"]
+    assert await run(daemon, "-v", "stays:/etc", "busybox", "ls", "/etc/passwd") == "/etc/passwd"
+    assert os.listdir(root / "stays") == ["_data"]
+    await daemon.docker("volume", "rm", "stays")
+
+
+async def test_an_image_as_a_mount(daemon: DaemonUnderTest) -> None:
+    mount = "type=image,src=busybox,dst=/i"
+    listed = await daemon.docker(
+        "run", "--rm", "--mount", mount, "busybox", "ls", "/i", check=False
+    )
+    if "unknown" in listed.stderr:
+        pytest.skip("this docker CLI does not know image mounts")
+    assert "bin" in listed.stdout.split()
+
+
+async def test_a_pod_with_an_image_mounted(daemon: DaemonUnderTest, cri: CriClient) -> None:
+    pod = cri.pod_config("imagevolume")
+    pod_id = await cri.run_pod(pod)
+    mounts = [
+        Mount(container_path="/whole", image=ImageSpec(image=IMAGE), readonly=True),
+        Mount(container_path="/part", image=ImageSpec(image=IMAGE), image_sub_path="etc"),
+    ]
+    id = await cri.create(pod_id, pod, "c", ["sleep", "60"], mounts=mounts)
+    await cri.start(id)
+    seen = await cri.exec_sync(id, "sh", "-c", "ls /whole/bin/sh /part/passwd; touch /whole/x")
+    assert seen.stdout.split() == [b"/whole/bin/sh", b"/part/passwd"]
+    assert b"Read-only" in seen.stderr
+    await daemon.kill9()
+    await daemon.start()
+    await cri.remove_pod(pod_id)
+    assert f"k8s.io@{id}" not in content("/proc/self/mountinfo")
+    assert not list((daemon.root / "state" / "snapshots" / "active").glob(f"k8s.io@{id}*"))
