@@ -32,6 +32,7 @@ from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.drivers.oci.users import RootfsUsers
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.drivers.registry.client import HttpRegistry
 from sharedrt.drivers.unpack.archiver import ChrootArchiver
@@ -145,6 +146,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
                 max_bytes=config.runtime.image_bytes_max,
             ),
             volumes=LocalVolumeFolders(),
+            users=RootfsUsers(),
             registry=registry,
             oci=oci,
             host=HostFs(),

@@ -60,7 +60,7 @@ async def test_run_keeps_streams_apart_and_passes_exit_codes(daemon: DaemonUnder
         (("--mount", "type=bind,src=/no/such,dst=/b", "busybox", "true"), 125, "does not exist"),
         (("--runtime", "nosuch", "busybox", "true"), 125, "unknown or invalid runtime name"),
         (("--health-cmd", "true", "busybox", "true"), 125, "Healthcheck"),
-        (("-v", "named:/data", "busybox", "true"), 125, "volume"),
+        (("-v", "a:b", "busybox", "true"), 125, "mount path must be absolute"),
     ],
 )
 async def test_refusals_leave_nothing_behind(

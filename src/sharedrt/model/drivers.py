@@ -7,7 +7,7 @@ changes the world is idempotent: doing it twice is harmless, undoing what is not
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -141,6 +141,21 @@ class Usage:
     inodes: int
 
 
+class ChangeKind(IntEnum):
+    """What has become of a path; the numbers are the Engine API's."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+class PathChange(NamedTuple):
+    """A path, absolute in the container, that differs from the image."""
+
+    path: str
+    kind: ChangeKind
+
+
 class Snapshotter(Protocol):
     """overlayfs folders on disk. Rows are the store's; folders are named by the caller's ``directory``.
 
@@ -206,6 +221,16 @@ class Snapshotter(Protocol):
 
     async def usage(self, directory: str) -> Usage:
         """What the writable layer of an active snapshot takes (walked on a thread)."""
+        ...
+
+    async def changes(
+        self, directory: str, layers: Sequence[str], ignored: frozenset[str]
+    ) -> Sequence[PathChange]:
+        """How an active snapshot differs from ``layers`` (topmost first), by path.
+
+        Args:
+            ignored: paths without a leading slash that are no change as long as they are empty.
+        """
         ...
 
     async def layers_on_disk(self) -> Sequence[str]: ...

@@ -45,6 +45,8 @@ from sharedrt.services.volumes import NewVolume
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.commits import Commits
+    from sharedrt.services.containers.files import ContainerFiles
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
     from sharedrt.services.volumes import Volumes
@@ -486,6 +488,10 @@ class NamespacedRuntime(Protocol):
     def images(self) -> "Images": ...
     @property
     def networks(self) -> "Networks": ...
+    @property
+    def files(self) -> "ContainerFiles": ...
+    @property
+    def commits(self) -> "Commits": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

@@ -24,6 +24,7 @@ from sharedrt.model.drivers import (
     RootArchiver,
     SandboxNamespaces,
     Snapshotter,
+    UserResolver,
     VolumeFolders,
 )
 from sharedrt.model.faults import (
@@ -43,7 +44,9 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
+    ContainerFiles,
     ContainerLife,
     ContainerMounts,
     ContainerRows,
@@ -77,6 +80,7 @@ class Drivers:
     unpacker: LayerUnpacker
     archiver: RootArchiver
     volumes: VolumeFolders
+    users: UserResolver
     registry: Registry
     oci: OciRuntime
     host: HostFiles
@@ -211,6 +215,20 @@ class NamespaceServices:
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+        )
+        self.files = ContainerFiles(
+            layout,
+            self._containers_set,
+            life,
+            snapshots,
+            self.volumes,
+            drivers.archiver,
+            drivers.unpacker,
+            drivers.users,
+            self.events,
+        )
+        self.commits = Commits(
+            self.containers, self.files, self.images, self.events, settings.platform
         )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner

@@ -5,7 +5,7 @@ import io
 import os
 import socket
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,14 +35,17 @@ async def unpacker() -> AsyncIterator[ChrootUnpacker]:
 
 
 async def diff(
-    unpacker: ChrootUnpacker, upper: Path, **mappings: list[tuple[int, int, int]]
+    unpacker: ChrootUnpacker,
+    upper: Path,
+    uid_mappings: Sequence[tuple[int, int, int]] = (),
+    gid_mappings: Sequence[tuple[int, int, int]] = (),
 ) -> bytes:
     pieces: list[bytes] = []
 
     async def sink(data: bytes) -> None:
         pieces.append(data)
 
-    await unpacker.diff(upper, sink, **mappings)
+    await unpacker.diff(upper, sink, uid_mappings=uid_mappings, gid_mappings=gid_mappings)
     return b"".join(pieces)
 
 

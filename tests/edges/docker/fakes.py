@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sharedrt.model.drivers import CgroupStats, LogLine, LogQuery, Usage
@@ -25,6 +26,7 @@ from sharedrt.model.records import (
     EventRecord,
     ExecRecord,
     NetworkRecord,
+    VolumeRecord,
 )
 from sharedrt.model.spec import Resources
 from sharedrt.model.stdio import StdStream
@@ -36,6 +38,7 @@ from sharedrt.services.contracts import (
     WaitCondition,
 )
 from sharedrt.services.images import Image
+from sharedrt.services.volumes import NewVolume
 from sharedrt.wire.oci_image import ImageConfig
 from sharedrt.wire.reference import parse_reference
 
@@ -461,6 +464,42 @@ class FakeNetworks:
         return self.users.get(network, [])
 
 
+class FakeVolumes:
+    def __init__(self) -> None:
+        self.records: dict[str, VolumeRecord] = {}
+
+    def get(self, name: str) -> VolumeRecord:
+        if name not in self.records:
+            raise NotFound("volume", name)
+        return self.records[name]
+
+    def list(self) -> Sequence[VolumeRecord]:
+        return list(self.records.values())
+
+    def users(self, name: str) -> Sequence[str]:
+        return ()
+
+    def mountpoint(self, name: str) -> Path:
+        return Path("/volumes", name)
+
+    async def create(self, volume: NewVolume) -> VolumeRecord:
+        record = VolumeRecord(volume.name, labels=volume.labels, options=volume.options)
+        self.records[record.name] = record
+        return record
+
+    async def remove(self, name: str) -> None:
+        del self.records[name]
+
+    async def prune(self, wanted: Callable[[VolumeRecord], bool]) -> tuple[Sequence[str], int]:
+        names = [record.name for record in self.list() if wanted(record)]
+        for name in names:
+            del self.records[name]
+        return names, 7
+
+    async def usage(self, name: str) -> Usage:
+        return Usage(7, 1)
+
+
 class FakeEvents:
     def __init__(self) -> None:
         self.published: list[tuple[str, str, str, dict[str, str]]] = []
@@ -497,6 +536,7 @@ class FakeRuntime:
         self.containers = FakeContainers(self.images, self.events)
         self.execs = FakeExecs(self.containers)
         self.networks = FakeNetworks()
+        self.volumes = FakeVolumes()
 
 
 def start_failed(code: int = 127) -> StartFailed:

@@ -218,3 +218,59 @@ async def test_websocket(door: DoorUnderTest) -> None:
         session.output.put_nowait(None)
         message = await socket.receive()
         assert message.data == 1000 or message.type.name in ("CLOSE", "CLOSED", "CLOSING")
+
+
+async def test_a_client_that_does_not_read_stops_only_its_own_stream(door: DoorUnderTest) -> None:
+    class Endless(FakeStdio):
+        reads = 0
+
+        async def read(self) -> tuple[StdStream, bytes]:
+            self.reads += 1
+            await asyncio.sleep(0)
+            return StdStream.STDOUT, bytes(65_536)
+
+    session = Endless()
+    door.runtime.containers.session = session
+    id = await door.create()
+    _, writer = await door.open()
+    writer.write(request(f"/containers/{id}/attach?stream=1&stdout=1", UPGRADE))
+    await asyncio.sleep(0.2)
+    stalled = session.reads
+    await asyncio.sleep(0.2)
+    assert session.reads == stalled, "nothing is read that nobody takes"
+    assert stalled < 100
+    assert (await door.call("GET", "/_ping"))[0] == 200
+    writer.transport.abort()
+    await until(lambda: session.closed)
+
+
+async def test_input_that_nobody_takes_stops_the_client(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharedrt.edges.docker.gate._HANG_UP_POLL_S", 0.01)
+
+    class Deaf(FakeStdio):
+        async def write(self, data: bytes) -> None:
+            await asyncio.Event().wait()
+
+    session = Deaf()
+    door.runtime.containers.session = session
+    id = await door.create(OpenStdin=True)
+    reader, writer = await door.open()
+    writer.write(request(f"/containers/{id}/attach?{ALL}", UPGRADE))
+    await read_head(reader)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while True:
+            writer.write(bytes(65_536))
+            await writer.drain()
+            sent += 65_536
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(send(), 0.5)
+    assert sent < 8 << 20
+    assert not session.closed
+    writer.transport.abort()
+    await until(lambda: session.closed)

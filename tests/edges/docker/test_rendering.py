@@ -84,7 +84,7 @@ def test_statuses(state: ContainerState, paused: bool, restarting: bool, text: s
 
 def test_a_container_of_another_door_is_shown_too() -> None:
     rendered = render_inspect(
-        ContainerView(RECORD), [], lambda _: None, HOST, exec_ids=[], etc_folder="/run/x"
+        ContainerView(RECORD), [], lambda _: None, HOST, mounts=[], exec_ids=[], etc_folder="/run/x"
     )
     assert (rendered["Path"], rendered["Args"]) == ("/e", ["c"])
     assert rendered["Config"]["Env"] == ["A=1", "B=2"]

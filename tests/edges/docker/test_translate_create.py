@@ -233,7 +233,6 @@ def test_resources() -> None:
         ({"Binds": ["/a:/b:ro,rw"]}, "400 invalid mode: ro,rw"),
         ({"Binds": ["/a:/"]}, "400 invalid volume specification: destination can't be '/'"),
         ({"Binds": ["/a:/b", "/c:/b/"]}, "400 Duplicate mount point: /b"),
-        ({"Binds": ["name:/b"]}, "501 a mount of type volume (name:/b)"),
         ({"VolumesFrom": ["other:odd"]}, "400 invalid volumes-from specification"),
         ({"Mounts": [{"Type": "odd", "Target": "/x"}]}, '400 invalid mount config for type "odd"'),
         ({"Mounts": [{"Type": "bind", "Target": "/x"}]}, "field Source must not be empty"),
@@ -241,10 +240,6 @@ def test_resources() -> None:
         (
             {"Mounts": [{"Type": "tmpfs", "Target": "/x", "BindOptions": {"Propagation": "x"}}]},
             "field BindOptions must not be specified",
-        ),
-        (
-            {"Mounts": [{"Type": "image", "Target": "/x", "Source": "i"}]},
-            "501 a mount of type image (i:/x)",
         ),
         ({"Mounts": [{"Type": "cluster", "Target": "/x"}]}, "501 a mount of type cluster"),
         ({"Sysctls": {"net.x": "1"}, "NetworkMode": "host"}, "sysctl 'net.x' not allowed"),
@@ -260,7 +255,6 @@ def test_refused_by_name(host: dict[str, Any], words: str) -> None:
     ("config", "words"),
     [
         ({"Healthcheck": {"Test": ["CMD", "true"]}}, "501 Config.Healthcheck"),
-        ({"Volumes": {"/data": {}}}, "501 an anonymous volume (Config.Volumes /data)"),
         ({"WorkingDir": "relative"}, "400 the working directory 'relative' is invalid"),
         ({"Env": ["=x"]}, "400 invalid environment variable: =x"),
         ({"MacAddress": "odd"}, "400 invalid MAC address: odd"),
@@ -271,9 +265,8 @@ def test_config_refused_by_name(config: dict[str, Any], words: str) -> None:
 
 
 def test_what_an_image_declares_and_is_not_done_is_a_warning() -> None:
-    image = {"Cmd": ["x"], "Volumes": {"/data": {}}, "Healthcheck": {"Test": ["CMD", "x"]}}
+    image = {"Cmd": ["x"], "Healthcheck": {"Test": ["CMD", "x"]}}
     warnings = create(image=image).warnings
-    assert any("/data" in warning for warning in warnings)
     assert any("HEALTHCHECK" in warning for warning in warnings)
 
 
@@ -420,6 +413,23 @@ def test_mounts() -> None:
     assert by_target["/scratch"].readonly
     assert by_target["/u"].options == ("size=2097152", "mode=1777")
     assert not by_target["/t"].create_source
+
+
+def test_volumes() -> None:
+    mounts = create(
+        {"Volumes": {"/own": {}}},
+        {
+            "Binds": ["named:/data:nocopy", "/host:/image-volume"],
+            "Mounts": [{"Type": "image", "Source": "busybox", "Target": "/img"}],
+        },
+        {"Cmd": ["x"], "Volumes": {"/image-volume": {}, "/second": {}}},
+    ).request.spec.mounts
+    by_target = {mount.target: mount for mount in mounts}
+    assert by_target["/data"] == Mount(MountKind.VOLUME, "named", "/data", nocopy=True)
+    assert by_target["/own"] == Mount(MountKind.VOLUME, "", "/own")
+    assert by_target["/second"] == Mount(MountKind.VOLUME, "", "/second")
+    assert by_target["/image-volume"].kind is MountKind.BIND
+    assert by_target["/img"].kind is MountKind.IMAGE
 
 
 def test_the_rest() -> None:

@@ -24,9 +24,10 @@ from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers import libc, mountapi, trees
 from sharedrt.drivers.overlay import mounter
+from sharedrt.drivers.overlay.changes import upper_changes
 from sharedrt.drivers.overlay.sync import GroupSync
 from sharedrt.drivers.overlay.userns import Mappings, host_id, open_user_namespace
-from sharedrt.model.drivers import Usage
+from sharedrt.model.drivers import PathChange, Usage
 from sharedrt.model.faults import (
     FailedPrecondition,
     Fault,
@@ -172,6 +173,15 @@ class OverlaySnapshotter:
                 continue
             return Usage(found.size_bytes, found.inodes)
         raise Unavailable("snapshot usage", f"folders of {directory!r} move while counted")
+
+    async def changes(
+        self, directory: str, layers: Sequence[str], ignored: frozenset[str]
+    ) -> Sequence[PathChange]:
+        lowers = [self.layer_path(layer) for layer in layers]
+        with _faults(directory):
+            return await run_blocking(
+                self._tree_threads, upper_changes, self.upper_path(directory), lowers, ignored
+            )
 
     # ------------------------------------------------------------ on threads
 

@@ -81,11 +81,5 @@ ROUTES = (
     Route("POST", "/build", refused("a build")),
     Route("POST", "/build/prune", refused("the build cache")),
     Route("POST", "/build/cancel", refused("a build")),
-    Route("POST", "/commit", refused("commit")),
-    Route("GET", "/containers/{id}/changes", refused("the list of a container's changes")),
-    Route("GET", "/containers/{id}/export", refused("export")),
-    Route("HEAD", "/containers/{id}/archive", refused("copying files")),
-    Route("GET", "/containers/{id}/archive", refused("copying files")),
-    Route("PUT", "/containers/{id}/archive", refused("copying files")),
     Route("GET", "/images/search", refused("searching a registry")),
 )

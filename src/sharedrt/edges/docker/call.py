@@ -180,10 +180,12 @@ class Call:
 
     @asynccontextmanager
     async def stream(
-        self, content_type: str, *, status: int = 200
+        self, content_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[web.StreamResponse]:
         """An answer whose head goes out now and whose body comes bit by bit."""
-        response = web.StreamResponse(status=status, headers=dict(self.door.headers))
+        response = web.StreamResponse(
+            status=status, headers={**self.door.headers, **(headers or {})}
+        )
         response.content_type = content_type
         with self.door.streaming():
             await response.prepare(self.request)

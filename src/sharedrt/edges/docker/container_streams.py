@@ -1,5 +1,6 @@
 """``/containers/{id}``: attach (hijacked and WebSocket) and logs."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -124,17 +125,27 @@ def _attributes(record: ContainerRecord) -> dict[str, str]:
 
 
 class _WebSocketClient:
-    """A WebSocket as a pump's client: one stream each way, no frames of Docker's."""
+    """A WebSocket as a pump's client: one stream each way, no frames of Docker's.
 
-    def __init__(self, socket: web.WebSocketResponse, *, text: bool) -> None:
+    Args:
+        text: send text messages instead of binary ones.
+        has_input: somebody calls :meth:`read`, and so will see it close.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse, *, text: bool, has_input: bool) -> None:
         self._socket = socket
         self._text = text
+        self._has_input = has_input
+        self._closed = asyncio.Event()
 
     async def read(self) -> bytes:
         message = await self._socket.receive()
         if message.type is WSMsgType.TEXT:
             return str(message.data).encode()
-        return bytes(message.data) if message.type is WSMsgType.BINARY else b""
+        if message.type is WSMsgType.BINARY:
+            return bytes(message.data)
+        self._closed.set()
+        return b""
 
     async def write(self, data: bytes) -> None:
         if self._text:
@@ -143,9 +154,10 @@ class _WebSocketClient:
             await self._socket.send_bytes(data)
 
     async def gone(self) -> None:
-        """Without input nobody else reads the socket, whose close would go unnoticed."""
-        while await self.read():
-            pass
+        """A close goes unnoticed unless somebody reads, and only one may."""
+        while not self._has_input and not self._closed.is_set():
+            await self.read()
+        await self._closed.wait()
 
 
 async def get_containers_attach_ws(call: Call) -> web.StreamResponse:
@@ -172,7 +184,7 @@ async def _serve_ws(
     session: StdioSession,
     plan: PumpPlan,
 ) -> None:
-    client = _WebSocketClient(socket, text=versions.sends_text(call.version))
+    client = _WebSocketClient(socket, text=versions.sends_text(call.version), has_input=plan.stdin)
     try:
         if await pump(client, session, plan):
             await call.runtime.events.publish("container", "detach", record.id, _attributes(record))

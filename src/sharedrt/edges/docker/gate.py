@@ -174,13 +174,11 @@ class HijackedStream:
             self._check()
 
     async def gone(self) -> None:
-        """Drop what the client sends; returns when it has closed both directions.
+        """Returns when the client has closed both directions, whether or not its input is read.
 
         The end of its input alone says nothing: the CLI half-closes at once when it has no input to
         send. A full close tells itself from a half-close by POLLHUP (unix sockets), else by a failed write.
         """
-        while await self.read():
-            pass
         while not self._lost and not self._hung_up():
             try:
                 async with asyncio.timeout(_HANG_UP_POLL_S):

@@ -5,11 +5,12 @@ from typing import Final
 from aiohttp import web
 
 from sharedrt.edges.docker.call import Call, answer
+from sharedrt.edges.docker.commit import import_image
 from sharedrt.edges.docker.image_access import registry_auth, short_id
 from sharedrt.edges.docker.progress import ProgressStream, stream_progress
 from sharedrt.edges.docker.render_image import render_descriptor, render_platform
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
+from sharedrt.edges.docker.words import Refusal, bad_request
 from sharedrt.model.drivers import Credentials
 from sharedrt.model.faults import (
     InvalidArgument,
@@ -25,7 +26,7 @@ from sharedrt.wire.reference import Reference, parse_name
 
 async def post_images_create(call: Call) -> web.StreamResponse:
     if call.text("fromSrc"):
-        raise not_implemented("importing an image from a root file system")
+        return await import_image(call)
     name = call.text("fromImage")
     if not name:
         raise bad_request("fromImage or fromSrc is needed")

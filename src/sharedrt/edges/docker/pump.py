@@ -27,7 +27,7 @@ class Client(Protocol):
         ...
 
     async def gone(self) -> None:
-        """Read and drop what it sends; returns when it is known to be gone altogether."""
+        """Returns when it is known to be gone altogether, whether or not somebody reads."""
         ...
 
 
@@ -62,9 +62,12 @@ async def pump(client: Client, session: StdioSession, plan: PumpPlan) -> bool:
     """
     try:
         async with task_group() as group:
-            incoming = group.create_task(_from_client(client, session, plan))
+            others = [group.create_task(_watch(client))]
+            if plan.stdin:
+                others.append(group.create_task(_input(client, session, plan)))
             await _output(client, session, plan)
-            incoming.cancel()
+            for task in others:
+                task.cancel()
     except Detached as detached:
         return bool(detached.args)
     return False
@@ -98,8 +101,7 @@ async def _input(client: Client, session: StdioSession, plan: PumpPlan) -> None:
     raise Detached
 
 
-async def _from_client(client: Client, session: StdioSession, plan: PumpPlan) -> None:
-    if plan.stdin:
-        await _input(client, session, plan)
+async def _watch(client: Client) -> None:
+    """Beside the input, which may be stuck in a process that does not read."""
     await client.gone()
     raise ConnectionResetError("the client is gone")

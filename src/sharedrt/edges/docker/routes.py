@@ -4,6 +4,8 @@ from typing import Final
 
 from sharedrt.edges.docker import (
     absent,
+    archive,
+    commit,
     container_lists,
     container_streams,
     containers,
@@ -29,6 +31,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *stats.ROUTES,
     *top.ROUTES,
     *exec.ROUTES,
+    *archive.ROUTES,
+    *commit.ROUTES,
     *absent.ROUTES,
     *image_lists.ROUTES,
     *image_pull.ROUTES,

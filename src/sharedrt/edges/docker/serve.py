@@ -7,12 +7,14 @@ import socket
 import ssl
 import stat
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from sharedrt.edges.docker.gate import ConnectionGate, PeerCheck
+from sharedrt.edges.docker.tls import TlsProtocol
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument, ResourceExhausted
 
 log = structlog.get_logger(__name__)
@@ -59,10 +61,13 @@ class DockerServer:
         loop = asyncio.get_running_loop()
         server = self._runner.server
         assert server is not None
+
+        def connection() -> asyncio.Protocol:
+            gate = partial(ConnectionGate, server())
+            return gate() if tls is None else TlsProtocol(tls, gate)
+
         try:
-            listener = await loop.create_server(
-                lambda: ConnectionGate(server()), host, port, ssl=tls, backlog=_BACKLOG
-            )
+            listener = await loop.create_server(connection, host, port, backlog=_BACKLOG)
         except OSError as error:
             raise FailedPrecondition("docker TCP address", address, str(error)) from error
         self._listeners.append(listener)

@@ -1,11 +1,12 @@
 """A container's writable snapshot: its rows, and the mount while it runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharedrt.model.drivers import Snapshotter, Usage
+from sharedrt.model.drivers import PathChange, Snapshotter, Usage
 from sharedrt.model.faults import FailedPrecondition
-from sharedrt.model.ids import SnapshotKey
+from sharedrt.model.ids import ContainerId, SnapshotKey
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
 from sharedrt.model.spec import IdMapping
 from sharedrt.model.stores import NamespacedStore, Transaction
@@ -17,6 +18,7 @@ class ContainerSnapshots:
 
     def __init__(self, layout: Layout, store: NamespacedStore, snapshotter: Snapshotter) -> None:
         self._layout, self._store, self._snapshotter = layout, store, snapshotter
+        self._held: Counter[ContainerId] = Counter()
 
     def row(
         self, record: ContainerRecord, parent: SnapshotKey | None, created_ns: int
@@ -74,7 +76,40 @@ class ContainerSnapshots:
             [(m.container_id, m.host_id, m.size) for m in gids],
         )
 
+    def hold(self, id: ContainerId) -> None:
+        """Until :meth:`let_go` its root file system stays mounted."""
+        self._held[id] += 1
+
+    def let_go(self, id: ContainerId) -> bool:
+        """Whether that was the last hold: the caller then unmounts what does not run."""
+        self._held[id] -= 1
+        if self._held[id]:
+            return False
+        del self._held[id]
+        return True
+
+    def view_path(self, directory: str) -> Path:
+        """Where a read-only snapshot is mounted while its container runs."""
+        return self._snapshotter.upper_path(directory).parent / "rootfs"
+
+    def upper(self, record: ContainerRecord) -> Path:
+        """The writable layer's folder; there since the container was first mounted."""
+        return self._snapshotter.upper_path(self._layout.active_directory(record.id))
+
+    async def changes(
+        self, record: ContainerRecord, ignored: frozenset[str]
+    ) -> Sequence[PathChange]:
+        """What the writable layer changes of those below; ``ignored`` paths only when they are not empty."""
+        directory = self._layout.active_directory(record.id)
+        if directory not in await self._snapshotter.actives_on_disk():
+            return []
+        layers = await self._store.read(lambda tx: _layers(tx, SnapshotKey(record.id)))
+        return await self._snapshotter.changes(directory, layers, ignored)
+
     async def unmount(self, record: ContainerRecord) -> None:
+        """Idempotent. Not while somebody holds it."""
+        if self._held[record.id]:
+            return
         await self._snapshotter.unmount(self._layout.active_directory(record.id))
 
     async def remove(self, record: ContainerRecord) -> None:

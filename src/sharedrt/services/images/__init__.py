@@ -1,6 +1,7 @@
 """Images of a namespace: pulled, pushed, loaded, saved, named, removed."""
 
 from sharedrt.services.images.archives import LoadedImage
+from sharedrt.services.images.compose import Composer, NewLayer
 from sharedrt.services.images.gc import Removed
 from sharedrt.services.images.host import ImageHost, collect_orphans, layer_directory
 from sharedrt.services.images.image import (
@@ -14,11 +15,13 @@ from sharedrt.services.images.image import (
 from sharedrt.services.images.service import HistoryRow, Images
 
 __all__ = [
+    "Composer",
     "HistoryRow",
     "Image",
     "ImageHost",
     "Images",
     "LoadedImage",
+    "NewLayer",
     "PullPhase",
     "PullProgress",
     "PushPhase",

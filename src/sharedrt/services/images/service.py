@@ -1,6 +1,7 @@
 """One namespace's images."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
@@ -11,6 +12,7 @@ from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
+from sharedrt.services.images.compose import Composer
 from sharedrt.services.images.export import export
 from sharedrt.services.images.fetch import Fetcher
 from sharedrt.services.images.gc import Removed, Roots
@@ -314,6 +316,12 @@ class Images:
             id = documents.config_blob.digest
             event = NewEvent("image", "load", id, {"name": id, "reference": what})
             return await registrar.register(documents, names, event)
+
+    @asynccontextmanager
+    async def composing(self) -> AsyncIterator[Composer]:
+        """Make an image of layers that are written here."""
+        async with self._host.hold() as hold:
+            yield Composer(self._host, self._store, self._rows, hold)
 
     async def ensure_unpacked(self, image: Image) -> None:
         """Have all its layers' folders, again if need be."""

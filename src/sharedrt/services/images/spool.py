@@ -70,6 +70,37 @@ async def spooled(chunks: AsyncIterator[bytes], folder: Path, limit: int) -> Asy
     Raises:
         InvalidArgument: no tar. ResourceExhausted: the disk, or ``limit``.
     """
+    async with _spooled_plain(chunks, folder, limit) as (file, size):
+        descriptor = file.fileno()
+        index = await run_blocking(
+            None, index_tar, lambda offset, length: os.pread(descriptor, length, offset), size
+        )
+        yield Archive(file, index)
+
+
+@asynccontextmanager
+async def uncompressed(
+    chunks: AsyncIterator[bytes], folder: Path, limit: int
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The bytes of an archive without its compression, whatever is in it. Raises as :func:`spooled`."""
+    async with _spooled_plain(chunks, folder, limit) as (file, size):
+        yield _pieces(file, size)
+
+
+async def _pieces(file: IO[bytes], size: int) -> AsyncIterator[bytes]:
+    offset = 0
+    while offset < size:
+        data = await run_blocking(None, os.pread, file.fileno(), _BATCH_BYTES, offset)
+        if not data:
+            raise InvalidArgument("archive", "", "is cut short")
+        offset += len(data)
+        yield data
+
+
+@asynccontextmanager
+async def _spooled_plain(
+    chunks: AsyncIterator[bytes], folder: Path, limit: int
+) -> AsyncIterator[tuple[IO[bytes], int]]:
     file = await run_blocking(None, _new_file, folder)
     try:
         size = await _write(chunks, file, limit)
@@ -78,11 +109,7 @@ async def spooled(chunks: AsyncIterator[bytes], folder: Path, limit: int) -> Asy
             file.close()
             file = plain
             size = await run_blocking(None, os.lseek, file.fileno(), 0, os.SEEK_END)
-        descriptor = file.fileno()
-        index = await run_blocking(
-            None, index_tar, lambda offset, length: os.pread(descriptor, length, offset), size
-        )
-        yield Archive(file, index)
+        yield file, size
     finally:
         file.close()
 

@@ -1,0 +1,121 @@
+"""``POST /commit``, and images out of root file systems (``POST /images/create?fromSrc=-``)."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from sharedrt.edges.docker.call import Call, answer
+from sharedrt.edges.docker.container_view import ContainerView
+from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.progress import ProgressStream, stream_progress
+from sharedrt.edges.docker.router import Route
+from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.faults import InvalidArgument
+from sharedrt.services.commits import IMPORTED_FROM, NewCommit
+from sharedrt.wire.docker_progress import status
+from sharedrt.wire.image_changes import apply_changes
+from sharedrt.wire.reference import parse_name
+
+_CHUNK_BYTES: Final = 256 << 10
+_OF_AN_IMAGE: Final = (
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Healthcheck",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "Shell",
+    "OnBuild",
+)
+"""What of a container's Config goes into an image: the rest (host name, terminal ...) is the container's own."""
+
+
+async def post_commit(call: Call) -> web.StreamResponse:
+    if not (reference := call.text("container")):
+        raise bad_request("bad parameter: container cannot be empty")
+    record = call.runtime.containers.get(reference)
+    given = await call.body(required=False)
+    container = ContainerView(record).config
+    config = merge_configs(_changed(given.raw, call), container)
+    work = call.runtime.commits.commit(
+        record.id,
+        NewCommit(
+            config=config,
+            name=_name(call.text("repo"), call.text("tag")),
+            author=call.text("author"),
+            comment=call.text("comment"),
+            pause=call.flag("pause", default=True),
+        ),
+    )
+    image = await call.finish(work)
+    return answer({"Id": image.id}, status=201)
+
+
+def merge_configs(given: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's and the changes' over the container's; lists of names are joined, by name, as dockerd does."""
+    first, second = Fields(given, "config").raw, container
+    merged: dict[str, Any] = {}
+    for name in _OF_AN_IMAGE:
+        ours, theirs = first.get(name), second.get(name)
+        if isinstance(ours, dict) and isinstance(theirs, dict) and name != "Healthcheck":
+            merged[name] = {**theirs, **ours}
+        elif name == "Env" and isinstance(ours, list) and isinstance(theirs, list):
+            named = {str(item).partition("=")[0] for item in ours}
+            merged[name] = [i for i in theirs if str(i).partition("=")[0] not in named] + ours
+        elif name == "Cmd" and not ours and first.get("Entrypoint"):
+            merged[name] = None  # a new entrypoint drops the old command
+        else:
+            merged[name] = ours or theirs
+    return {name: value for name, value in merged.items() if value}
+
+
+async def import_image(call: Call) -> web.StreamResponse:
+    """The body is the archive. Raises Refusal for a URL."""
+    source = call.text("fromSrc")
+    if source != "-":
+        raise not_implemented("importing from a URL (download it, and import the file)")
+    platform = call.text("platform")
+    host = call.door.host
+    if platform and platform.split("/")[:2] not in ([host.go_os], [host.go_os, host.architecture]):
+        raise bad_request(
+            f"cannot import for {platform}: this host is {host.go_os}/{host.architecture}"
+        )
+    work = call.runtime.commits.import_rootfs(
+        call.request.content.iter_chunked(_CHUNK_BYTES),
+        NewCommit(
+            config=_changed({}, call),
+            name=_name(call.text("repo"), call.text("tag")),
+            comment=call.text("message") or IMPORTED_FROM,
+        ),
+    )
+    return await stream_progress(
+        call, ProgressStream(), work, last=lambda image: [status(image.id)]
+    )
+
+
+def _changed(config: Mapping[str, Any], call: Call) -> dict[str, Any]:
+    try:
+        return apply_changes(config, call.texts("changes"))
+    except InvalidArgument as fault:
+        raise bad_request(fault.reason) from fault
+
+
+def _name(repository: str, tag: str) -> str:
+    """A reference out of ``repo`` and ``tag``; empty: none. Raises Refusal."""
+    if not repository:
+        return ""
+    try:
+        reference = parse_name(repository)
+        if reference.digest is not None:
+            raise bad_request("cannot use digest reference")
+        return str(reference.with_tag(tag or reference.tag or "latest"))
+    except InvalidArgument as fault:
+        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+
+
+ROUTES = (Route("POST", "/commit", post_commit),)

@@ -1,0 +1,152 @@
+"""Images out of containers (``docker commit``) and out of root file systems (``docker import``)."""
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.ids import ContainerId, Digest
+from sharedrt.model.records import ContainerRecord, Json
+from sharedrt.services.containers.files import ContainerFiles
+from sharedrt.services.containers.rows import attributes
+from sharedrt.services.contracts import Containers
+from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.images import Image, Images
+from sharedrt.wire.docker_time import format_time
+from sharedrt.wire.reference import parse_reference
+
+IMPORTED_FROM: Final = "Imported from -"
+
+
+@dataclass(frozen=True, slots=True)
+class NewCommit:
+    """What the new image shall be. ``config`` is the whole ``config`` object of its configuration (OCI image spec).
+
+    ``name``: a reference; empty: none. ``pause``: stop the container's processes while its files are read.
+    """
+
+    config: Mapping[str, Json]
+    name: str = ""
+    author: str = ""
+    comment: str = ""
+    pause: bool = True
+
+
+class Commits:
+    """Of one namespace."""
+
+    def __init__(
+        self,
+        containers: Containers,
+        files: ContainerFiles,
+        images: Images,
+        events: NamespacedEvents,
+        platform: str,
+    ) -> None:
+        self._containers, self._files, self._images = containers, files, images
+        self._events = events
+        self._platform = platform
+
+    async def commit(self, id: ContainerId, request: NewCommit) -> Image:
+        """An image of the container's own, with what it has changed as a further layer.
+
+        Raises:
+            NotFound: the container, or its image. InvalidArgument: the name. ResourceExhausted: the disk.
+        """
+        record = self._containers.by_id(id)
+        names = _names(request.name)
+        base = self._images.get(record.image_id)
+        async with self._images.composing() as composer:
+            layers = await composer.base(base)
+            paused = request.pause and await self._pause(id)
+            try:
+                new = await composer.layer(lambda sink: self._files.layer(id, sink))
+            finally:
+                if paused:
+                    with suppress(FailedPrecondition):  # it has ended, or somebody was faster
+                        await self._containers.unpause(id)
+            if not new.empty:
+                layers.append(new)
+            raw = base.config.raw if isinstance(base.config.raw, dict) else {}
+            history = raw.get("history")
+            now = format_time(time.time_ns())
+            entry = _history(now, _created_by(record), request, empty=new.empty)
+            config: dict[str, Json] = {
+                "architecture": base.config.architecture,
+                "os": base.config.os,
+                **({"variant": base.config.variant} if base.config.variant else {}),
+                "author": request.author,
+                "container": id,
+                "created": now,
+                "parent": base.id,
+                "config": dict(request.config),
+                "history": [*(history if isinstance(history, list) else []), entry],
+            }
+            image = await composer.finish(
+                config, layers, names, lambda new_id: _event("create", new_id, names)
+            )
+        details = {**attributes(record), "comment": request.comment, "imageID": image.id}
+        await self._events.publish("container", "commit", id, details)
+        return image
+
+    async def import_rootfs(self, archive: AsyncIterator[bytes], request: NewCommit) -> Image:
+        """An image of one layer: a tar of a root file system.
+
+        Raises:
+            InvalidArgument: no tar, a hostile one, or the name. ResourceExhausted: the disk, or a bound.
+        """
+        names = _names(request.name)
+        os, architecture, *variant = self._platform.split("/")
+        now = format_time(time.time_ns())
+        async with self._images.composing() as composer:
+            layer = await composer.layer_of_archive(archive)
+            config: dict[str, Json] = {
+                "architecture": architecture,
+                "os": os,
+                **({"variant": variant[0]} if variant else {}),
+                "author": request.author,
+                "created": now,
+                "config": dict(request.config),
+                "history": [_history(now, "", request, empty=False)],
+            }
+            return await composer.finish(
+                config, [layer], names, lambda new_id: _event("import", new_id, names)
+            )
+
+    async def _pause(self, id: ContainerId) -> bool:
+        """Whether it was running, and is paused now by us."""
+        try:
+            await self._containers.pause(id)
+        except FailedPrecondition:
+            return False  # does not run, or is paused already
+        return True
+
+
+def _names(name: str) -> list[str]:
+    return [str(parse_reference(name))] if name else []
+
+
+def _event(action: str, id: Digest, names: Sequence[str]) -> NewEvent:
+    return NewEvent("image", action, id, {"name": names[0] if names else id})
+
+
+def _created_by(record: ContainerRecord) -> str:
+    spec, image = record.spec, record.image_defaults
+    command = spec.command if spec.command is not None else image.entrypoint
+    args = spec.args if spec.args is not None else image.cmd
+    return " ".join((*command, *args))
+
+
+def _history(now: str, created_by: str, request: NewCommit, *, empty: bool) -> dict[str, Json]:
+    entry: dict[str, Json] = {"created": now}
+    if created_by:
+        entry["created_by"] = created_by
+    if request.author:
+        entry["author"] = request.author
+    if request.comment:
+        entry["comment"] = request.comment
+    if empty:
+        entry["empty_layer"] = True
+    return entry
