@@ -69,8 +69,6 @@ async def nothing_unowned(daemon: DaemonUnderTest, cri: CriClient, docker: Docke
     """Soon: an end is told of before its clean-up is over."""
     left: list[str] = []
 
-    left: list[str] = []
-
     async def clean() -> bool:
         left[:] = unowned(daemon, await listed(cri, docker))
         return not left

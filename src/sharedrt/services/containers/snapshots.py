@@ -63,6 +63,19 @@ class ContainerSnapshots:
     async def remove_view(self, directory: str) -> None:
         await self._snapshotter.remove_active(directory)
 
+    async def bind_idmapped(
+        self,
+        binds: Sequence[tuple[Path, Path]],
+        uids: Sequence[IdMapping],
+        gids: Sequence[IdMapping],
+    ) -> None:
+        """See :meth:`sharedrt.model.drivers.Snapshotter.bind_idmapped`."""
+        await self._snapshotter.bind_idmapped(
+            binds,
+            [(m.container_id, m.host_id, m.size) for m in uids],
+            [(m.container_id, m.host_id, m.size) for m in gids],
+        )
+
     def hold(self, id: ContainerId) -> None:
         """Until :meth:`let_go` its root file system stays mounted."""
         self._held[id] += 1
@@ -92,19 +105,6 @@ class ContainerSnapshots:
             return []
         layers = await self._store.read(lambda tx: _layers(tx, SnapshotKey(record.id)))
         return await self._snapshotter.changes(directory, layers, ignored)
-
-    async def bind_idmapped(
-        self,
-        binds: Sequence[tuple[Path, Path]],
-        uids: Sequence[IdMapping],
-        gids: Sequence[IdMapping],
-    ) -> None:
-        """See :meth:`sharedrt.model.drivers.Snapshotter.bind_idmapped`."""
-        await self._snapshotter.bind_idmapped(
-            binds,
-            [(m.container_id, m.host_id, m.size) for m in uids],
-            [(m.container_id, m.host_id, m.size) for m in gids],
-        )
 
     async def unmount(self, record: ContainerRecord) -> None:
         """Idempotent. Not while somebody holds it."""
