@@ -506,6 +506,15 @@ async def test_killed_conmon(world: World) -> None:
     assert not world.driver.alive(identity)
 
 
+async def test_a_conmon_that_ends_at_once_is_quoted(world: World) -> None:
+    request = world.request("true")
+    folder = world.folder / "a-folder.log"
+    folder.mkdir()
+    with pytest.raises(StartFailed, match="(?i)log") as caught:
+        await world.driver.create(replace(request, log_path=str(folder)))
+    assert "No such process" not in str(caught.value)
+
+
 async def test_a_new_driver_adopts(world: World) -> None:
     """Exits while no daemon runs, exits after, and attach, exec, delete by the new one."""
     gone, gone_identity = await world.run("sh", "-c", "sleep 0.2; exit 11")

@@ -4,6 +4,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sharedrt.drivers.oci.bundle import read_pid
 from sharedrt.drivers.oci.children import Child
@@ -14,6 +15,8 @@ from sharedrt.drivers.oci.state import BundleState
 from sharedrt.drivers.oci.sync_pipe import SyncPipe
 from sharedrt.model.drivers import ProcessIdentity
 from sharedrt.model.faults import DeadlineExceeded, Fault, InvalidArgument, StartFailed
+
+_EARLY_END_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,10 @@ async def launch_conmon(
             os.close(start_read)
         try:
             if launch.cgroup:
-                await _move(cgroups, launch.cgroup, child.pid)
+                try:
+                    await _move(cgroups, launch.cgroup, child.pid)
+                except Fault as fault:
+                    raise await _early_end(child, launch) or fault from fault
             os.write(start_write, b"\0")
         except BaseException:
             child.kill()  # before its start pipe is closed, which would let it go on
@@ -121,6 +127,16 @@ async def launch_conmon(
     if process is None or conmon is None:
         raise StartFailed(launch.container_id, "the process ended before it was started", 128)
     return process, conmon
+
+
+async def _early_end(child: Child, launch: Launch) -> StartFailed | None:
+    """What conmon said when it ended before it was let go; ``None`` when it lives, and the trouble is another."""
+    try:
+        async with asyncio.timeout(_EARLY_END_S):
+            finished = await child.wait()
+    except TimeoutError:
+        return None
+    return start_failed(launch.container_id, finished.output, None, launch.command)
 
 
 async def _move(cgroups: Cgroups, path: str, pid: int) -> None:
