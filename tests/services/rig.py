@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sharedrt.drivers.content import FileContentStore
+from sharedrt.drivers.volumes import LocalVolumeFolders
 from sharedrt.model.ids import ContainerId, Digest, Namespace, SnapshotKey
 from sharedrt.model.records import (
     ContainerRecord,
@@ -23,6 +24,7 @@ from sharedrt.services.images import ImageHost
 from sharedrt.services.networks import NetworkSettings
 from sharedrt.services.runtime import Drivers, NamespaceServices, RuntimeSettings
 from sharedrt.store.database import SqliteDatabase
+from tests.fakes.name_servers import NameServersMemory
 from tests.services.world import (
     Epoch,
     FakeBridges,
@@ -55,11 +57,15 @@ class Daemon:
             content=content,
             snapshotter=cast(Any, snapshots),
             unpacker=fakes,
+            archiver=fakes,
+            volumes=LocalVolumeFolders(),
+            users=fakes,
             registry=fakes,
             oci=cast(Any, self.oci),
             host=cast(Any, FakeHost(epoch)),
             namespaces=cast(Any, FakeNamespaces(epoch)),
             bridge=cast(Any, FakeBridges(epoch)),
+            name_servers=NameServersMemory(),
             cni=self.cni,
             logs=fakes,
         )

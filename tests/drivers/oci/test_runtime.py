@@ -510,7 +510,7 @@ async def test_a_conmon_that_ends_at_once_is_quoted(world: World) -> None:
     request = world.request("true")
     folder = world.folder / "a-folder.log"
     folder.mkdir()
-    with pytest.raises(StartFailed, match="(?i)log") as caught:
+    with pytest.raises(StartFailed, match=r"(?i)log") as caught:
         await world.driver.create(replace(request, log_path=str(folder)))
     assert "No such process" not in str(caught.value)
 

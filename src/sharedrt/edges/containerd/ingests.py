@@ -8,7 +8,8 @@
     COMMIT total, expected, labels ->   digest, offset           the call ends
 
 A WRITE or COMMIT at offset 0 into an ingest that has bytes begins it anew, as in containerd; at any other offset than
-the current one it is refused (OUT_OF_RANGE). The ingest of a broken call stays, and a later call of the same ref goes on with it.
+the current one it is refused (OUT_OF_RANGE). The ingest of a broken call stays, and a later call of the same ref goes
+on with it.
 """
 
 import time
