@@ -70,6 +70,33 @@ class ContainerState(StrEnum):
     """It was running, and neither its process nor its exit status can be found."""
 
 
+class HealthStatus(StrEnum):
+    """What a container's checks say."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """One run of a health check. ``exit_code`` -1: it did not come to its end."""
+
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A container's health, with its last few results, the oldest first."""
+
+    status: HealthStatus = HealthStatus.STARTING
+    failing_streak: int = 0
+    results: tuple[HealthResult, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
     """A container as the database keeps it.
@@ -121,6 +148,8 @@ class ContainerRecord:
     """CRI's word: Completed, Error, OOMKilled, StartError, ContainerCannotRun."""
     message: str = ""
     oom_killed: bool = False
+    health: Health | None = None
+    """``None`` until the first start of a container that has a check."""
     boot_id: str = ""
     """/proc/sys/kernel/random/boot_id of the boot that it last ran in."""
 

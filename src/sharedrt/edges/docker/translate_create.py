@@ -93,7 +93,7 @@ def translate_create(
     host = Fields(host_config, "HostConfig")
     _refuse_the_rest(host)
     find = context.find_container
-    config = merge_config(body, image_config, warnings)
+    config = merge_config(body, image_config)
     mode = security.resolve_mode(network_mode(host), find)
     plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
@@ -196,6 +196,7 @@ def _spec(
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
         stop_signal=config.stop_signal,
+        health_check=config.health_check,
         annotations=host.mapping("Annotations"),
     )
 
