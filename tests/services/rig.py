@@ -68,6 +68,8 @@ class Daemon:
             name_servers=NameServersMemory(),
             cni=self.cni,
             logs=fakes,
+            log_rotator=fakes,
+            log_forwarder=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

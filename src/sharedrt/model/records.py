@@ -70,6 +70,31 @@ class ContainerState(StrEnum):
     """It was running, and neither its process nor its exit status can be found."""
 
 
+class LogTransport(StrEnum):
+    """How log lines go to another program of the host's."""
+
+    JOURNALD = "journald"
+    SYSLOG = "syslog"
+
+
+@dataclass(frozen=True, slots=True)
+class LogForward:
+    """Where else a container's log lines go, beside the log that we keep ourselves."""
+
+    transport: LogTransport
+    tag: str
+    """Template of :mod:`sharedrt.wire.log_tag`."""
+    address: str = ""
+    """syslog's: ``unixgram:///path``, ``unix:///path``, ``udp://host:port``, ``tcp://host:port``; empty: the
+    host's own socket."""
+    facility: int = 3
+    """syslog's number; 3: daemon."""
+    format: str = ""
+    """syslog's: empty, ``rfc3164``, ``rfc5424`` or ``rfc5424micro``."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Further facts for the journal: the labels and variables that were chosen."""
+
+
 class HealthStatus(StrEnum):
     """What a container's checks say."""
 
@@ -127,7 +152,11 @@ class ContainerRecord:
     log_path: str = ""
     """Host path of the CRI-format log; empty: no log is kept."""
     log_max_bytes: int = 0
-    """conmon truncates and starts anew beyond this many bytes; 0: no bound."""
+    """Beyond this many bytes the log is begun anew; 0: no bound."""
+    log_max_files: int = 1
+    """Of that many files the log consists then; 1: what was before is lost."""
+    log_compress: bool = False
+    log_forward: LogForward | None = None
     auto_remove: bool = False
     restart_policy: str = "no"
     """``no``, ``always``, ``unless-stopped`` or ``on-failure``."""

@@ -17,7 +17,9 @@ from sharedrt.model.drivers import (
     ContentStore,
     HostFiles,
     LayerUnpacker,
+    LogForwarder,
     LogReader,
+    LogRotator,
     NameServers,
     OciRuntime,
     Registry,
@@ -34,7 +36,7 @@ from sharedrt.model.faults import (
     Fault,
     NotFound,
 )
-from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
@@ -54,6 +56,8 @@ from sharedrt.services.containers import (
     ContainerSnapshots,
     Wirer,
 )
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
@@ -89,6 +93,8 @@ class Drivers:
     name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
+    log_rotator: LogRotator
+    log_forwarder: LogForwarder
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,12 @@ class NamespaceServices:
             mounts,
             wirer,
             drivers.host,
+            LogRotations(
+                drivers.log_rotator,
+                lambda id: drivers.oci.reopen_log(ContainerKey(namespace, id)),
+                self._owner,
+            ),
+            LogForwards(layout, drivers.log_forwarder, drivers.logs, drivers.host, self._owner),
             self._owner,
             settings.boot_id,
         )

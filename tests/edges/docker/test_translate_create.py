@@ -206,7 +206,7 @@ def test_resources() -> None:
         ({"VolumeDriver": "nfs"}, "501 HostConfig.VolumeDriver nfs"),
         ({"Runtime": "odd"}, "400 unknown or invalid runtime name: odd"),
         ({"LogConfig": {"Type": "odd"}}, "400 logger: no log driver named 'odd' is registered"),
-        ({"LogConfig": {"Type": "syslog"}}, "501 the logging driver syslog"),
+        ({"LogConfig": {"Type": "gelf"}}, "501 the logging driver gelf"),
         ({"LogConfig": {"Config": {"odd": "1"}}}, "400 unknown log opt 'odd' for json-file"),
         ({"LogConfig": {"Config": {"max-size": "x"}}}, "400 invalid size: 'x'"),
         ({"RestartPolicy": {"Name": "odd"}}, "400 invalid restart policy: unknown policy 'odd'"),

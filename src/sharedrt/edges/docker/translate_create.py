@@ -111,7 +111,7 @@ def translate_create(
     restart = translate_restart(host.sub("RestartPolicy"))
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
-    logs = translate_log(host.sub("LogConfig"))
+    logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
     spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
     spec = _with_limits(spec, host, context.host)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
@@ -143,6 +143,9 @@ def translate_create(
         },
         keep_log=logs.keep,
         log_max_bytes=logs.max_bytes,
+        log_max_files=logs.max_files,
+        log_compress=logs.compress,
+        log_forward=logs.forward,
         networks=plan.networks,
         ports=plan.ports,
         dns=translate_dns(host),

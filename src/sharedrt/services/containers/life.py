@@ -34,6 +34,8 @@ from sharedrt.services.containers import health_rules
 from sharedrt.services.containers.attach import AttachSession, WaitingClients
 from sharedrt.services.containers.health import HealthMonitors
 from sharedrt.services.containers.launch import Launched, Launcher
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
 from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.restarts import Restarts, wants_restart
 from sharedrt.services.containers.rows import ContainerRows
@@ -85,12 +87,16 @@ class ContainerLife:
         mounts: ContainerMounts,
         wirer: Wirer,
         host: HostFiles,
+        rotations: LogRotations,
+        forwards: LogForwards,
         owner: TaskOwner,
         boot_id: str,
     ) -> None:
         self._records = records
         self._rows = rows
         self._runtime = runtime
+        self._rotations = rotations
+        self._forwards = forwards
         self._owner = owner
         self._boot_id = boot_id
         self.locks = KeyedLocks()
@@ -137,6 +143,7 @@ class ContainerLife:
         await self._launcher.ensure_clean(record)
         running: ContainerRecord | None = None
         try:
+            await self._forwards.check(record)
             launched = await self._launcher.launch(record)
             await self._launcher.bind_waiting(record)
 
@@ -154,7 +161,7 @@ class ContainerLife:
                 await self._start_failed(id, error)
             raise
         self._watch(id)
-        self._health.begin(running)
+        self._accompany(running)
         # Those that attached during the commit.
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
 
@@ -217,11 +224,22 @@ class ContainerLife:
         if record.boot_id != self._boot_id or not there:
             await run.exited.wait()
         else:
-            self._health.begin(record)
+            self._accompany(record)
+
+    def _accompany(self, record: ContainerRecord) -> None:
+        """Begin what goes on as long as it runs."""
+        self._health.begin(record)
+        self._rotations.begin(record)
+        self._forwards.begin(record, lambda: not self.is_running(record.id))
 
     async def clean(self, record: ContainerRecord) -> None:
         """Remove what a container that does not run may have left on the host."""
         await self._launcher.undo(record)
+
+    def forward_rest(self, record: ContainerRecord) -> None:
+        """Hand on what an earlier daemon has left of the log of one that has ended."""
+        if not self.is_running(record.id):
+            self._forwards.begin(record, lambda: not self.is_running(record.id))
 
     def _watch(self, id: ContainerId) -> _Run:
         run = self._runs[id] = _Run(asyncio.get_running_loop().create_future())
@@ -234,6 +252,7 @@ class ContainerLife:
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
             self._health.end(id)
+            self._rotations.end(id)
             await self._launcher.undo(record)
         finally:
             del self._runs[id]
@@ -443,6 +462,7 @@ class ContainerLife:
                 run.expected = False
                 raise
         await self._launcher.ensure_clean(self._records.by_id(id))
+        await self._forwards.drain(id)
 
     def forget(self, record: ContainerRecord) -> None:
         """The container is gone: tell those who wait for that."""
