@@ -283,6 +283,10 @@ class ContainerSpec:
     init: bool = False
     """Run catatonit as the first process, which starts and reaps the rest."""
     shm_size_bytes: int | None = None
+    shm_shared: bool = False
+    """Its /dev/shm can be joined by containers that share its IPC namespace."""
+    shm_none: bool = False
+    """There is no /dev/shm."""
     stop_signal: str = ""
     health_check: HealthCheck | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)

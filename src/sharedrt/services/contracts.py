@@ -110,6 +110,16 @@ class ContainerStats:
     writable: Usage | None
 
 
+@dataclass(frozen=True, slots=True)
+class LayerFolders:
+    """Of a container's overlay mount. ``lower``: topmost first."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    merged: str
+
+
 class Containers(Protocol):
     """One namespace's containers. All methods that change are safe to cancel: the step under way is
     finished or undone, never left half done. Calls on one container queue behind each other."""
@@ -236,6 +246,10 @@ class Containers(Protocol):
 
     def files_folder(self, id: ContainerId) -> str:
         """Host folder of its generated ``resolv.conf``, ``hosts`` and ``hostname`` while it runs."""
+        ...
+
+    async def layers(self, id: ContainerId) -> LayerFolders:
+        """Host folders that its root file system is made of."""
         ...
 
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:

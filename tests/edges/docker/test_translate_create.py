@@ -188,12 +188,11 @@ def test_resources() -> None:
         ({"ShmSize": -1}, "400 SHM size"),
         ({"Ulimits": [{"Name": "odd", "Soft": 1, "Hard": 1}]}, "400 invalid ulimit type: odd"),
         ({"Ulimits": [{"Name": "nofile", "Soft": 9, "Hard": 1}]}, "400 ulimit soft limit"),
-        ({"CapAdd": ["FLY"]}, "400 invalid capability"),
+        ({"CapAdd": ["FLY"]}, "400 invalid CapAdd"),
         ({"SecurityOpt": ["odd"]}, '400 invalid --security-opt 2: "odd"'),
         ({"SecurityOpt": ["seccomp=/path"]}, "400 Decoding seccomp profile failed"),
         ({"SecurityOpt": ["label=type:x"]}, "501 HostConfig.SecurityOpt label=type:x"),
         ({"PidMode": "odd"}, "400 invalid PID mode: odd"),
-        ({"IpcMode": "none"}, "501 HostConfig.IpcMode none"),
         ({"UTSMode": "odd"}, "400 invalid UTS mode"),
         ({"UsernsMode": "private"}, "400 invalid user namespace mode"),
         ({"CgroupnsMode": "odd"}, "400 invalid cgroup namespace mode"),
@@ -494,3 +493,37 @@ def test_sizes() -> None:
 def test_binds_never_fail_otherwise(text: str) -> None:
     with suppress(Refusal):
         parse_bind(text)
+
+
+def test_what_dockerd_warns_of() -> None:
+    texts = create(host={"OomKillDisable": True, "BlkioWeight": 300}).warnings
+    assert any("OOM killer is disabled" in text for text in texts)
+    assert any("Block I/O weight" in text for text in texts)
+
+
+def test_shared_memory_goes_with_the_ipc_mode() -> None:
+    assert create(host={"IpcMode": "shareable"}).request.spec.shm_shared
+    spec = create(host={"IpcMode": "none"}).request.spec
+    assert (spec.shm_none, spec.shm_shared) == (True, False)
+
+
+def test_figures_that_mean_nothing_are_shown_as_none() -> None:
+    host = {"PidsLimit": 0, "MemorySwappiness": -1}
+    shown = create(host=host).request.extensions["docker"]["HostConfig"]  # type: ignore[index,call-overload]
+    assert (shown["PidsLimit"], shown["MemorySwappiness"]) == (None, None)  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"Links": ["nope:x"]}, "400 could not get container for nope"),
+        ({"Tmpfs": {"/x": "odd"}}, '400 invalid tmpfs option ["odd"]'),
+        ({"Tmpfs": {"/x": "size"}}, '400 invalid tmpfs option ["size"]'),
+        (
+            {"DeviceRequests": [{"Driver": "", "Capabilities": [["gpu", "x"]]}]},
+            '400 could not select device driver "" with capabilities: [[gpu x]]',
+        ),
+    ],
+)
+def test_more_that_is_refused_by_name(host: dict[str, Any], words: str) -> None:
+    assert words in refused(host=host)

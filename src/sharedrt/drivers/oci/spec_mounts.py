@@ -64,7 +64,7 @@ def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str
     else:
         size = request.spec.shm_size_bytes or _DEFAULT_SHM_BYTES
         shm = _mount("/dev/shm", "tmpfs", "shm", *guarded, "mode=1777", f"size={size}")
-    return [
+    mounts = [
         proc,
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance",
@@ -74,6 +74,7 @@ def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *guarded, "relatime", access),
         shm,
     ]  # fmt: skip
+    return [m for m in mounts if m is not shm or not request.spec.shm_none]
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:

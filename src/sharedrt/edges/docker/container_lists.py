@@ -97,6 +97,7 @@ async def get_container_json(call: Call) -> web.StreamResponse:
         mounts=render_mounts(record, call.runtime.volumes),
         exec_ids=execs,
         etc_folder=containers.files_folder(record.id),
+        layers=await containers.layers(record.id),
     )
     if call.flag("size"):
         (usage,) = await usage_of(call, [record])

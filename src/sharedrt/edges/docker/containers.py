@@ -12,7 +12,9 @@ from sharedrt.aio.groups import task_group
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modified
 from sharedrt.edges.docker.container_view import ContainerView
+from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import optional_files
 from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.router import Route
@@ -25,16 +27,17 @@ from sharedrt.edges.docker.translate_create import (
 )
 from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
 from sharedrt.edges.docker.translate_resources import translate_resources
-from sharedrt.edges.docker.words import Refusal, bad_request, start_failed
+from sharedrt.edges.docker.words import Refusal, bad_request, start_failed, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     StartFailed,
 )
 from sharedrt.model.ids import ContainerId, new_id
-from sharedrt.model.records import ContainerRecord, Json
+from sharedrt.model.records import ContainerRecord, ContainerState, Json
 from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.contracts import WaitCondition
 
@@ -59,13 +62,21 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
     context = CreateContext(
-        call.door.host, call.runtime.containers.get, lambda: _bridge_gateway(call)
+        call.door.host,
+        call.runtime.containers.get,
+        lambda: _bridge_gateway(call),
+        await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
     )
+    await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
 
     def translate(chosen: str) -> Translation:
-        return translate_create(
-            ContainerId(new_id()), chosen, body, host_config, image_config(image), context
-        )
+        try:
+            return translate_create(
+                ContainerId(new_id()), chosen, body, host_config, image_config(image), context
+            )
+        except NotFound as fault:
+            # A 404 would have the CLI pull the image: it is a container that is not there.
+            raise bad_request(to_http(fault)[1]) from fault
 
     record, warnings = await _create(call, translate, name)
     return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
@@ -118,7 +129,7 @@ async def post_containers_start(call: Call) -> web.StreamResponse:
     except StartFailed as fault:
         raise Refusal(*start_failed(fault)) from fault
     except InvalidArgument as fault:
-        raise bad_request(f"{fault}") from fault
+        raise Refusal(*to_http(fault)) from fault
     await _set_console_size(call, record)
     return no_content()
 
@@ -201,10 +212,16 @@ async def post_containers_rename(call: Call) -> web.StreamResponse:
     record = call.container()
     if not call.text("name"):
         raise bad_request("Neither old nor new names may be empty")
-    name = check_name(call.text("name"))
+    try:
+        name = check_name(call.text("name"))
+    except Refusal as refusal:
+        raise bad_request(f"Error when allocating new name: {refusal.message}") from refusal
     if name == record.name:
         raise bad_request("Renaming a container with the same name as its current name")
-    await call.finish(call.runtime.containers.rename(record.id, name))
+    try:
+        await call.finish(call.runtime.containers.rename(record.id, name))
+    except AlreadyExists as fault:
+        raise Refusal(409, f"Error when allocating new name: {to_http(fault)[1]}") from fault
     return no_content()
 
 
@@ -255,7 +272,8 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
 async def post_containers_resize(call: Call) -> web.StreamResponse:
     record = call.container()
     width, height = terminal_size(call)
-    await call.runtime.containers.resize(record.id, width, height)
+    if record.spec.tty or record.state is not ContainerState.RUNNING:
+        await call.runtime.containers.resize(record.id, width, height)
     return web.Response(status=200)
 
 
@@ -279,6 +297,8 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     changed = {name: body.raw[name] for name in body.raw if body.raw[name] is not None}
     policy = changed.pop("RestartPolicy", None)
     host_config = view.host_config
+    await asyncio.to_thread(check_cpusets, Fields(changed))
+    _check_swap(record, changed, host_config)
     merged = Fields({**host_config, **_limits_of(changed, host_config)}, "HostConfig")
     resources = translate_resources(merged, call.door.host.cpus)
     if changed:
@@ -307,6 +327,19 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
 
     await call.finish(call.runtime.containers.change(record.id, apply))
     return answer({"Warnings": None})
+
+
+def _check_swap(
+    record: ContainerRecord, changed: Mapping[str, Json], old: Mapping[str, Json]
+) -> None:
+    """``--memory`` alone keeps the swap that was set, which must then be large enough."""
+    memory, swap = Fields(changed).integer("Memory"), Fields(old).integer("MemorySwap")
+    if memory and not changed.get("MemorySwap") and 0 < swap < memory:
+        raise Refusal(
+            409,
+            f"Cannot update container {record.id}: Memory limit should be smaller than already set memoryswap "
+            "limit, update the memoryswap at the same time",
+        )
 
 
 def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str, Json]:

@@ -26,9 +26,11 @@ from sharedrt.edges.docker.translate_network import (
     plan_network,
     translate_dns,
     translate_extra_hosts,
+    translate_links,
 )
 from sharedrt.edges.docker.translate_resources import (
     memory_swap,
+    resource_warnings,
     translate_device_requests,
     translate_device_rules,
     translate_devices,
@@ -36,6 +38,7 @@ from sharedrt.edges.docker.translate_resources import (
     translate_ulimits,
 )
 from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import ContainerRecord, Json
 from sharedrt.model.spec import ContainerSpec, Namespaces, User
@@ -55,6 +58,8 @@ class CreateContext:
     host: HostInfo
     find_container: Callable[[str], ContainerRecord]
     bridge_gateway: Callable[[], str]
+    cgroup_files: frozenset[str] = frozenset()
+    """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ def translate_create(
     find = context.find_container
     config = merge_config(body, image_config)
     mode = security.resolve_mode(network_mode(host), find)
+    _check_links(host, find)
     plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
     ipc_mode = security.resolve_mode(host.text("IpcMode"), find)
@@ -114,6 +120,8 @@ def translate_create(
     logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
     spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
     spec = _with_limits(spec, host, context.host)
+    resources = spec.resources
+    warnings += resource_warnings(resources, context.cgroup_files)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
     settled: dict[str, Json] = {
         "NetworkMode": mode,
@@ -122,6 +130,8 @@ def translate_create(
         "CgroupnsMode": cgroupns,
         "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.max_retries},
         "MemorySwap": memory_swap(host) or 0,
+        "MemorySwappiness": resources.memory_swappiness,
+        "PidsLimit": resources.pids_limit,
         "Runtime": host.text("Runtime") or context.host.default_runtime,
         "LogConfig": {
             "Type": host.sub("LogConfig").text("Type") or "json-file",
@@ -173,6 +183,17 @@ def _refuse_the_rest(host: Fields) -> None:
         )
 
 
+def _check_links(host: Fields, find: Callable[[str], ContainerRecord]) -> None:
+    for link in translate_links(host.strings("Links")):
+        name = link.partition(":")[0]
+        try:
+            find(name)
+        except NotFound as fault:
+            raise bad_request(
+                f"could not get container for {name}: No such container: {name}"
+            ) from fault
+
+
 def _spec(
     host: Fields,
     config: ContainerConfig,
@@ -198,6 +219,8 @@ def _spec(
         cgroup_parent=host.text("CgroupParent"),
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
+        shm_shared=host.text("IpcMode") == "shareable",
+        shm_none=host.text("IpcMode") == "none",
         stop_signal=config.stop_signal,
         health_check=config.health_check,
         annotations=host.mapping("Annotations"),

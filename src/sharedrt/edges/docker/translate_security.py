@@ -46,7 +46,7 @@ def translate_security(host: Fields) -> Security:
         privileged=privileged,
         no_new_privileges=options.no_new_privileges,
         capabilities=Capabilities(
-            add=_capabilities(host.strings("CapAdd")), drop=_capabilities(host.strings("CapDrop"))
+            add=_capabilities(host, "CapAdd"), drop=_capabilities(host, "CapDrop")
         ),
         seccomp=options.seccomp,
         apparmor_profile=options.apparmor,
@@ -60,12 +60,12 @@ def _paths(host: Fields, name: str, privileged: bool) -> tuple[str, ...] | None:
     return () if privileged else host.optional_strings(name)
 
 
-def _capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
+def _capabilities(host: Fields, field_name: str) -> tuple[str, ...]:
     known = []
-    for name in names:
+    for name in host.strings(field_name):
         bare = name.upper().removeprefix("CAP_")
         if bare not in _CAPABILITIES:
-            raise bad_request(f'invalid capability: unknown capability: "CAP_{bare}"')
+            raise bad_request(f'invalid {field_name}: unknown capability: "CAP_{bare}"')
         known.append(bare if bare == "ALL" else f"CAP_{bare}")
     return tuple(dict.fromkeys(known))
 
@@ -145,10 +145,8 @@ def pid_namespace(mode: str) -> NamespaceRef:
 
 def ipc_namespace(mode: str, find: FindContainer) -> NamespaceRef:
     """``IpcMode``, resolved; a container that keeps its IPC private cannot be joined."""
-    if mode in ("", "private", "shareable"):
+    if mode in ("", "private", "shareable", "none"):
         return _PRIVATE
-    if mode == "none":
-        raise not_implemented("HostConfig.IpcMode none")
     ref = _ref(mode, "IPC")
     if ref.mode is NamespaceMode.CONTAINER:
         donor = find(ref.target)
