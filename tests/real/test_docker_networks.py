@@ -357,6 +357,7 @@ async def test_fifty_rounds_leave_nothing(daemon: DaemonUnderTest) -> None:
     n = daemon.number
     marks = (f"srt{n}", f"s{n}", daemon.root.name)
     await daemon.docker("network", "create", "warm")
+    await daemon.docker("run", "--rm", "--network", "warm", "busybox", "true")
     await daemon.docker("network", "rm", "warm")
     before, descriptors = look(marks), await _descriptors(daemon)
     bridges = []
