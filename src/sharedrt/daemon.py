@@ -242,6 +242,7 @@ def _oci_settings(config: Config, cgroups: CgroupManager) -> OciSettings:
         cgroup_parent=parent,
         conmon=runtime.conmon,
         catatonit=runtime.catatonit,
+        cdi_dirs=runtime.cdi_dirs,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from sharedrt.drivers.oci.bundle import remove_bundle, write_bundle
+from sharedrt.drivers.oci.cdi import add_cdi_devices
 from sharedrt.drivers.oci.conmon import Launch, launch_conmon
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.errors import clean, start_failed
@@ -50,6 +51,8 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
         config = render_config(
             request, ids, cgroups_path=cgroup.oci_path, facts=context.facts, notes=context.notes, init=init
         )  # fmt: skip
+        if request.spec.cdi_devices:
+            add_cdi_devices(config, request.spec.cdi_devices, context.settings.cdi_dirs)
         write_bundle(bundle, exits, config)
         if request.log_path:
             # conmon ends at once where the folder is missing; clients other than the kubelet make none.
