@@ -241,7 +241,9 @@ class FakeHost:
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         await self._epoch.make(f"folder {folder}")
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None:
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
         await self._epoch.make(f"folder {path}")
 
     async def mount_tmpfs(self, path: Path, *, size_bytes: int, mode: int = 0o1777) -> None:
