@@ -460,6 +460,53 @@ class CgroupStats:
     io_pressure: PressureStats | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HugetlbStats:
+    """Huge pages of one size (``2MB``); ``max_usage_bytes`` is ``None`` where the kernel keeps no peak."""
+
+    page_size: str
+    usage_bytes: int
+    max_usage_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupDetails:
+    """A cgroup's figures that only metrics ask for."""
+
+    oom_kills: int = 0
+    kernel_memory_bytes: int = 0
+    memory_low_bytes: int = 0
+    """v1's soft limit, v2's ``memory.low``; 0: none."""
+    hugetlb: tuple[HugetlbStats, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """Of a container's processes together. ``open_files_limit``: the first one's soft limit, ``None`` without."""
+
+    processes: int = 0
+    file_descriptors: int = 0
+    sockets: int = 0
+    open_files_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemStats:
+    device: str
+    size_bytes: int
+    inodes: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDetails:
+    """All of these; ``filesystem`` is the one that holds the writable layer."""
+
+    cgroup: CgroupDetails
+    processes: ProcessFigures
+    filesystem: FileSystemStats
+
+
 class OciRuntime(Protocol):
     """Containers through conmon and an OCI runtime (crun, runc or another handler).
 
@@ -514,6 +561,10 @@ class OciRuntime(Protocol):
         ...
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
+
+    async def details(self, key: ContainerKey) -> ContainerDetails:
+        """Figures that cost more than :meth:`stats`: a walk through /proc. Raises NotFound."""
+        ...
 
     async def parent_stats(self, parent: str) -> CgroupStats:
         """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
@@ -975,7 +1026,11 @@ class HostFiles(Protocol):
         """A whole small file; nothing when it is missing."""
         ...
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
+        """With its parents. ``owner``: (uid, gid) of the folder itself, where it is to be another's."""
+        ...
 
     async def remove_tree(self, path: Path) -> None:
         """Unmount what is mounted below, then remove. Never follows a link, never crosses a mount."""

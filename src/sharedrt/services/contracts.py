@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sharedrt.model.drivers import (
     CgroupStats,
+    ContainerDetails,
     ExecResult,
     Ingest,
     LogLine,
@@ -215,6 +216,10 @@ class Containers(Protocol):
         ...
 
     async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats: ...
+
+    async def details(self, id: ContainerId) -> ContainerDetails:
+        """Figures that cost more. Raises NotFound, and FailedPrecondition when it does not run."""
+        ...
 
     async def usage(self, id: ContainerId) -> Usage:
         """Size of the writable layer."""

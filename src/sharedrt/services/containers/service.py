@@ -10,7 +10,15 @@ from typing import Final
 import structlog
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.model.drivers import HostFiles, LogLine, LogQuery, LogReader, OciRuntime, Usage
+from sharedrt.model.drivers import (
+    ContainerDetails,
+    HostFiles,
+    LogLine,
+    LogQuery,
+    LogReader,
+    OciRuntime,
+    Usage,
+)
 from sharedrt.model.faults import (
     AlreadyExists,
     FailedPrecondition,
@@ -353,6 +361,10 @@ class ContainerService:
         networks = await self._runtime.network_stats(record.pid)
         usage = await self._snapshots.usage(record) if writable else None
         return ContainerStats(id, cgroup, tuple(networks), usage)
+
+    async def details(self, id: ContainerId) -> ContainerDetails:
+        self._life.running(id)
+        return await self._runtime.details(self._life.key(id))
 
     async def usage(self, id: ContainerId) -> Usage:
         return await self._snapshots.usage(self._records.by_id(id))
