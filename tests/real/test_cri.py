@@ -614,17 +614,27 @@ async def test_image_as_a_volume(cri: CriClient) -> None:
         )
         assert text.startswith("/img/bin/busybox\n/part/busybox\n")
         assert text.count("Read-only file system") == 2
-        absent = pb.Mount(container_path="/img", image=pb.ImageSpec(image="nosuch:tag"))
+        absent = pb.Mount(
+            container_path="/img", image=pb.ImageSpec(image="nosuch:tag"), readonly=True
+        )
         with pytest.raises(GRPCError) as caught:
             await cri.create(id, config, "main", ["true"], mounts=[absent], linux=secured())
         assert caught.value.status is Status.NOT_FOUND
-        outside = pb.Mount(
-            container_path="/part", image=pb.ImageSpec(image=IMAGE), image_sub_path="../etc"
+        for path in ("../etc", "/etc", "no/such/path"):
+            mount = pb.Mount(
+                container_path="/part",
+                image=pb.ImageSpec(image=IMAGE),
+                image_sub_path=path,
+                readonly=True,
+            )
+            with pytest.raises(GRPCError) as caught:
+                await cri.create(id, config, "out", ["true"], mounts=[mount], linux=secured())
+            assert caught.value.status is Status.INVALID_ARGUMENT
+        container = await cri.create(
+            id, config, "told", ["true"], mounts=[whole, part], linux=secured()
         )
-        container = await cri.create(id, config, "out", ["true"], mounts=[outside], linux=secured())
-        with pytest.raises(GRPCError) as caught:
-            await cri.start(container)
-        assert caught.value.status is Status.INVALID_ARGUMENT
+        status = await cri.status(container)
+        assert [mount.image.image_ref for mount in status.mounts] == [status.image_id] * 2
 
 
 async def test_recursive_read_only_mount(cri: CriClient, tmp_path: Path) -> None:

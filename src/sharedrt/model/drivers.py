@@ -4,7 +4,7 @@ A driver does one mechanism, knows no other driver and no policy, and raises fau
 changes the world is idempotent: doing it twice is harmless, undoing what is not there is success.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -350,6 +350,8 @@ class BundleRequest:
     log_path: str = ""
     log_max_bytes: int = 0
     annotations: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    """Folder of CRIU's images: the processes are restored from them, and run as soon as they are created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -604,6 +606,24 @@ class OciRuntime(Protocol):
     ) -> ExecResult:
         """Run to the end; output beyond the limit is cut. Raises DeadlineExceeded after killing the
         whole process group; ``timeout_s`` 0: no bound."""
+        ...
+
+    async def require_checkpoints(self, handler: str) -> None:
+        """Raises FailedPrecondition: CRIU, or the handler (empty: the default one), cannot do it here."""
+        ...
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        """Write the processes' state below ``folder``: ``checkpoint/``, ``spec.dump`` and CRIU's log. They run on, or
+        stay frozen if they were.
+
+        Raises:
+            Internal: CRIU could not, in its words. NotFound.
+        """
+        ...
+
+    @property
+    def default_handler(self) -> str:
+        """The handler that serves requests which name none."""
         ...
 
     def handlers(self) -> Mapping[str, str]:
@@ -1012,6 +1032,32 @@ class VolumeFolders(Protocol):
 
     async def finish_copy(self, folder: Path) -> None:
         """Make what was staged the volume's content, whole even across a crash."""
+        ...
+
+
+class CheckpointArchives(Protocol):
+    """Tars that hold a container's checkpoint.
+
+    All methods raise:
+        NotFound: kind ``path``. InvalidArgument: no such archive, or a hostile one. ResourceExhausted: the disk.
+    """
+
+    async def write(self, folder: Path, target: Path) -> None:
+        """Pack a folder's files. ``target`` is replaced when all is on disk, and is root's alone."""
+        ...
+
+    def file(self, path: Path) -> AbstractAsyncContextManager[Callable[[bytes], Awaitable[None]]]:
+        """A new file of a folder that shall be packed, as what takes its bytes."""
+        ...
+
+    async def documents(self, archive: Path, names: Collection[str]) -> Mapping[str, bytes]:
+        """Small files of an archive, all of which must be there."""
+        ...
+
+    async def extract(
+        self, archive: Path, folder: Path, files: Collection[str], folders: Collection[str]
+    ) -> None:
+        """Unpack the named files, and those that lie right in one of ``folders``; others are passed over."""
         ...
 
 

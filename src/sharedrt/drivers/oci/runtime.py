@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from sharedrt.drivers.oci import lifecycle
+from sharedrt.drivers.oci.checkpoint import checkpoint, require_criu
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.control import Resizer, send_line
 from sharedrt.drivers.oci.exec_process import exec_process, record_process
@@ -124,6 +125,12 @@ class OciDriver:
 
     async def update(self, key: ContainerKey, resources: Resources) -> None:
         await lifecycle.update(self._context, key, resources)
+
+    async def require_checkpoints(self, handler: str) -> None:
+        await require_criu(self._context.handlers.get(handler))
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        await checkpoint(self._context, key, folder)
 
     def alive(self, identity: ProcessIdentity) -> bool:
         return alive(identity)
