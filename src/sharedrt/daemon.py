@@ -22,6 +22,7 @@ from sharedrt.aio.notify import notify
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
+from sharedrt.drivers.checkpoints import TarCheckpoints
 from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.dns import HostNameServers
 from sharedrt.drivers.hostcheck import check_host
@@ -166,6 +167,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
+            checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
         )
         host = await _host_info(config, facts, cgroups, oci)
         runtime = RuntimeService(drivers, _runtime_settings(config, facts, cgroups), host)
@@ -242,6 +244,7 @@ def _oci_settings(config: Config, cgroups: CgroupManager) -> OciSettings:
         cgroup_parent=parent,
         conmon=runtime.conmon,
         catatonit=runtime.catatonit,
+        cdi_dirs=runtime.cdi_dirs,
     )
 
 

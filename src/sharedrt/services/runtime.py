@@ -13,6 +13,7 @@ from sharedrt.aio.groups import task_group
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BridgeNetwork,
+    CheckpointArchives,
     CniNetwork,
     ContentStore,
     HostFiles,
@@ -54,6 +55,8 @@ from sharedrt.services.containers import (
     ContainerSnapshots,
     Wirer,
 )
+from sharedrt.services.containers.checkpoints import Checkpoints
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
@@ -89,6 +92,7 @@ class Drivers:
     name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
+    checkpoints: CheckpointArchives
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,8 @@ class NamespaceServices:
         )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
-        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter, drivers.unpacker)
+        restores = Restores(layout, self.images, drivers.oci, drivers.checkpoints, drivers.host)
         self.volumes = Volumes(
             layout,
             self._store,
@@ -197,6 +202,7 @@ class NamespaceServices:
             drivers.host,
             self._owner,
             settings.boot_id,
+            restores,
         )
         self.containers = ContainerService(
             layout,
@@ -215,6 +221,7 @@ class NamespaceServices:
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+            restores,
         )
         self.files = ContainerFiles(
             layout,
@@ -226,6 +233,18 @@ class NamespaceServices:
             drivers.unpacker,
             drivers.users,
             self.events,
+        )
+        self.checkpoints = Checkpoints(
+            namespace,
+            layout,
+            life,
+            self.files,
+            self.images,
+            drivers.oci,
+            drivers.checkpoints,
+            drivers.host,
+            self.events,
+            self._owner,
         )
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
@@ -293,6 +312,7 @@ class NamespaceServices:
         await self.pods.recover(operations)
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
+        await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
         await self.volumes.recover()
         await self._remove_unowned()

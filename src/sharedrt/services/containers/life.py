@@ -34,6 +34,7 @@ from sharedrt.services.containers.attach import AttachSession, WaitingClients
 from sharedrt.services.containers.launch import Launched, Launcher
 from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.restarts import Restarts, wants_restart
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
@@ -85,6 +86,7 @@ class ContainerLife:
         host: HostFiles,
         owner: TaskOwner,
         boot_id: str,
+        restores: Restores,
     ) -> None:
         self._records = records
         self._rows = rows
@@ -94,7 +96,9 @@ class ContainerLife:
         self.locks = KeyedLocks()
         self.restarts = Restarts(owner, self._restart_by_policy)
         self._waiting = WaitingClients()
-        self._launcher = Launcher(namespace, runtime, snapshots, mounts, wirer, host, self._waiting)
+        self._launcher = Launcher(
+            namespace, runtime, snapshots, mounts, wirer, host, self._waiting, restores
+        )
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
@@ -151,6 +155,7 @@ class ContainerLife:
                 await self._start_failed(id, error)
             raise
         self._watch(id)
+        self._owner.spawn(self._launcher.forget_checkpoint(record), f"restored {id[:12]}")
         # Those that attached during the commit.
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
 
