@@ -28,7 +28,7 @@ from sharedrt.drivers.dns import HostNameServers
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
-from sharedrt.drivers.logs import FileLogReader
+from sharedrt.drivers.logs import FileLogReader, FileLogRotator, HostLogForwarder
 from sharedrt.drivers.network.bridge import HostBridges
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
@@ -147,6 +147,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         stack.push_async_callback(name_servers.aclose)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)
+        log_rotator = FileLogRotator()
+        stack.push_async_callback(log_rotator.aclose)
         drivers = Drivers(
             database=database,
             content=FileContentStore(daemon.state_dir / "content"),
@@ -168,6 +170,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
             checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
+            log_rotator=log_rotator,
+            log_forwarder=HostLogForwarder(),
         )
         host = await _host_info(config, facts, cgroups, oci)
         runtime = RuntimeService(drivers, _runtime_settings(config, facts, cgroups), host)

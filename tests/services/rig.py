@@ -71,6 +71,8 @@ class Daemon:
             cni=self.cni,
             logs=fakes,
             checkpoints=cast(Any, FakeCheckpoints(epoch)),
+            log_rotator=fakes,
+            log_forwarder=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

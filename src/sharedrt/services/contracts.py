@@ -33,6 +33,7 @@ from sharedrt.model.records import (
     ExecRecord,
     Json,
     LeaseRecord,
+    LogForward,
     NamespaceRecord,
     NetworkRequest,
     PortMapping,
@@ -76,6 +77,9 @@ class NewContainer:
     log_path: str = ""
     keep_log: bool = True
     log_max_bytes: int = 0
+    log_max_files: int = 1
+    log_compress: bool = False
+    log_forward: LogForward | None = None
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     dns: DnsConfig = DnsConfig()

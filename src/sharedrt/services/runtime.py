@@ -18,7 +18,9 @@ from sharedrt.model.drivers import (
     ContentStore,
     HostFiles,
     LayerUnpacker,
+    LogForwarder,
     LogReader,
+    LogRotator,
     NameServers,
     OciRuntime,
     Registry,
@@ -35,7 +37,7 @@ from sharedrt.model.faults import (
     Fault,
     NotFound,
 )
-from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
@@ -56,6 +58,8 @@ from sharedrt.services.containers import (
     Wirer,
 )
 from sharedrt.services.containers.checkpoints import Checkpoints
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
 from sharedrt.services.containers.restores import Restores
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
@@ -93,6 +97,8 @@ class Drivers:
     cni: CniNetwork
     logs: LogReader
     checkpoints: CheckpointArchives
+    log_rotator: LogRotator
+    log_forwarder: LogForwarder
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +206,12 @@ class NamespaceServices:
             mounts,
             wirer,
             drivers.host,
+            LogRotations(
+                drivers.log_rotator,
+                lambda id: drivers.oci.reopen_log(ContainerKey(namespace, id)),
+                self._owner,
+            ),
+            LogForwards(layout, drivers.log_forwarder, drivers.logs, drivers.host, self._owner),
             self._owner,
             settings.boot_id,
             restores,
