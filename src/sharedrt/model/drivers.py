@@ -4,7 +4,7 @@ A driver does one mechanism, knows no other driver and no policy, and raises fau
 changes the world is idempotent: doing it twice is harmless, undoing what is not there is success.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -350,6 +350,8 @@ class BundleRequest:
     log_path: str = ""
     log_max_bytes: int = 0
     annotations: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    """Folder of CRIU's images: the processes are restored from them, and run as soon as they are created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +462,53 @@ class CgroupStats:
     io_pressure: PressureStats | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HugetlbStats:
+    """Huge pages of one size (``2MB``); ``max_usage_bytes`` is ``None`` where the kernel keeps no peak."""
+
+    page_size: str
+    usage_bytes: int
+    max_usage_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupDetails:
+    """A cgroup's figures that only metrics ask for."""
+
+    oom_kills: int = 0
+    kernel_memory_bytes: int = 0
+    memory_low_bytes: int = 0
+    """v1's soft limit, v2's ``memory.low``; 0: none."""
+    hugetlb: tuple[HugetlbStats, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """Of a container's processes together. ``open_files_limit``: the first one's soft limit, ``None`` without."""
+
+    processes: int = 0
+    file_descriptors: int = 0
+    sockets: int = 0
+    open_files_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemStats:
+    device: str
+    size_bytes: int
+    inodes: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDetails:
+    """All of these; ``filesystem`` is the one that holds the writable layer."""
+
+    cgroup: CgroupDetails
+    processes: ProcessFigures
+    filesystem: FileSystemStats
+
+
 class OciRuntime(Protocol):
     """Containers through conmon and an OCI runtime (crun, runc or another handler).
 
@@ -515,6 +564,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def details(self, key: ContainerKey) -> ContainerDetails:
+        """Figures that cost more than :meth:`stats`: a walk through /proc. Raises NotFound."""
+        ...
+
     async def parent_stats(self, parent: str) -> CgroupStats:
         """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
         ...
@@ -553,6 +606,24 @@ class OciRuntime(Protocol):
     ) -> ExecResult:
         """Run to the end; output beyond the limit is cut. Raises DeadlineExceeded after killing the
         whole process group; ``timeout_s`` 0: no bound."""
+        ...
+
+    async def require_checkpoints(self, handler: str) -> None:
+        """Raises FailedPrecondition: CRIU, or the handler (empty: the default one), cannot do it here."""
+        ...
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        """Write the processes' state below ``folder``: ``checkpoint/``, ``spec.dump`` and CRIU's log. They run on, or
+        stay frozen if they were.
+
+        Raises:
+            Internal: CRIU could not, in its words. NotFound.
+        """
+        ...
+
+    @property
+    def default_handler(self) -> str:
+        """The handler that serves requests which name none."""
         ...
 
     def handlers(self) -> Mapping[str, str]:
@@ -1022,6 +1093,32 @@ class VolumeFolders(Protocol):
         ...
 
 
+class CheckpointArchives(Protocol):
+    """Tars that hold a container's checkpoint.
+
+    All methods raise:
+        NotFound: kind ``path``. InvalidArgument: no such archive, or a hostile one. ResourceExhausted: the disk.
+    """
+
+    async def write(self, folder: Path, target: Path) -> None:
+        """Pack a folder's files. ``target`` is replaced when all is on disk, and is root's alone."""
+        ...
+
+    def file(self, path: Path) -> AbstractAsyncContextManager[Callable[[bytes], Awaitable[None]]]:
+        """A new file of a folder that shall be packed, as what takes its bytes."""
+        ...
+
+    async def documents(self, archive: Path, names: Collection[str]) -> Mapping[str, bytes]:
+        """Small files of an archive, all of which must be there."""
+        ...
+
+    async def extract(
+        self, archive: Path, folder: Path, files: Collection[str], folders: Collection[str]
+    ) -> None:
+        """Unpack the named files, and those that lie right in one of ``folders``; others are passed over."""
+        ...
+
+
 class HostFiles(Protocol):
     """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
 
@@ -1033,7 +1130,11 @@ class HostFiles(Protocol):
         """A whole small file; nothing when it is missing."""
         ...
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
+        """With its parents. ``owner``: (uid, gid) of the folder itself, where it is to be another's."""
+        ...
 
     async def remove_tree(self, path: Path) -> None:
         """Unmount what is mounted below, then remove. Never follows a link, never crosses a mount."""

@@ -150,6 +150,8 @@ class Mount:
     """Empty, ``shared`` (z) or ``private`` (Z)."""
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+    image_id: str = ""
+    """Of an image mount, since the container was created: the image that its source was then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,3 +292,5 @@ class ContainerSpec:
     stop_signal: str = ""
     health_check: HealthCheck | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    restored: bool = False
+    """Its processes come out of the checkpoint that was unpacked when it was created."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sharedrt.model.drivers import (
     CgroupStats,
+    ContainerDetails,
     ExecResult,
     Ingest,
     LogLine,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import socket
 
     from sharedrt.services.commits import Commits
+    from sharedrt.services.containers.checkpoints import Checkpoints
     from sharedrt.services.containers.files import ContainerFiles
     from sharedrt.services.images import Images
     from sharedrt.services.networks import Networks
@@ -90,6 +92,8 @@ class NewContainer:
     restart_max_retries: int = 0
     id: ContainerId | None = None
     """Chosen by the caller, or made here."""
+    checkpoint: str = ""
+    """Host path of an archive that it shall be restored from; ``image`` is then the archive's."""
 
 
 class WaitCondition(StrEnum):
@@ -229,6 +233,10 @@ class Containers(Protocol):
         ...
 
     async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats: ...
+
+    async def details(self, id: ContainerId) -> ContainerDetails:
+        """Figures that cost more. Raises NotFound, and FailedPrecondition when it does not run."""
+        ...
 
     async def usage(self, id: ContainerId) -> Usage:
         """Size of the writable layer."""
@@ -510,6 +518,8 @@ class NamespacedRuntime(Protocol):
     def files(self) -> "ContainerFiles": ...
     @property
     def commits(self) -> "Commits": ...
+    @property
+    def checkpoints(self) -> "Checkpoints": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

@@ -13,6 +13,7 @@ from sharedrt.aio.groups import task_group
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BridgeNetwork,
+    CheckpointArchives,
     CniNetwork,
     ContentStore,
     HostFiles,
@@ -56,8 +57,10 @@ from sharedrt.services.containers import (
     ContainerSnapshots,
     Wirer,
 )
+from sharedrt.services.containers.checkpoints import Checkpoints
 from sharedrt.services.containers.log_forward import LogForwards
 from sharedrt.services.containers.log_rotation import LogRotations
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
@@ -93,6 +96,7 @@ class Drivers:
     name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
+    checkpoints: CheckpointArchives
     log_rotator: LogRotator
     log_forwarder: LogForwarder
 
@@ -164,7 +168,8 @@ class NamespaceServices:
         )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
-        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter, drivers.unpacker)
+        restores = Restores(layout, self.images, drivers.oci, drivers.checkpoints, drivers.host)
         self.volumes = Volumes(
             layout,
             self._store,
@@ -209,6 +214,7 @@ class NamespaceServices:
             LogForwards(layout, drivers.log_forwarder, drivers.logs, drivers.host, self._owner),
             self._owner,
             settings.boot_id,
+            restores,
         )
         self.containers = ContainerService(
             layout,
@@ -227,6 +233,7 @@ class NamespaceServices:
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+            restores,
         )
         self.files = ContainerFiles(
             layout,
@@ -238,6 +245,18 @@ class NamespaceServices:
             drivers.unpacker,
             drivers.users,
             self.events,
+        )
+        self.checkpoints = Checkpoints(
+            namespace,
+            layout,
+            life,
+            self.files,
+            self.images,
+            drivers.oci,
+            drivers.checkpoints,
+            drivers.host,
+            self.events,
+            self._owner,
         )
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
@@ -305,6 +324,7 @@ class NamespaceServices:
         await self.pods.recover(operations)
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
+        await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
         await self.volumes.recover()
         await self._remove_unowned()

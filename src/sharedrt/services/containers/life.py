@@ -38,6 +38,7 @@ from sharedrt.services.containers.log_forward import LogForwards
 from sharedrt.services.containers.log_rotation import LogRotations
 from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.restarts import Restarts, wants_restart
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
@@ -91,6 +92,7 @@ class ContainerLife:
         forwards: LogForwards,
         owner: TaskOwner,
         boot_id: str,
+        restores: Restores,
     ) -> None:
         self._records = records
         self._rows = rows
@@ -103,7 +105,9 @@ class ContainerLife:
         self.restarts = Restarts(owner, self._restart_by_policy)
         self._health = HealthMonitors(namespace, records, rows, runtime, owner)
         self._waiting = WaitingClients()
-        self._launcher = Launcher(namespace, runtime, snapshots, mounts, wirer, host, self._waiting)
+        self._launcher = Launcher(
+            namespace, runtime, snapshots, mounts, wirer, host, self._waiting, restores
+        )
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
@@ -161,6 +165,7 @@ class ContainerLife:
                 await self._start_failed(id, error)
             raise
         self._watch(id)
+        self._owner.spawn(self._launcher.forget_checkpoint(record), f"restored {id[:12]}")
         self._accompany(running)
         # Those that attached during the commit.
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")

@@ -23,6 +23,8 @@ from sharedrt.services.networks import Networks
 
 _SHM: Final = "shm"
 _DEFAULT_SHM_BYTES: Final = 64 << 20
+POD_FILES: Final = frozenset({"/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/dev/shm"})
+"""Where a pod's files are mounted in each of its containers, unless the client brings its own."""
 
 
 @dataclass(frozen=True, slots=True)
