@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from aiohttp import web
 
@@ -41,14 +42,15 @@ from sharedrt.model.records import ContainerRecord, ContainerState, Json
 from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.contracts import WaitCondition
 
-_NAME_ATTEMPTS = 20
+_NAME_ATTEMPTS: Final = 20
+_TERMINAL_MAX: Final = 0xFFFF
 
 
 # ---------------------------------------------------------------- create
 
 
 async def post_containers_create(call: Call) -> web.StreamResponse:
-    body = await call.body()
+    body = await call.body(required=True)
     name = call.text("name")
     if name:
         name = check_name(name)
@@ -270,21 +272,17 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
 
 
 async def post_containers_resize(call: Call) -> web.StreamResponse:
-    record = call.container()
     width, height = terminal_size(call)
+    record = call.container()
     if record.spec.tty or record.state is not ContainerState.RUNNING:
         await call.runtime.containers.resize(record.id, width, height)
     return web.Response(status=200)
 
 
 def terminal_size(call: Call) -> tuple[int, int]:
-    """(width, height) out of ``w`` and ``h``."""
-    width, height = call.integer("w"), call.integer("h")
-    if width is None or height is None:
-        raise bad_request("invalid resize: both h and w are needed")
-    if not (0 <= width < 1 << 16 and 0 <= height < 1 << 16):
-        raise bad_request(f"invalid resize: {height}x{width}")
-    return width, height
+    """(width, height) out of ``w`` and ``h``, which the kernel keeps in 16 bits each. Raises Refusal."""
+    height, width = call.uint32("h", "resize height"), call.uint32("w", "resize width")
+    return min(width, _TERMINAL_MAX), min(height, _TERMINAL_MAX)
 
 
 # ---------------------------------------------------------------- change

@@ -60,8 +60,8 @@ def _not_runnable(fault: FailedPrecondition) -> Refusal:
 
 
 async def post_exec_start(call: Call) -> web.StreamResponse:
+    body = await call.body()
     record = call.runtime.execs.get(call.params["id"])
-    body = await call.body(required=False)
     if record.running or record.exit_code is not None:
         raise Refusal(409, f"Error: Exec command {record.id} has already run")
     size = _console_size(body, record)
