@@ -114,6 +114,8 @@ class Security:
     """``None``: the runtime's defaults."""
     readonly_paths: tuple[str, ...] | None = None
     readonly_rootfs: bool = False
+    writable_cgroups: bool | None = None
+    """Whether the container may make cgroups below its own; ``None``: when it is privileged."""
 
 
 class MountKind(StrEnum):

@@ -157,10 +157,16 @@ async def resume(context: Context, key: ContainerKey) -> None:
 async def update(context: Context, key: ContainerKey, resources: Resources) -> None:
     """Change limits of a running container; what is ``None`` stays as it is."""
     state = context.state(key)
+    lifted = resources.cpu_quota_us is not None and resources.cpu_quota_us < 0
+    if lifted:
+        resources = replace(resources, cpu_quota_us=None)
     rendered = await asyncio.to_thread(
         render_resources, resources, context.facts.cgroups, context.notes
     )
     context.notes.log_new()
+    if lifted:
+        # crun hands the kernel (v1) an unsigned -1, which it refuses
+        await context.cgroups.set_limits(state.cgroup, Resources(cpu_quota_us=-1))
     if not rendered:
         return
     file = context.layout.bundle(key) / "resources.json"

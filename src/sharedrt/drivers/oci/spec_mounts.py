@@ -46,9 +46,11 @@ def _replaced(target: str, taken: set[str]) -> bool:
 
 
 def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str, Any]]:
-    privileged = request.spec.security.privileged
+    security = request.spec.security
     host = request.host_namespaces
-    access = "rw" if privileged else "ro"
+    access = "rw" if security.privileged else "ro"
+    own_cgroups = security.writable_cgroups
+    cgroups = access if own_cgroups is None else "rw" if own_cgroups else "ro"
     guarded = ("nosuid", "noexec", "nodev")
     # a user namespace may not mount what belongs to a namespace of the host: it gets the host's own, bound
     if new_user_namespace and "pid" in host:
@@ -71,7 +73,7 @@ def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str
                "ptmxmode=0666", "mode=0620", "gid=5"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *guarded),
         sys,
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *guarded, "relatime", access),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *guarded, "relatime", cgroups),
         shm,
     ]  # fmt: skip
     return [m for m in mounts if m is not shm or not request.spec.shm_none]

@@ -70,11 +70,12 @@ def _drop(found: dict[str, Any], key: str, able: bool, why: str, notes: Notes) -
 
 def _cpu(r: Resources, features: CgroupFeatures) -> dict[str, Any]:
     found = _given(
-        shares=r.cpu_shares, quota=r.cpu_quota_us, period=r.cpu_period_us,
+        shares=r.cpu_shares, quota=max(r.cpu_quota_us or 0, 0), period=r.cpu_period_us,
         realtimePeriod=r.cpu_realtime_period_us, realtimeRuntime=r.cpu_realtime_runtime_us,
         cpus=r.cpuset_cpus, mems=r.cpuset_mems,
     )  # fmt: skip
-    # zero and empty stand for 'not given' with both kubelet and Docker, and the kernel refuses them
+    # zero and empty stand for 'not given' with both kubelet and Docker, and the kernel refuses them; a quota below
+    # zero is no limit, which is what a new cgroup has
     found = {key: value for key, value in found.items() if value}
     if not features.cpu_realtime and ("realtimePeriod" in found or "realtimeRuntime" in found):
         raise FailedPrecondition(

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -26,8 +26,7 @@ from sharedrt.edges.docker.translate_create import (
     check_name,
     translate_create,
 )
-from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
-from sharedrt.edges.docker.translate_resources import translate_resources
+from sharedrt.edges.docker.translate_update import translate_update
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
@@ -38,7 +37,7 @@ from sharedrt.model.faults import (
     StartFailed,
 )
 from sharedrt.model.ids import ContainerId, new_id
-from sharedrt.model.records import ContainerRecord, ContainerState, Json
+from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.contracts import WaitCondition
 
@@ -60,6 +59,11 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
     host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
+    try:
+        endpoints = body.sub("NetworkingConfig").keys("EndpointsConfig")
+        versions.check_endpoints(call.version, endpoints)
+    except InvalidArgument as fault:
+        raise bad_request(fault.reason) from fault
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
@@ -121,6 +125,13 @@ def _bridge_gateway(call: Call) -> str:
 
 
 async def post_containers_start(call: Call) -> web.StreamResponse:
+    # Seven bytes: what clients of old send for no configuration at all, such as null.
+    length = call.request.content_length
+    if (length is None and call.request.body_exists) or (length or 0) > 7:
+        raise bad_request(
+            "starting container with non-empty request body was deprecated since API v1.22 "
+            "and removed in v1.24"
+        )
     record = call.container()
     if record.paused:
         raise Refusal(409, "cannot start a paused container, try unpause instead")
@@ -177,7 +188,8 @@ def _grace(call: Call, record: ContainerRecord) -> float | None:
 
 async def post_containers_kill(call: Call) -> web.StreamResponse:
     record = call.container()
-    work = call.runtime.containers.kill(record.id, call.text("signal") or "SIGKILL")
+    signal = call.text("signal") or "SIGKILL"
+    work = call.runtime.containers.kill(record.id, signal)
     try:
         await call.finish(work)
     except FailedPrecondition as fault:
@@ -186,7 +198,8 @@ async def post_containers_kill(call: Call) -> web.StreamResponse:
         )
         raise Refusal(409, message) from fault
     except InvalidArgument as fault:
-        raise bad_request(f"Invalid signal: {call.text('signal')}") from fault
+        message = f"cannot kill container: {call.params['id']}: invalid signal: {signal}"
+        raise bad_request(message) from fault
     return no_content()
 
 
@@ -291,65 +304,27 @@ def terminal_size(call: Call) -> tuple[int, int]:
 async def post_containers_update(call: Call) -> web.StreamResponse:
     body = await call.body()
     record = call.container()
-    view = ContainerView(record)
-    changed = {name: body.raw[name] for name in body.raw if body.raw[name] is not None}
-    policy = changed.pop("RestartPolicy", None)
-    host_config = view.host_config
-    await asyncio.to_thread(check_cpusets, Fields(changed))
-    _check_swap(record, changed, host_config)
-    merged = Fields({**host_config, **_limits_of(changed, host_config)}, "HostConfig")
-    resources = translate_resources(merged, call.door.host.cpus)
-    if changed:
-        await call.finish(call.runtime.containers.update(record.id, resources))
-        host_config.update(_limits_of(changed, host_config))
-    restart = RestartPlan(record.restart_policy, record.restart_max_retries)
-    if isinstance(policy, dict) and policy.get("Name"):
-        restart = translate_restart(Fields(policy))
-        if record.auto_remove and restart.policy != "no":
-            raise bad_request(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container"
-            )
-        host_config["RestartPolicy"] = {
-            "Name": restart.policy,
-            "MaximumRetryCount": restart.max_retries,
-        }
+    update = translate_update(
+        record.id,
+        versions.update_config(call.version, body.raw),
+        ContainerView(record).host_config,
+        auto_remove=record.auto_remove,
+        cpus=call.door.host.cpus,
+    )
+    if update.resources is not None:
+        await call.finish(call.runtime.containers.update(record.id, update.resources))
 
     def apply(old: ContainerRecord) -> ContainerRecord:
-        extension = {**ContainerView(old).extension, "HostConfig": host_config}
+        extension = {**ContainerView(old).extension, "HostConfig": update.host_config}
+        changed = replace(old, extensions={**old.extensions, EXTENSION: extension})
+        if (restart := update.restart) is None:
+            return changed
         return replace(
-            old,
-            extensions={**old.extensions, EXTENSION: extension},
-            restart_policy=restart.policy,
-            restart_max_retries=restart.max_retries,
+            changed, restart_policy=restart.policy, restart_max_retries=restart.max_retries
         )
 
     await call.finish(call.runtime.containers.change(record.id, apply))
     return answer({"Warnings": None})
-
-
-def _check_swap(
-    record: ContainerRecord, changed: Mapping[str, Json], old: Mapping[str, Json]
-) -> None:
-    """``--memory`` alone keeps the swap that was set, which must then be large enough."""
-    memory, swap = Fields(changed).integer("Memory"), Fields(old).integer("MemorySwap")
-    if memory and not changed.get("MemorySwap") and 0 < swap < memory:
-        raise Refusal(
-            409,
-            f"Cannot update container {record.id}: Memory limit should be smaller than already set memoryswap "
-            "limit, update the memoryswap at the same time",
-        )
-
-
-def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str, Json]:
-    """The update's non-zero figures. ``--memory`` alone keeps the swap that was set."""
-    limits: dict[str, Json] = {
-        name: value for name, value in changed.items() if value not in (0, "", [], None)
-    }
-    if "NanoCpus" in limits:
-        limits |= {"CpuQuota": 0, "CpuPeriod": 0}
-    elif "CpuQuota" in limits or "CpuPeriod" in limits:
-        limits["NanoCpus"] = 0
-    return limits
 
 
 ROUTES = (

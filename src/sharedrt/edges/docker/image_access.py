@@ -31,11 +31,19 @@ def short_id(digest: str) -> str:
 
 
 def find_image(call: Call, reference: str) -> Image:
-    """By name or id. Raises NotFound with the name as dockerd completes it (``busybox:latest``)."""
+    """By name or id.
+
+    Raises:
+        NotFound: with the name as dockerd completes it (``busybox:latest``). Refusal: 400 for what can be no name.
+    """
     try:
         return call.runtime.images.get(reference)
     except NotFound as fault:
-        raise NotFound("image", _complete(reference)) from fault
+        try:
+            complete = parse_reference(reference).familiar
+        except InvalidArgument:
+            raise bad_request("invalid reference format") from fault
+        raise NotFound("image", complete) from fault
 
 
 def _complete(reference: str) -> str:

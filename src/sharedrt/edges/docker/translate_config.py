@@ -1,5 +1,6 @@
 """``Config`` of a create request, merged with the image's, as ``inspect`` shows it and the process gets it."""
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -67,6 +68,7 @@ def merge_config(body: Fields, image_config: Mapping[str, Any]) -> ContainerConf
         raise bad_request(
             f"the working directory '{working_dir}' is invalid, it needs to be an absolute path"
         )
+    working_dir = clean_path(working_dir) if working_dir else ""
     stop_signal = body.text("StopSignal") or image.text("StopSignal")
     shell = body.strings("Shell") or image.strings("Shell")
     rendered: dict[str, Json] = {
@@ -120,6 +122,11 @@ def merge_config(body: Fields, image_config: Mapping[str, Any]) -> ContainerConf
         health_check=translate_health(Fields(health or {}, "Healthcheck"), shell),
         rendered=rendered,
     )
+
+
+def clean_path(path: str) -> str:
+    """An absolute path without ``.``, ``..`` and needless slashes."""
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def merge_command(

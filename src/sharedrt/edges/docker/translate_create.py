@@ -41,7 +41,7 @@ from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import ContainerRecord, Json
-from sharedrt.model.spec import ContainerSpec, Namespaces, User
+from sharedrt.model.spec import ContainerSpec, NamespaceMode, NamespaceRef, Namespaces, User
 from sharedrt.services.contracts import HostInfo, NewContainer
 
 EXTENSION: Final = "docker"
@@ -49,6 +49,10 @@ EXTENSION: Final = "docker"
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _BUILT_IN_RUNTIME: Final = "io.containerd.runc.v2"
+_OPEN_NETWORK: Final[Mapping[str, str]] = {
+    "net.ipv4.ping_group_range": "0 2147483647",
+    "net.ipv4.ip_unprivileged_port_start": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,10 @@ def _refuse_the_rest(host: Fields) -> None:
         raise not_implemented("HostConfig.StorageOpt")
     if (isolation := host.text("Isolation")) not in ("", "default"):
         raise bad_request(f'invalid isolation "{isolation}" on linux')
+    if "" in host.mapping("Annotations"):
+        raise bad_request(
+            "invalid Annotations: the empty string is not permitted as an annotation key"
+        )
     if host.integer("ShmSize") < 0:
         raise bad_request("SHM size can not be less than 0")
     if not -1000 <= host.integer("OomScoreAdj") <= 1000:
@@ -236,7 +244,7 @@ def _with_limits(spec: ContainerSpec, host: Fields, info: HostInfo) -> Container
         device_rules=translate_device_rules(host),
         cdi_devices=translate_device_requests(host),
         rlimits=translate_ulimits(host),
-        sysctls=_sysctls(host),
+        sysctls={**_default_sysctls(spec.namespaces.network), **_sysctls(host)},
         oom_score_adj=score or None,
     )
 
@@ -290,6 +298,11 @@ def _runtime(host: Fields, info: HostInfo) -> str:
     if name and name not in info.runtimes:
         raise bad_request(f"unknown or invalid runtime name: {name}")
     return name
+
+
+def _default_sysctls(network: NamespaceRef) -> Mapping[str, str]:
+    """In a network namespace of its own every user may ping, and listen on any port."""
+    return _OPEN_NETWORK if network.mode is NamespaceMode.PRIVATE else {}
 
 
 def _sysctls(host: Fields) -> dict[str, str]:

@@ -36,6 +36,7 @@ class _Options:
     seccomp: Seccomp = field(default_factory=Seccomp)
     no_new_privileges: bool = False
     apparmor: str = ""
+    writable_cgroups: bool | None = None
 
 
 def translate_security(host: Fields) -> Security:
@@ -53,6 +54,7 @@ def translate_security(host: Fields) -> Security:
         masked_paths=_paths(host, "MaskedPaths", privileged),
         readonly_paths=_paths(host, "ReadonlyPaths", privileged),
         readonly_rootfs=host.boolean("ReadonlyRootfs"),
+        writable_cgroups=options.writable_cgroups,
     )
 
 
@@ -87,7 +89,9 @@ def _options(texts: tuple[str, ...], privileged: bool) -> _Options:
             case "label" if separator:
                 if value != "disable":
                     raise not_implemented(f"HostConfig.SecurityOpt {text}")
-            case "systempaths" | "writable-cgroups":
+            case "writable-cgroups":
+                options.writable_cgroups = _yes(text, value) if separator else True
+            case "systempaths":
                 raise not_implemented(f"HostConfig.SecurityOpt {text}")
             case _:
                 raise bad_request(f'invalid --security-opt 2: "{text}"')

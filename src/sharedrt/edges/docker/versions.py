@@ -5,6 +5,7 @@ Facts: Engine API version history.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 from sharedrt.model.faults import InvalidArgument
@@ -144,12 +145,15 @@ def event(version: ApiVersion, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def info(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
-    """1.44 and older list more registry and commit fields. 1.49: FirewallBackend. 1.50: DiscoveredDevices."""
+    """1.44 and older list more registry fields. 1.49: FirewallBackend, and no more expected commits. 1.50:
+    DiscoveredDevices."""
     if version < (1, 47):
         rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsCIDRs", None)
         rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsHostnames", None)
     if version < (1, 49):
         rendered.pop("FirewallBackend", None)
+        for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
+            rendered[name]["Expected"] = rendered[name]["ID"]
     if version < (1, 50):
         rendered.pop("DiscoveredDevices", None)
         rendered["BridgeNfIptables"] = False
@@ -189,3 +193,29 @@ def wait_condition(version: ApiVersion, condition: str) -> str:
 def reads_auto_remove(version: ApiVersion) -> bool:
     """1.25: the engine removes; before, the client did."""
     return version >= (1, 25)
+
+
+def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
+    """1.40 brought PidsLimit; before, it changed nothing."""
+    if version < (1, 40):
+        body = {name: value for name, value in body.items() if name.lower() != "pidslimit"}
+    return body
+
+
+def check_endpoints(version: ApiVersion, endpoints: Collection[str]) -> None:
+    """1.44: a container may be created on several networks.
+
+    Raises:
+        InvalidArgument: ``reason`` holds Docker's words.
+    """
+    if version < (1, 44) and len(endpoints) > 1:
+        raise InvalidArgument(
+            "EndpointsConfig",
+            list(endpoints),
+            f"Container cannot be created with multiple network endpoints: {', '.join(endpoints)}",
+        )
+
+
+def readonly_is_recursive(version: ApiVersion) -> bool:
+    """1.44: what is mounted below a read-only bind is read-only too; before, the bind alone."""
+    return version >= (1, 44)

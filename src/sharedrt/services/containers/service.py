@@ -313,7 +313,7 @@ class ContainerService:
 
     def restarting(self, id: ContainerId) -> bool:
         """Whether its restart policy is about to start it again."""
-        return self._life.restarts.due(id)
+        return self._life.restarting(id)
 
     # ------------------------------------------------------------ change
 
@@ -397,7 +397,11 @@ class ContainerService:
 
     async def layers(self, id: ContainerId) -> LayerFolders:
         record = self._records.by_id(id)
-        lower = await self._snapshots.lower(record)
+        try:
+            lower = await self._snapshots.lower(record)
+        except FailedPrecondition as fault:
+            # Its snapshot's row goes with its own: it has been removed meanwhile.
+            raise NotFound("container", id) from fault
         upper = self._snapshots.upper(record)
         folder = upper.parent
         return LayerFolders(
