@@ -130,7 +130,7 @@ def parse_name(text: str) -> Reference:
     if not _PATH.fullmatch(path):
         reason = "invalid repository name"
         if path != path.lower() and _PATH.fullmatch(path.lower()):
-            reason = "repository name must be lower case"
+            reason = f"repository name ({path}) must be lowercase"
         raise InvalidArgument("reference", text, reason)
     if len(domain) + 1 + len(path) > MAX_NAME_LENGTH:
         raise InvalidArgument("reference", text, f"name longer than {MAX_NAME_LENGTH} characters")

@@ -117,7 +117,7 @@ async def test_a_pull_that_fails_later_tells_it_in_the_stream(door: DoorUnderTes
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("", 400), ("fromImage=A%20b", 400), ("fromSrc=-", 501)],
+    [("", 400), ("fromImage=A%20b", 400), ("fromSrc=http://elsewhere/rootfs.tar", 501)],
 )
 async def test_pull_requests_refused(door: DoorUnderTest, query: str, status: int) -> None:
     assert (await door.call("POST", f"/images/create?{query}"))[0] == status
@@ -234,6 +234,8 @@ async def test_history_tag_remove(door: DoorUnderTest, monkeypatch: pytest.Monke
     assert tagged == [(id, "docker.io/mine/box:v1")]
     assert (await door.call("POST", "/images/busybox/tag?repo=Bad%20Name"))[0] == 400
     assert (await door.call("POST", "/images/nope/tag?repo=a"))[0] == 404
+    status, value, _ = await door.call("POST", "/images/busybox/tag?repo=sha256&tag=1")
+    assert (status, "ambiguous tag" in value["message"]) == (400, True)
     in_use: list[tuple[str, ...]] = []
 
     async def remove(ref: str, **how: Any) -> Sequence[RemovedImage]:
@@ -268,24 +270,61 @@ async def test_push(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> Non
     assert {"status": "Pushed", "progressDetail": {}, "id": "ab" * 6} in told
     assert told[-2] == {"status": f"latest: digest: {DIGEST} size: 528"}
     assert told[-1]["aux"] == {"Tag": "latest", "Digest": DIGEST, "Size": 528}
-    status, value, _ = await door.call("POST", "/images/busybox/push?tag=nope")
-    assert status == 404
-    assert "does not exist locally with the tag: busybox" in value["message"]
+    # Told in the stream, as dockerd does, which has said to what the push refers by then.
+    assert await failed_push(door, "busybox/push?tag=nope") == "tag does not exist: busybox:nope"
+    message = "An image does not exist locally with the tag: nope"
+    assert await failed_push(door, "nope/push?tag=latest") == message
+    arm = '{"os":"linux","architecture":"arm64"}'
+    assert "does not match the specified platform (linux/arm64)" in await failed_push(
+        door, f"busybox/push?tag=latest&platform={arm}"
+    )
+    assert (await door.call("POST", "/images/Bad/push"))[0] == 400
+
+
+async def failed_push(door: DoorUnderTest, path: str) -> str:
+    async with door.http.post(f"http://docker/images/{path}") as response:
+        assert response.status == 200
+        return str(messages(await response.text())[-1]["error"])
+
+
+async def test_push_of_all_tags_with_old_credentials(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("docker.io/team/app:2", "docker.io/team/app:1", f"docker.io/team/app@{DIGEST}")
+    door.runtime.images.images.append(replace(make_image(names[0]), references=names))
+    pushed = []
+
+    async def push(reference: str, *, credentials: Any, progress: Any) -> Digest:
+        pushed.append((reference, credentials.username))
+        return DIGEST
+
+    monkeypatch.setattr(door.runtime.images, "push", push, raising=False)
+    body = {"username": "u", "password": "p"}
+    async with door.http.post("http://docker/images/team/app/push", json=body) as response:
+        told = messages(await response.text())
+    assert pushed == [("docker.io/team/app:1", "u"), ("docker.io/team/app:2", "u")]
+    assert [m["aux"]["Tag"] for m in told if "aux" in m] == ["1", "2"]
 
 
 async def test_load_and_save(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     received = bytearray()
+    loaded_for: list[str | None] = []
     image = door.runtime.images.images[0]
 
-    async def load(chunks: AsyncIterator[bytes], **_: Any) -> Sequence[LoadedImage]:
+    async def load(
+        chunks: AsyncIterator[bytes], *, platform: str | None, progress: Any
+    ) -> Sequence[LoadedImage]:
+        loaded_for.append(platform)
+        if progress is not None:
+            progress(PullProgress(LAYER, PullPhase.EXTRACTING, 5, 10))
         async for chunk in chunks:
             received.extend(chunk)
         if received == b"garbage":
             raise InvalidArgument("archive", "", "no manifest.json")
         return [LoadedImage(image, image.references), LoadedImage(image, ())]
 
-    async def save(names: Sequence[str], *, platform: str | None) -> AsyncIterator[bytes]:
-        yield f"{names} {platform}".encode()
+    async def save(names: Sequence[str]) -> AsyncIterator[bytes]:
+        yield str(names).encode()
 
     monkeypatch.setattr(door.runtime.images, "load", load, raising=False)
     monkeypatch.setattr(door.runtime.images, "save", save, raising=False)
@@ -304,13 +343,56 @@ async def test_load_and_save(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatc
     ) as response:
         assert response.status == 200
         assert "no manifest.json" in messages(await response.text())[-1]["error"]
-    platform = '{"os":"linux","architecture":"arm64","variant":"v8"}'
-    url = f"http://docker/images/get?names=busybox,busybox:latest&platform={platform}"
+    arm = '{"os":"linux","architecture":"arm64","variant":"v8"}'
+    url = f"http://docker/images/load?platform={arm}"
+    async with door.http.post(url, data=b"tar", headers=headers) as response:
+        bar = messages(await response.text())[0]
+    assert (bar["status"], bar["id"]) == ("Loading layer", "ab" * 6)
+    assert loaded_for == [None, None, "linux/arm64/v8"]
+    url = f"http://docker/images/load?platform={arm}&platform={arm}"
+    assert (await door.http.post(url, data=b"tar")).status == 501
+    amd = '{"os":"linux","architecture":"amd64"}'
+    url = f"http://docker/images/get?names=busybox,busybox:latest&platform={amd}"
     async with door.http.get(url) as response:
         assert response.content_type == "application/x-tar"
-        assert await response.text() == "['busybox', 'busybox:latest'] linux/arm64/v8"
+        assert await response.text() == "['busybox', 'busybox:latest']"
+    saves = [event for event in door.runtime.events.published if event[1] == "save"]
+    assert [actor for _, _, actor, _ in saves] == [image.id, image.id]
+    assert (await door.call("GET", f"/images/get?names=busybox&platform={arm}"))[0] == 404
+    assert (await door.call("GET", "/images/get?names=busybox&platform=[]"))[0] == 400
     assert (await door.call("GET", "/images/nope/get"))[0] == 404
     assert (await door.call("GET", "/images/get"))[0] == 400
+
+
+async def test_an_image_is_asked_for_by_platform(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door.runtime.images, "history", lambda ref: [], raising=False)
+    arm, amd = '{"os":"linux","architecture":"arm64"}', '{"os":"linux","architecture":"amd64"}'
+    for path in ("json", "history"):
+        assert (await door.call("GET", f"/images/busybox/{path}?platform={amd}"))[0] == 200
+        status, value, _ = await door.call("GET", f"/images/busybox/{path}?platform={arm}")
+        assert (status, value["message"].partition(" (")[0]) == (
+            404,
+            "image with reference busybox:latest was found but its platform",
+        )
+    assert (await door.call("DELETE", f"/images/busybox?platforms={arm}"))[0] == 404
+    status, value, _ = await door.call("GET", f"/images/busybox/json?manifests=1&platform={amd}")
+    assert (status, "conflicting options" in value["message"]) == (400, True)
+    assert (await door.call("GET", "/images/busybox/json?platform={}"))[0] == 400
+
+
+async def test_a_list_counts_containers_and_shows_manifests(door: DoorUnderTest) -> None:
+    user = await door.create()
+    _, [image], _ = await door.call("GET", "/v1.51/images/json?manifests=1")
+    assert image["Containers"] == 1
+    assert image["Manifests"][0]["ImageData"]["Containers"] == [user]
+    assert image["Manifests"][0]["Descriptor"]["digest"] == image["Manifests"][0]["ID"]
+    _, [image], _ = await door.call("GET", "/v1.50/images/json")
+    assert image["Containers"] == -1
+    assert "Manifests" not in image
+    _, listed, _ = await door.call("GET", "/v1.40/images/json?filter=nope")
+    assert listed == []
 
 
 async def test_platform_of_create(door: DoorUnderTest) -> None:

@@ -211,7 +211,7 @@ class HijackedStream:
         """
         try:
             async with asyncio.timeout(_HEAD_PATIENCE_S):
-                while not self._lost and self._unread_bytes():
+                while not self._lost and self._unread_bytes():  # noqa: ASYNC110 - no event tells
                     await asyncio.sleep(_HEAD_POLL_S)
         except TimeoutError:
             return  # a client that reads nothing yet buffers nothing either

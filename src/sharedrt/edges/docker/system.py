@@ -196,7 +196,7 @@ async def get_system_df(call: Call) -> web.StreamResponse:
     }
     if "image" in types:
         rendered["LayersSize"] = layers_size(call.runtime.images)
-        rendered["Images"] = await image_summaries(
+        rendered["Images"] = image_summaries(
             call, call.runtime.images.list(), containers=True, shared=True
         )
     if "container" in types:

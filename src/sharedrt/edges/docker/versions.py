@@ -8,6 +8,8 @@ import re
 from typing import Any, Final, NamedTuple
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.docker_filters import Filters
+from sharedrt.wire.docker_time import ZERO_TIME
 
 
 class ApiVersion(NamedTuple):
@@ -66,7 +68,10 @@ def sends_text(version: ApiVersion) -> bool:
 
 
 def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
-    """1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: null lists for no names."""
+    """1.48: Descriptor. 1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: a placeholder for
+    no names."""
+    if version < (1, 48):
+        del summary["Descriptor"]
     if version < (1, 44):
         summary["VirtualSize"] = summary["Size"]
         summary["RepoTags"] = summary["RepoTags"] or ["<none>:<none>"]
@@ -75,10 +80,14 @@ def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any
 
 
 def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
-    """1.44: VirtualSize is gone. 1.45: so are Container and ContainerConfig. 1.50: so are those fields of
-    Config that an image never sets."""
+    """1.44: VirtualSize is gone, and Created is left out when the image does not say it. 1.45: Container and
+    ContainerConfig are gone. 1.48: Descriptor. 1.50: those fields of Config that an image never sets are gone."""
     if version < (1, 44):
         image["VirtualSize"] = image["Size"]
+    elif image["Created"] == ZERO_TIME:
+        del image["Created"]
+    if version < (1, 48):
+        del image["Descriptor"]
     if version < (1, 45):
         image["Container"] = ""
         image["ContainerConfig"] = None
@@ -164,7 +173,17 @@ def disk_usage(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
     return rendered
 
 
+def counts_containers(version: ApiVersion) -> bool:
+    """1.51: a list of images counts each one's containers; before, -1 says that it was not counted."""
+    return version >= (1, 51)
+
+
 # ---------------------------------------------------------------- requests
+
+
+def image_list_filters(version: ApiVersion, filters: Filters, name: str) -> Filters:
+    """1.41: the parameter ``filter``, a name or pattern, is gone; before, it is the filter ``reference``."""
+    return filters.adding("reference", name) if name and version < (1, 41) else filters
 
 
 def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict[str, Any]:
