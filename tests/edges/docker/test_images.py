@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sharedrt.model.drivers import FoundRepository
 from sharedrt.model.faults import (
     InUse,
     InvalidArgument,
@@ -154,6 +155,54 @@ async def test_distribution(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
         },
     )
     assert (await door.call("GET", "/distribution/nope/json"))[0] == 404
+
+
+async def test_search(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def search(host: str, term: str, limit: int, **_: Any) -> Sequence[FoundRepository]:
+        asked.append((host, term, limit))
+        return [
+            FoundRepository("busybox", "small", 7, official=True),
+            FoundRepository("a/busybox", stars=2, automated=True),
+        ]
+
+    monkeypatch.setattr(door.runtime.images, "search", search, raising=False)
+
+    async def names(query: str) -> list[str]:
+        status, found, _ = await door.call("GET", f"/images/search?{query}")
+        assert status == 200, found
+        return [each["name"] for each in found]
+
+    assert await names("term=busybox") == ["busybox", "a/busybox"]
+    assert await names('term=library/busybox&filters={"is-official":["true"]}') == ["busybox"]
+    assert await names('term=busybox&filters={"is-automated":["1"]}') == ["a/busybox"]
+    assert await names('term=reg.example/team/x&limit=3&filters={"stars":["3"]}') == ["busybox"]
+    assert asked == [
+        ("docker.io", "busybox", 25),
+        ("docker.io", "busybox", 25),
+        ("docker.io", "busybox", 25),
+        ("reg.example", "team/x", 3),
+    ]
+    _, [first, _], _ = await door.call("GET", "/images/search?term=busybox")
+    assert first == {
+        "star_count": 7,
+        "is_official": True,
+        "name": "busybox",
+        "is_automated": False,
+        "description": "small",
+    }
+    for query in (
+        "term=",
+        "term=http://x/y",
+        "term=x&limit=101",
+        "term=x&limit=many",
+        'term=x&filters={"stars":["many"]}',
+        'term=x&filters={"stars":["-1"]}',
+        'term=x&filters={"is-official":["perhaps"]}',
+        'term=x&filters={"color":["red"]}',
+    ):
+        assert (await door.call("GET", f"/images/search?{query}"))[0] == 400, query
 
 
 async def test_list_and_filters(door: DoorUnderTest) -> None:

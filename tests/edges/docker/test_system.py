@@ -51,7 +51,6 @@ async def test_disk_usage(door: DoorUnderTest) -> None:
         ("POST", "/session", 501, "BuildKit session"),
         ("PUT", "/volumes/x", 503, "This node is not a swarm manager"),
         ("GET", "/volumes/x", 404, "get x: no such volume"),
-        ("GET", "/images/search?term=x", 501, "searching"),
     ],
 )
 async def test_what_there_is_none_of(

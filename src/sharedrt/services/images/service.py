@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.model.drivers import Credentials, Usage
+from sharedrt.model.drivers import Credentials, FoundRepository, Usage
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.records import Descriptor, ImageRecord
@@ -233,6 +233,12 @@ class Images:
             return await repository.tags()
         except NotFound as fault:
             raise NotFound("image", ref.name) from fault
+
+    async def search(
+        self, host: str, term: str, limit: int, *, credentials: Credentials | None = None
+    ) -> Sequence[FoundRepository]:
+        """Repositories of a registry. Raises as :meth:`pull`."""
+        return await self._host.registry.search(host, term, limit, credentials)
 
     async def login(self, credentials: Credentials) -> str:
         """Check credentials; an identity token where the registry gives one. Raises Unauthenticated, Unavailable."""
