@@ -143,6 +143,8 @@ async def test_distribution(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
     async def inspect_remote(reference: str, **_: Any) -> tuple[Descriptor, Sequence[str]]:
         if "nope" in reference:
             raise NotFound("image", reference)
+        if "closed" in reference:
+            raise Unauthenticated("registry", "who are you")
         return Descriptor("application/x", DIGEST, 5), ["linux/arm64/v8"]
 
     monkeypatch.setattr(door.runtime.images, "inspect_remote", inspect_remote, raising=False)
@@ -155,6 +157,8 @@ async def test_distribution(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
         },
     )
     assert (await door.call("GET", "/distribution/nope/json"))[0] == 404
+    status, value, _ = await door.call("GET", "/distribution/closed/json")
+    assert (status, value["message"]) == (401, "unauthorized: who are you")
 
 
 async def test_search(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:

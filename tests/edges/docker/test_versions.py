@@ -17,9 +17,38 @@ def test_split() -> None:
     assert split_version("/v1.41/containers/json") == (V(1, 41), "/containers/json")
     assert split_version("/containers/v1.41/json") == (NEWEST, "/containers/v1.41/json")
     assert split_version("/v1.24/_ping") == (OLDEST, "/_ping")
-    for path in ("/v1.9/info", "/v1.52/info", "/v0.51/info"):
+    for path in ("/v1.9/info", "/v1.52/info", "/v0.51/info", "/v1.22/images/json"):
         with pytest.raises(InvalidArgument):
             split_version(path)
+
+
+@pytest.mark.parametrize("path", ["/images/load", "/images/get", "/images/a/b:1/get"])
+def test_skopeo_saves_and_loads_with_the_version_that_it_has_built_in(path: str) -> None:
+    assert split_version(f"/v1.22{path}") == (V(1, 22), path)
+    with pytest.raises(InvalidArgument):
+        split_version(f"/v1.21{path}")
+
+
+def test_info() -> None:
+    def rendered() -> dict[str, Any]:
+        commits = {name: {"ID": "1"} for name in ("ContainerdCommit", "RuncCommit", "InitCommit")}
+        return {
+            **commits,
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+            "RegistryConfig": {},
+            "FirewallBackend": {},
+            "DiscoveredDevices": [],
+        }
+
+    new = versions.info(V(1, 51), rendered())
+    assert "BridgeNfIptables" not in new
+    assert "Expected" not in new["RuncCommit"]
+    old = versions.info(V(1, 48), rendered())
+    assert old["RuncCommit"] == {"ID": "1", "Expected": "1"}
+    assert "FirewallBackend" not in old
+    assert old["SecurityOptions"] == new["SecurityOptions"]
+    oldest = versions.info(V(1, 24), rendered())
+    assert oldest["SecurityOptions"] == ["seccomp", "cgroupns"]
 
 
 def test_stream_media_types() -> None:

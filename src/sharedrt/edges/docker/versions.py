@@ -23,6 +23,10 @@ class ApiVersion(NamedTuple):
 NEWEST: Final = ApiVersion(1, 51)
 OLDEST: Final = ApiVersion(1, 24)
 
+_OLDEST_OF_ARCHIVES: Final = ApiVersion(1, 22)
+"""What skopeo asks for in saving and loading, unless it is newer than 1.14 and negotiates."""
+
+_ARCHIVES = re.compile(r"/images/(?:load|get|.+/get)")
 _PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
 
 
@@ -42,14 +46,15 @@ def split_version(path: str) -> tuple[ApiVersion, str]:
             str(version),
             f"client version {version} is too new. Maximum supported API version is {NEWEST}",
         )
-    if version < OLDEST:
+    rest = path[found.end() :]
+    if version < OLDEST and not (version >= _OLDEST_OF_ARCHIVES and _ARCHIVES.fullmatch(rest)):
         raise InvalidArgument(
             "API version",
             str(version),
             f"client version {version} is too old. Minimum supported API version is {OLDEST}, "
             "please upgrade your client to a newer version",
         )
-    return version, path[found.end() :]
+    return version, rest
 
 
 # ---------------------------------------------------------------- responses
@@ -153,12 +158,20 @@ def event(version: ApiVersion, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def info(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
-    """1.44 and older list more registry and commit fields. 1.49: FirewallBackend. 1.50: DiscoveredDevices."""
+    """1.25: security options are pairs of names and values. 1.47: fewer registry fields. 1.49: FirewallBackend, and
+    no more expected commits. 1.50: DiscoveredDevices, and no more bridge-nf switches."""
+    if version < (1, 25):
+        rendered["ExecutionDriver"] = "<not supported>"
+        rendered["SecurityOptions"] = [
+            option.partition(",")[0].removeprefix("name=") for option in rendered["SecurityOptions"]
+        ]
     if version < (1, 47):
         rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsCIDRs", None)
         rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsHostnames", None)
     if version < (1, 49):
         rendered.pop("FirewallBackend", None)
+        for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
+            rendered[name] = {**rendered[name], "Expected": rendered[name]["ID"]}
     if version < (1, 50):
         rendered.pop("DiscoveredDevices", None)
         rendered["BridgeNfIptables"] = False
