@@ -1,5 +1,6 @@
 """Images over the API: lists, filters, pulls with progress, refusals before and inside a stream."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -456,3 +457,28 @@ async def test_platform_of_create(door: DoorUnderTest) -> None:
     status, value, _ = await door.call("POST", "/containers/create?platform=linux/arm64", body)
     assert status == 404
     assert "does not match the specified platform (linux/arm64)" in value["message"]
+
+
+async def test_the_head_of_a_load_waits_for_the_archive(
+    door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """skopeo stops sending when it sees the head."""
+
+    async def load(chunks: AsyncIterator[bytes], **_: Any) -> Sequence[LoadedImage]:
+        async for _chunk in chunks:
+            pass
+        raise InvalidArgument("archive", "", "no manifest.json")
+
+    monkeypatch.setattr(door.runtime.images, "load", load, raising=False)
+    reader, writer = await door.open()
+    writer.write(
+        b"POST /images/load HTTP/1.1\r\nHost: d\r\nConnection: close\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\ntar\r\n"
+    )
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.1)
+    writer.write(b"0\r\n\r\n")
+    answer = (await reader.read()).decode()
+    assert answer.startswith("HTTP/1.1 200 OK\r\n")
+    assert "no manifest.json" in answer
+    writer.close()

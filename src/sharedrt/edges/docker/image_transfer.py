@@ -38,7 +38,7 @@ async def post_images_load(call: Call) -> web.StreamResponse:
         progress=None if call.flag("quiet") else tell,
     )
     # Clients look for a failure in the stream, not at the status.
-    return await stream_progress(call, progress, work, last=last, head_first=True)
+    return await stream_progress(call, progress, work, last=last, in_stream=True)
 
 
 def _loaded(name: str) -> str:
