@@ -299,12 +299,34 @@ class Repository(Protocol):
     async def tags(self) -> Sequence[str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRepository:
+    """A repository that a search has found. ``name`` is the path at its registry."""
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    official: bool = False
+    automated: bool = False
+
+
 class Registry(Protocol):
     """Registries, as configured by ``certs.d``."""
 
     def repository(
         self, host: str, path: str, credentials: Credentials | None, *, push: bool = False
     ) -> Repository: ...
+
+    async def search(
+        self, host: str, term: str, limit: int, credentials: Credentials | None
+    ) -> Sequence[FoundRepository]:
+        """Repositories of the registry ``host`` that have ``term`` in their name (or whatever its own search
+        finds), at most ``limit``.
+
+        Raises:
+            Unauthenticated, PermissionDenied, Unavailable, DeadlineExceeded. NotFound: it can neither search nor list.
+        """
+        ...
 
     async def login(self, credentials: Credentials) -> str:
         """Check credentials against ``server_address``; an identity token where the registry gives one.

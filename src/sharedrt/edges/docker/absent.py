@@ -81,5 +81,4 @@ ROUTES = (
     Route("POST", "/build", refused("a build")),
     Route("POST", "/build/prune", refused("the build cache")),
     Route("POST", "/build/cancel", refused("a build")),
-    Route("GET", "/images/search", refused("searching a registry")),
 )

@@ -13,8 +13,9 @@ from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modified
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
+from sharedrt.edges.docker.image_access import find_image, image_config
 from sharedrt.edges.docker.names import random_name
+from sharedrt.edges.docker.platform_choice import check_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
     EXTENSION,

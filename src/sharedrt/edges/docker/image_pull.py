@@ -157,8 +157,10 @@ async def get_distribution(call: Call) -> web.StreamResponse:
         target, platforms = await call.runtime.images.inspect_remote(
             str(reference), credentials=credentials
         )
-    except (NotFound, Unauthenticated, PermissionDenied) as fault:
+    except NotFound as fault:
         raise pull_refusal(fault, reference) or fault from fault
+    except (Unauthenticated, PermissionDenied) as fault:
+        raise Refusal(401, f"unauthorized: {fault.reason}") from fault
     return answer(
         {
             "Descriptor": render_descriptor(target),
