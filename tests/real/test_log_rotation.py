@@ -31,6 +31,11 @@ def whole_lines(files: Iterable[Path]) -> list[str]:
     return lines
 
 
+def set_aside(path: Path, number: int) -> Path:
+    """As the kubelet does before it asks for a new file."""
+    return path.rename(path.with_name(f"main.{number:02}"))
+
+
 async def test_rotation_loses_no_line_of_a_fast_writer(cri: CriClient) -> None:
     async with pod(cri, "rotated") as (id, config):
         command = ["sh", "-c", f"seq 1 {LINES}; echo all; sleep 600"]
@@ -40,8 +45,7 @@ async def test_rotation_loses_no_line_of_a_fast_writer(cri: CriClient) -> None:
         request = pb.ReopenContainerLogRequest(container_id=container)
         files = []
         for number in range(ROTATIONS):
-            # The kubelet's order: the file gets another name, then the runtime opens a new one.
-            files.append(path.rename(path.with_name(f"main.{number:02}")))
+            files.append(set_aside(path, number))
             await cri.runtime.reopen_container_log(request)
             await asyncio.sleep(0.05)
         files.append(path)
