@@ -322,6 +322,9 @@ class FakeBridges:
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         return True
 
+    async def rules_changed(self) -> None:
+        await asyncio.Event().wait()
+
     async def host_subnets(self) -> Sequence[str]:
         return []
 

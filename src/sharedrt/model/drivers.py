@@ -805,7 +805,11 @@ class BridgeNetwork(Protocol):
         ...
 
     async def mend(self) -> bool:
-        """Put our table back if others changed or removed it; whether that was needed."""
+        """Put our rules back if others changed or removed them; whether that was needed."""
+        ...
+
+    async def rules_changed(self) -> None:
+        """Wait until somebody, we not left out, may have changed rules that matter to us."""
         ...
 
     async def problems(self) -> Sequence[str]:

@@ -4,10 +4,11 @@ What belongs to this daemon says so: interfaces by their alias, ``TABLE:bridge``
 their table. The host's end of a veth pair is named after the endpoint's id.
 """
 
+import asyncio
 import hashlib
 import os
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
 from pathlib import Path
@@ -25,6 +26,7 @@ from sharedrt.drivers.network.ruleset import Element, bridge_elements, endpoint_
 from sharedrt.drivers.network.stacked import DRIVERS as STACKED
 from sharedrt.drivers.network.stacked import StackedLinks
 from sharedrt.drivers.network.table import RuleTable
+from sharedrt.drivers.network.watch import RulesetWatch
 from sharedrt.drivers.network.worker import NetworkWorker
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig, ParentConfig
 from sharedrt.model.faults import FailedPrecondition, Internal, InUse, InvalidArgument
@@ -63,6 +65,8 @@ class HostBridges:
         self._flows = UdpFlows(netns)
         self._doomed: deque[str] = deque()
         """Veths to be deleted; filled on the loop, emptied on the worker's thread."""
+        self._watch: RulesetWatch | None = None
+        self._meddled = asyncio.Event()
 
     # ------------------------------------------------------------ the contract
 
@@ -113,6 +117,14 @@ class HostBridges:
     async def mend(self) -> bool:
         return await self._worker.run(self._mend)
 
+    async def rules_changed(self) -> None:
+        if self._watch is None:
+            self._watch = await self._worker.run(self._watch_rules, self._meddled.set)
+            self._watch.start()
+            self._meddled.set()  # what has happened before nobody has heard of
+        await self._meddled.wait()
+        self._meddled.clear()
+
     async def problems(self) -> Sequence[str]:
         return await self._worker.run(self._foreign.problems)
 
@@ -121,6 +133,9 @@ class HostBridges:
 
     async def aclose(self) -> None:
         """Let go of the held ports and end the thread; what is on the host stays."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         await self._flows.aclose()
         await self._worker.run(self._ports.close)
         await self._worker.aclose()
@@ -322,10 +337,14 @@ class HostBridges:
         return sorted(found - {""})
 
     def _mend(self) -> bool:
-        if self._table.verify():
-            return False
-        self._table.restore()
-        return True
+        whole = self._table.verify()
+        if not whole:
+            self._table.restore()
+        admitted = self._foreign.readmit(self._table.owners("bridge"))
+        return bool(admitted) or not whole
+
+    def _watch_rules(self, changed: Callable[[], None]) -> RulesetWatch:
+        return RulesetWatch(self._table.name, changed)
 
     def _flush(self) -> None:
         with Rtnetlink() as netlink:

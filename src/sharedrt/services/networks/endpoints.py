@@ -41,7 +41,7 @@ from sharedrt.services.networks.bridges import (
     mtu_of,
     publishes,
 )
-from sharedrt.services.networks.ports import HostPortChooser
+from sharedrt.services.networks.ports import HostPortChooser, is_open
 from sharedrt.services.networks.settings import NetworkSettings
 from sharedrt.services.networks.stacked import STACKED, flag_of, is_routed, mode_of
 
@@ -135,7 +135,7 @@ class Endpoints:
             others = self.of_owner(asked.owner)
             if any(other.network_id == network.id for other in others):
                 raise AlreadyExists("endpoint", network.name, asked.owner)
-            open_ports = any(not mapping.host_port for mapping in asked.ports)
+            open_ports = any(is_open(mapping) for mapping in asked.ports)
             for attempt in range(_PORT_ATTEMPTS):
                 try:
                     return await self._attempt(network, asked, others)
