@@ -152,6 +152,26 @@ async def test_open_host_ports_are_chosen(networks: Networks, lab: Lab) -> None:
     assert lab.ask("outside", HOST, first) == f"a {OUTSIDE}"
 
 
+async def test_a_free_port_of_a_range(networks: Networks, lab: Lab) -> None:
+    await networks.ensure_defaults()
+    lab.serve("host", 9001)
+    ranged = PortMapping("tcp", 80, 9000, "", 9003)
+    two = [ranged, replace(ranged, container_port=81)]
+    first = await networks.connect("bridge", owner="c1", netns=await lab.new_netns("a"), ports=two)
+    assert [(p.host_port, p.host_port_last) for p in first.ports] == [(9000, 0), (9002, 0)]
+    netns = await lab.new_netns("b")
+    second = await networks.connect("bridge", owner="c2", netns=netns, ports=[ranged])
+    assert second.ports[0].host_port == 9003
+    lab.serve("b", 80)
+    assert lab.ask("outside", HOST, 9003) == f"b {OUTSIDE}"
+    with pytest.raises(ResourceExhausted, match="all ports are allocated"):
+        await networks.connect("bridge", owner="c3", netns=await lab.new_netns("c"), ports=[ranged])
+    with pytest.raises(InvalidArgument):
+        await networks.connect(
+            "bridge", owner="c3", netns=netns, ports=[PortMapping("tcp", 80, 9000, "", 8000)]
+        )
+
+
 @pytest.mark.parametrize(
     "mapping",
     [
