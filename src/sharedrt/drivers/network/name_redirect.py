@@ -27,10 +27,11 @@ def point_names(nft: Nftables, server: str, ports: tuple[int, int] = (53, 53)) -
     Raises:
         Internal: the kernel refused.
     """
-    commands = f"table ip {_TABLE}\ndelete table ip {_TABLE}\n"
+    away = f"table ip {_TABLE}\ndelete table ip {_TABLE}\n"
+    commands = ""
     if server:
         target, (udp, tcp) = IPv4Address(server), ports
-        commands += (
+        commands = (
             f"table ip {_TABLE} {{\n"
             "chain raw { type filter hook prerouting priority raw; policy accept;\n"
             'iifname != "lo" ip daddr 127.0.0.0/8 drop\n}\n'
@@ -42,8 +43,21 @@ def point_names(nft: Nftables, server: str, ports: tuple[int, int] = (53, 53)) -
             "}\n"
         )
     try:
-        nft.run(commands)
+        if not commands:
+            nft.run(away)
+        elif not _create(nft, commands):
+            nft.run(away + commands)
     except NftError as error:
         raise Internal(f"nftables table {_TABLE!r} of a container", str(error)) from error
-    away = server and not IPv4Address(server).is_loopback
-    _ROUTE_LOCALNET.write_text("1" if away else "0")
+    leads_away = server and not IPv4Address(server).is_loopback
+    _ROUTE_LOCALNET.write_text("1" if leads_away else "0")
+
+
+def _create(nft: Nftables, commands: str) -> bool:
+    """Whether the table was not there yet, as in nearly all cases: where nothing is deleted, the kernel need not wait
+    some 10 ms for its readers."""
+    try:
+        nft.run(f"create table ip {_TABLE}\n{commands}")
+    except NftError:
+        return False
+    return True
