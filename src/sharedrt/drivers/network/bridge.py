@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from sharedrt.drivers.network.conntrack import UdpFlows
+from sharedrt.drivers.network.conntrack import FlowPort, UdpFlows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
 from sharedrt.drivers.network.name_redirect import point_names
@@ -194,7 +194,7 @@ class HostBridges:
 
     # ------------------------------------------------------------ endpoints, on the worker's thread
 
-    def _connect(self, config: EndpointConfig) -> set[int]:
+    def _connect(self, config: EndpointConfig) -> set[FlowPort]:
         """The UDP ports that have changed hands by it."""
         if config.driver in STACKED:
             self._plug(config)
@@ -291,7 +291,7 @@ class HostBridges:
         with Rtnetlink() as netlink:
             netlink.delete_link(self._veth(id))
 
-    def _unpublish(self, id: str) -> set[int]:
+    def _unpublish(self, id: str) -> set[FlowPort]:
         elements = self._table.elements(f"endpoint:{id}")
         self._table.replace(f"endpoint:{id}", frozenset())
         self._ports.release(id)
@@ -357,8 +357,9 @@ class HostBridges:
         self._table.remove()
 
 
-def _udp_ports(elements: Collection[Element]) -> set[int]:
-    return {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}
+def _udp_ports(elements: Collection[Element]) -> set[FlowPort]:
+    udp = (element for element in elements if element.value and element.key[0] == "udp")
+    return {FlowPort(int(element.set[-1]), int(element.key[-1])) for element in udp}
 
 
 def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
