@@ -850,8 +850,27 @@ class BridgeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentConfig:
+    """The link of the host on which macvlan and ipvlan interfaces sit.
+
+    ``vlan`` and ``base``: a subinterface for that VLAN of the link ``base``, made when it is not there.
+    ``private``: a link that leads nowhere, made here, for networks that have no way out. ``kind`` is ``macvlan`` or
+    ``ipvlan``.
+    """
+
+    name: str
+    kind: str
+    base: str = ""
+    vlan: int = 0
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """One interface in a network namespace, plugged into a bridge, with its published ports."""
+    """One interface in a network namespace, plugged into a bridge, with its published ports.
+
+    For ``driver`` ``macvlan`` and ``ipvlan``, ``bridge`` is the parent link's name, and no ports are published.
+    """
 
     id: str
     bridge: str
@@ -865,6 +884,13 @@ class EndpointConfig:
     ingress_bps: int = 0
     """Bits a second towards the container; 0: no bound."""
     egress_bps: int = 0
+    driver: str = "bridge"
+    mode: str = ""
+    """``bridge private vepa passthru`` of macvlan, ``l2 l3 l3s`` of ipvlan."""
+    flag: str = ""
+    """``bridge private vepa`` of ipvlan."""
+    device_route: bool = False
+    """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
 
 
 class BridgeNetwork(Protocol):
@@ -874,7 +900,25 @@ class BridgeNetwork(Protocol):
         """Make or mend the bridge, its addresses and its rules. Idempotent."""
         ...
 
-    async def remove_bridge(self, name: str) -> None: ...
+    async def remove_bridge(self, name: str) -> None:
+        """If we have made it, and its rules in any case. Idempotent."""
+        ...
+
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        """Make or find the parent link. Idempotent.
+
+        Raises:
+            FailedPrecondition: it is not there and cannot be made, or the kernel knows no links of that kind.
+        """
+        ...
+
+    async def remove_parent(self, name: str) -> None:
+        """If we have made it. Idempotent."""
+        ...
+
+    async def parents_on_host(self) -> Sequence[str]:
+        """Names of the parent links that we made, for removing what no row owns."""
+        ...
 
     async def connect(self, config: EndpointConfig) -> None:
         """Plug in and publish, or nothing at all. Idempotent under the same id."""
@@ -884,9 +928,15 @@ class BridgeNetwork(Protocol):
         """Idempotent, also when the network namespace is gone."""
         ...
 
-    async def point_names(self, netns: Path, server: str) -> None:
+    async def point_names(
+        self, netns: Path, server: str, ports: tuple[int, int] = (53, 53)
+    ) -> None:
         """Let port 53 of 127.0.0.11 in a network namespace lead to a server (IPv4); empty: nowhere. Idempotent,
-        also when the namespace is gone."""
+        also when the namespace is gone.
+
+        Args:
+            ports: the server's, of UDP and of TCP.
+        """
         ...
 
     async def endpoints_on_host(self) -> Sequence[str]:
@@ -906,7 +956,11 @@ class BridgeNetwork(Protocol):
         ...
 
     async def mend(self) -> bool:
-        """Put our table back if others changed or removed it; whether that was needed."""
+        """Put our rules back if others changed or removed them; whether that was needed."""
+        ...
+
+    async def rules_changed(self) -> None:
+        """Wait until somebody, we not left out, may have changed rules that matter to us."""
         ...
 
     async def problems(self) -> Sequence[str]:
@@ -968,6 +1022,18 @@ class NameServers(Protocol):
 
         Raises:
             Unavailable: port 53 of an address cannot be had; nothing is served then.
+        """
+        ...
+
+    async def serve_inside(
+        self, key: str, netns: Path, answer: Callable[[str, NameQuestion], NameAnswer]
+    ) -> tuple[int, int]:
+        """Answer on 127.0.0.11 in a container's own network namespace: its ports of UDP and TCP. For networks
+        on which the host has no address. A server of that key which is there is replaced; ``answer`` is told
+        the key for an address.
+
+        Raises:
+            Unavailable: the namespace is gone, or has no loopback.
         """
         ...
 
