@@ -24,6 +24,8 @@ from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.dns import HostNameServers
+from sharedrt.drivers.download import HttpDownloader
+from sharedrt.drivers.git import HostGit
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
@@ -166,6 +168,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
+            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
+            git=HostGit(),
         )
         host = await _host_info(config, facts, cgroups, oci)
         runtime = RuntimeService(drivers, _runtime_settings(config, facts, cgroups), host)

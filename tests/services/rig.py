@@ -68,6 +68,8 @@ class Daemon:
             name_servers=NameServersMemory(),
             cni=self.cni,
             logs=fakes,
+            downloader=fakes,
+            git=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

@@ -973,7 +973,52 @@ class RootArchiver(Protocol):
         ...
 
     def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The bytes of a plain file."""
+        """The bytes of a plain file, links followed inside the root."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file that came over the network."""
+
+    sha256: str
+    """64 hex digits."""
+    size_bytes: int
+    content_type: str = ""
+
+
+class Downloader(Protocol):
+    """Files from HTTP servers."""
+
+    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+        """Write what a URL leads to (redirects followed) into a new file, with the server's time of it.
+
+        Raises:
+            NotFound: kind ``url``. Unavailable: naming the host. ResourceExhausted: the disk, or ``limit_bytes``.
+            InvalidArgument: no URL of HTTP.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GitRemote:
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+
+    url: str
+    ref: str = ""
+    folder: str = ""
+
+
+class GitRepositories(Protocol):
+    """Remote git repositories."""
+
+    async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
+        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+
+        Raises:
+            Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.
+            DeadlineExceeded.
+        """
         ...
 
 

@@ -45,9 +45,10 @@ from sharedrt.services.volumes import NewVolume
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.builds import Builds
     from sharedrt.services.commits import Commits
     from sharedrt.services.containers.files import ContainerFiles
-    from sharedrt.services.images import Images
+    from sharedrt.services.images import Image, Images
     from sharedrt.services.networks import Networks
     from sharedrt.services.volumes import Volumes
 
@@ -86,6 +87,9 @@ class NewContainer:
     restart_max_retries: int = 0
     id: ContainerId | None = None
     """Chosen by the caller, or made here."""
+    base: "Image | None" = None
+    """What to run instead of an image that ``image`` finds: one that has no name and no row (yet). Its layers' rows
+    are there."""
 
 
 class WaitCondition(StrEnum):
@@ -492,6 +496,8 @@ class NamespacedRuntime(Protocol):
     def files(self) -> "ContainerFiles": ...
     @property
     def commits(self) -> "Commits": ...
+    @property
+    def builds(self) -> "Builds": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

@@ -15,6 +15,8 @@ from sharedrt.model.drivers import (
     BridgeNetwork,
     CniNetwork,
     ContentStore,
+    Downloader,
+    GitRepositories,
     HostFiles,
     LayerUnpacker,
     LogReader,
@@ -44,6 +46,8 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.builds import Builds
+from sharedrt.services.builds.service import BuildDrivers
 from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
     ContainerFiles,
@@ -89,6 +93,8 @@ class Drivers:
     name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
+    downloader: Downloader
+    git: GitRepositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +236,24 @@ class NamespaceServices:
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
         )
+        self.builds = Builds(
+            layout,
+            self._store,
+            self.containers,
+            self.files,
+            self.images,
+            BuildDrivers(
+                drivers.snapshotter,
+                drivers.unpacker,
+                drivers.archiver,
+                drivers.users,
+                drivers.host,
+                drivers.volumes,
+                drivers.downloader,
+                drivers.git,
+            ),
+            settings.platform,
+        )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner
         )
@@ -294,6 +318,7 @@ class NamespaceServices:
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
         await self.containers.recover({*traces, *folders})
+        await self.builds.recover(operations)
         await self.volumes.recover()
         await self._remove_unowned()
 

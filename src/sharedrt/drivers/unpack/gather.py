@@ -21,6 +21,7 @@ from sharedrt.drivers.unpack.scan import (
     open_file,
 )
 from sharedrt.drivers.unpack.selection import Found, Source, find_sources, walk
+from sharedrt.model.faults import InvalidArgument, NotFound
 from sharedrt.wire.dockerfile.chmod import ModeChange, parse_mode
 from sharedrt.wire.dockerignore import IgnoreRules, parse_patterns
 from sharedrt.wire.tar.encoder import END_OF_ARCHIVE, encode_header
@@ -110,8 +111,21 @@ def gather(order: Message, sink: BinaryIO, ids: tuple[IdMap, IdMap]) -> None:
 
 
 def cat(path: str, sink: BinaryIO) -> None:
-    """A file's bytes as they are."""
-    with open_file(os.fsencode(path)) as file:
+    """A plain file's bytes as they are; links lead inside the root.
+
+    Raises:
+        NotFound: kind ``path``. InvalidArgument: it is no plain file.
+    """
+    try:
+        real = os.path.realpath("/" + path, strict=True)
+        info = os.lstat(real)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound("path", path) from error
+    except OSError as error:
+        raise InvalidArgument("path", path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(info.st_mode):
+        raise InvalidArgument("path", path, "is not a regular file")
+    with open_file(os.fsencode(real)) as file:
         while data := file.read(_READ_BYTES):
             sink.write(data)
 

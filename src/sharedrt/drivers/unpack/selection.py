@@ -54,9 +54,8 @@ def find_sources(patterns: Sequence[str], ignore: IgnoreRules, *, parents: bool)
             raise InvalidArgument("path", pattern, "forbidden path outside the build context")
         cut = len([part for part in pivot.split("/") if part not in ("", ".")])
         if any(_WILD & set(part) for part in parts):
-            for match in _expand(parts):
-                if not _ignored("/".join(match), ignore):
-                    found.append(_source(match, cut))
+            matches = (m for m in _expand(parts) if not _ignored("/".join(m), ignore))
+            found.extend(_source(match, cut) for match in matches)
         else:
             path = "/".join(parts)
             if path and _ignored(path, ignore):

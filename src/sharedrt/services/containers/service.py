@@ -108,7 +108,7 @@ class ContainerService:
         id = request.id or ContainerId(new_id())
         self._records.reserve(request.name, id)
         try:
-            image = self._images.get(request.image)
+            image = request.base or self._images.get(request.image)
             await self._images.ensure_unpacked(image)
             now = time.time_ns()
             config = image.config
