@@ -25,6 +25,8 @@ from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.checkpoints import TarCheckpoints
 from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.dns import HostNameServers
+from sharedrt.drivers.download import HttpDownloader
+from sharedrt.drivers.git import HostGit
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import (
@@ -186,6 +188,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
             log_rotator=log_rotator,
             log_forwarder=HostLogForwarder(),
+            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
+            git=HostGit(),
         )
         host = await _host_info(config, facts, cgroups, oci)
         runtime = RuntimeService(drivers, _runtime_settings(config, facts, cgroups), host)

@@ -126,11 +126,13 @@ class LayerUnpacker(Protocol):
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
         exclude: Sequence[str] = (),
+        newest_ns: int | None = None,
     ) -> None:
         """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``.
 
         With the mappings of its mount, owners become those of the image again. ``exclude``: paths without a leading
-        slash that are left out when they are empty (mount points that a runtime has made).
+        slash that are left out when they are empty, but for others of them (mount points that a runtime has made).
+        ``newest_ns``: later times become this one.
         """
         ...
 
@@ -1094,12 +1096,55 @@ class ExtractRules:
 
     ``owner``: (uid, gid) of all that is written, instead of the archive's. ``keep_types``: no folder in the place of
     something else, nor the other way round. ``root_entry``: whether the archive's own root (``./``) changes owner and
-    mode of the folder extracted into.
+    mode of the folder extracted into. ``parent_owner``: of folders that are made because an entry needs them; ``None``:
+    root's.
     """
 
     owner: tuple[int, int] | None = None
     keep_types: bool = False
     root_entry: bool = False
+    parent_owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Files of a root that COPY or ADD take.
+
+    ``sources``: paths below the root, with wildcards. ``ignore``: patterns of ``.dockerignore``, for paths from the
+    root; ``exclude``: the same for paths from each source. ``parents``: folders on the way are kept, from a ``/./`` on.
+    ``probe``: sources that are archives are not taken, but told of. ``keep_owner``: owners are part of the content.
+    """
+
+    sources: tuple[str, ...]
+    ignore: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+    probe: bool = False
+    keep_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What a selection holds. ``digest`` covers names, modes and content, no times. ``archives``: paths."""
+
+    digest: str
+    count: int
+    """Sources, of which so many are folders:"""
+    folders: int
+    archives: tuple[str, ...]
+    entries: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a selection goes: ``target`` is a path, ``into`` says that it is a folder. ``chmod``: octal or as
+    chmod(1) reads it; empty: modes stay."""
+
+    target: str
+    into: bool
+    owner: tuple[int, int] | None = None
+    chmod: str = ""
 
 
 class RootArchiver(Protocol):
@@ -1132,6 +1177,65 @@ class RootArchiver(Protocol):
 
     async def copy(self, rootfs: Path, path: str, target: Path) -> None:
         """A folder's content, with owner and mode of the folder itself, into the host folder ``target``."""
+        ...
+
+    async def survey(self, view: RootView, selection: Selection) -> Surveyed:
+        """Raises NotFound for a source without wildcards that is not there."""
+        ...
+
+    def gather(
+        self, view: RootView, selection: Selection, placement: Placement
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The selection as a tar whose names are those of the placement."""
+        ...
+
+    def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of a plain file, links followed inside the root."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file that came over the network."""
+
+    sha256: str
+    """64 hex digits."""
+    size_bytes: int
+    content_type: str = ""
+
+
+class Downloader(Protocol):
+    """Files from HTTP servers."""
+
+    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+        """Write what a URL leads to (redirects followed) into a new file, with the server's time of it.
+
+        Raises:
+            NotFound: kind ``url``. Unavailable: naming the host. ResourceExhausted: the disk, or ``limit_bytes``.
+            InvalidArgument: no URL of HTTP.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GitRemote:
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+
+    url: str
+    ref: str = ""
+    folder: str = ""
+
+
+class GitRepositories(Protocol):
+    """Remote git repositories."""
+
+    async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
+        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+
+        Raises:
+            Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.
+            DeadlineExceeded.
+        """
         ...
 
 
