@@ -1,6 +1,7 @@
 """OCI's ``mounts``: the defaults every container has, then the client's, and how mounts propagate."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -110,27 +111,39 @@ def rootfs_propagation(mounts: Iterable[ResolvedMount]) -> str:
     return "rslave" if wanted & _SLAVE else ""
 
 
-def check_propagation(mounts: Sequence[ResolvedMount], mountinfo: str) -> None:
-    """A shared (slave) mount needs a source on a shared (or slave) mount of the host.
+def settle_propagation(
+    mounts: Sequence[ResolvedMount], mountinfo: str
+) -> tuple[ResolvedMount, ...]:
+    """A shared (slave) mount needs a source on a shared (or slave) mount of the host; one that is so by default
+    alone is made private where it has none.
 
     Raises:
         FailedPrecondition: names the source and the mount that it lies on.
     """
     peers = _propagation_of_mounts(mountinfo)
+    settled = []
     for mount in mounts:
+        settled.append(mount)
         wanted = set(mount.options)
         if mount.type != "bind" or not wanted & (_SHARED | _SLAVE):
             continue
         on = _mount_point_of(mount.source, peers)
         shared, slave = peers.get(on, (False, False))
+        if mount.propagation_default and not (shared or slave):
+            options = tuple(o for o in mount.options if o not in _SHARED | _SLAVE)
+            settled[-1] = replace(mount, options=(*options, "rprivate"))
+            continue
         if wanted & _SHARED and not shared:
             raise FailedPrecondition(
-                "mount", mount.source, f"lies on {on!r}, which is not a shared mount"
+                "mount", "", f"path {mount.source} is mounted on {on} but it is not a shared mount"
             )
         if wanted & _SLAVE and not (shared or slave):
             raise FailedPrecondition(
-                "mount", mount.source, f"lies on {on!r}, which is not a shared or slave mount"
+                "mount",
+                "",
+                f"path {mount.source} is mounted on {on} but it is not a shared or slave mount",
             )
+    return tuple(settled)
 
 
 def _propagation_of_mounts(mountinfo: str) -> dict[str, tuple[bool, bool]]:

@@ -20,7 +20,11 @@ from sharedrt.edges.docker.translate_config import (
     process_env,
 )
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
-from sharedrt.edges.docker.translate_mounts import translate_mounts, translate_volumes
+from sharedrt.edges.docker.translate_mounts import (
+    settle_binds,
+    translate_mounts,
+    translate_volumes,
+)
 from sharedrt.edges.docker.translate_network import (
     network_mode,
     plan_network,
@@ -64,6 +68,8 @@ class CreateContext:
     bridge_gateway: Callable[[], str]
     cgroup_files: frozenset[str] = frozenset()
     """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
+    recursive_readonly: bool = True
+    """Whether a read-only bind is so all the way down, as it is for clients of today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,12 @@ def translate_create(
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
     logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
-    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
+    mounts = settle_binds(
+        translate_mounts(host, config, find),
+        recursive=context.recursive_readonly,
+        state_dir=context.host.state_dir,
+    )
+    spec = _spec(host, config, namespaces, hostname, mounts)
     spec = _with_limits(spec, host, context.host)
     resources = spec.resources
     warnings += resource_warnings(resources, context.cgroup_files)

@@ -2,9 +2,11 @@
 
 import posixpath
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_config import ContainerConfig
 from sharedrt.edges.docker.translate_security import FindContainer
 from sharedrt.edges.docker.words import bad_request, not_implemented
@@ -55,6 +57,38 @@ def translate_mounts(
     return tuple(by_target.values())
 
 
+def settle_binds(mounts: Iterable[Mount], *, recursive: bool, state_dir: str) -> tuple[Mount, ...]:
+    """What a bind's propagation and read-only mean for this client and this host.
+
+    Args:
+        recursive: a read-only bind is so all the way down (:func:`versions.readonly_is_recursive`).
+        state_dir: the daemon's own. A container that had a private copy of the mounts in there would keep them
+            busy, so they go to it as a slave's.
+
+    Raises:
+        Refusal: another propagation asked for where the daemon's folder is in sight.
+    """
+    return tuple(_settle_bind(mount, recursive, state_dir) for mount in mounts)
+
+
+def _settle_bind(mount: Mount, recursive: bool, state_dir: str) -> Mount:
+    if mount.kind is not MountKind.BIND:
+        return mount
+    mount = replace(mount, recursive_readonly=mount.recursive_readonly and recursive)
+    inside = f"{mount.source}/".startswith(f"{state_dir}/")
+    if not inside and not f"{state_dir}/".startswith(f"{mount.source.rstrip('/')}/"):
+        return mount
+    if not mount.propagation:
+        return replace(mount, propagation="rslave", propagation_default=True)
+    if mount.propagation not in ("rslave", "rshared"):
+        raise bad_request(
+            'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is '
+            f'within the daemon root, daemon root: "{state_dir}", bind mount source: "{mount.source}", '
+            f'propagation: "{mount.propagation}"'
+        )
+    return mount
+
+
 def translate_volumes(host: Fields) -> tuple[NewVolume, ...]:
     """Labels and options that Mounts give for volumes which are still to be made.
 
@@ -103,6 +137,7 @@ def parse_bind(text: str) -> Mount:
         posixpath.normpath(source) if is_path else source,
         target,
         readonly=options.readonly,
+        recursive_readonly=is_path and options.readonly and recursive_read_only(),
         propagation=options.propagation,
         create_source=is_path,
         nocopy=options.nocopy,
@@ -192,15 +227,25 @@ def _bind_mount(item: Fields, target: str) -> Mount:
     propagation = options.text("Propagation")
     if propagation and propagation not in _PROPAGATIONS:
         raise _invalid("bind", f"invalid propagation mode: {propagation}")
-    forced = options.boolean("ReadOnlyForceRecursive")
-    if forced and options.boolean("ReadOnlyNonRecursive"):
-        raise _invalid("bind", "ReadOnlyForceRecursive and ReadOnlyNonRecursive exclude each other")
+    # As dockerd does: read-only means all that is mounted below, too, where the kernel can do that.
+    recursive = item.boolean("ReadOnly") and not options.boolean("ReadOnlyNonRecursive")
+    if options.boolean("ReadOnlyForceRecursive"):
+        if not recursive:
+            raise _invalid(
+                "bind", "ReadOnlyForceRecursive needs ReadOnly, without ReadOnlyNonRecursive"
+            )
+        if propagation not in ("", "private", "rprivate"):
+            raise _invalid("bind", "ReadOnlyForceRecursive needs private propagation")
+        if not recursive_read_only():
+            raise not_implemented(
+                "ReadOnlyForceRecursive on this host's kernel (Linux 5.12 needed)"
+            )
     return Mount(
         MountKind.BIND,
         posixpath.normpath(source),
         target,
         readonly=item.boolean("ReadOnly"),
-        recursive_readonly=forced,
+        recursive_readonly=recursive and recursive_read_only(),
         propagation=propagation,
         options=("bind",) if options.boolean("NonRecursive") else (),
         create_source=options.boolean("CreateMountpoint"),
@@ -252,7 +297,11 @@ def _from_others(texts: Iterable[str], find: FindContainer) -> Iterable[Mount]:
                 mount.source,
                 mount.target,
                 readonly=readonly,
+                recursive_readonly=mount.recursive_readonly
+                or (readonly and mount.kind is MountKind.BIND and recursive_read_only()),
                 propagation=mount.propagation,
+                propagation_default=mount.propagation_default,
+                options=mount.options,
                 create_source=mount.create_source,
                 nocopy=True,
                 sub_path=mount.sub_path,
