@@ -71,6 +71,10 @@ class Daemon:
             cni=self.cni,
             logs=fakes,
             checkpoints=cast(Any, FakeCheckpoints(epoch)),
+            log_rotator=fakes,
+            log_forwarder=fakes,
+            downloader=fakes,
+            git=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

@@ -16,9 +16,13 @@ from sharedrt.model.drivers import (
     CheckpointArchives,
     CniNetwork,
     ContentStore,
+    Downloader,
+    GitRepositories,
     HostFiles,
     LayerUnpacker,
+    LogForwarder,
     LogReader,
+    LogRotator,
     NameServers,
     OciRuntime,
     Registry,
@@ -35,7 +39,7 @@ from sharedrt.model.faults import (
     Fault,
     NotFound,
 )
-from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
@@ -45,6 +49,8 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.builds import Builds
+from sharedrt.services.builds.service import BuildDrivers
 from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
     ContainerFiles,
@@ -56,6 +62,8 @@ from sharedrt.services.containers import (
     Wirer,
 )
 from sharedrt.services.containers.checkpoints import Checkpoints
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
 from sharedrt.services.containers.restores import Restores
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
@@ -93,6 +101,10 @@ class Drivers:
     cni: CniNetwork
     logs: LogReader
     checkpoints: CheckpointArchives
+    log_rotator: LogRotator
+    log_forwarder: LogForwarder
+    downloader: Downloader
+    git: GitRepositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +212,12 @@ class NamespaceServices:
             mounts,
             wirer,
             drivers.host,
+            LogRotations(
+                drivers.log_rotator,
+                lambda id: drivers.oci.reopen_log(ContainerKey(namespace, id)),
+                self._owner,
+            ),
+            LogForwards(layout, drivers.log_forwarder, drivers.logs, drivers.host, self._owner),
             self._owner,
             settings.boot_id,
             restores,
@@ -248,6 +266,24 @@ class NamespaceServices:
         )
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
+        )
+        self.builds = Builds(
+            layout,
+            self._store,
+            self.containers,
+            self.files,
+            self.images,
+            BuildDrivers(
+                drivers.snapshotter,
+                drivers.unpacker,
+                drivers.archiver,
+                drivers.users,
+                drivers.host,
+                drivers.volumes,
+                drivers.downloader,
+                drivers.git,
+            ),
+            settings.platform,
         )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner
@@ -314,6 +350,7 @@ class NamespaceServices:
         folders = await self._drivers.host.names(self.layout.containers_run_root)
         await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
+        await self.builds.recover(operations)
         await self.volumes.recover()
         await self._remove_unowned()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci import lifecycle
 from sharedrt.drivers.oci.checkpoint import checkpoint, require_criu
 from sharedrt.drivers.oci.context import Context
@@ -53,6 +54,7 @@ class OciDriver:
         self._context = context
         self._hubs: dict[ContainerKey, AttachHub] = {}
         self._joining = asyncio.Lock()
+        self._abandoned = TaskOwner("oci")
 
     @classmethod
     async def open(cls, settings: OciSettings, cgroups: Cgroups) -> "OciDriver":
@@ -289,6 +291,7 @@ class OciDriver:
             streams=streams,
             kill_on_close=kill_on_close,
             timeout_s=self._context.settings.create_timeout_s,
+            abandoned=self._abandoned,
         )
 
     async def exec_sync(
@@ -323,3 +326,4 @@ class OciDriver:
         """Let go of everything; containers live on."""
         for hub in tuple(self._hubs.values()):
             hub.close()
+        await self._abandoned.aclose()

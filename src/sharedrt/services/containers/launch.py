@@ -13,6 +13,7 @@ from sharedrt.model.faults import Fault
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord
 from sharedrt.services.containers.attach import WaitingClients
+from sharedrt.services.containers.log_rotation import writer_bound
 from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.snapshots import ContainerSnapshots
@@ -80,7 +81,7 @@ class Launcher:
                 host_namespaces=wiring.host_namespaces,
                 mounts=(*wiring.mounts, *mounts),
                 log_path=record.log_path,
-                log_max_bytes=record.log_max_bytes,
+                log_max_bytes=writer_bound(record),
                 annotations=record.annotations,
                 checkpoint=self._restores.images_folder(record.id)
                 if record.spec.restored

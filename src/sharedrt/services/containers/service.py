@@ -121,7 +121,7 @@ class ContainerService:
         id = request.id or ContainerId(new_id())
         self._records.reserve(request.name, id)
         try:
-            image = await self._image_for(request)
+            image = request.base or await self._image_for(request)
             await self._images.ensure_unpacked(image)
             now = time.time_ns()
             config = image.config
@@ -153,6 +153,9 @@ class ContainerService:
                 snapshot_key=SnapshotKey(id),
                 log_path=self._log_path(id, request),
                 log_max_bytes=request.log_max_bytes,
+                log_max_files=request.log_max_files,
+                log_compress=request.log_compress,
+                log_forward=request.log_forward,
                 auto_remove=request.auto_remove,
                 restart_policy=request.restart_policy,
                 restart_max_retries=request.restart_max_retries,
@@ -462,6 +465,8 @@ class ContainerService:
             elif wants_start_with_daemon(record):
                 self._life.restarts.schedule(id, 0.0)
         self._ended_before = ()
+        for record in self._records.list():
+            self._life.forward_rest(record)
         self._resumed.set()
         self._life.restarts.open()
 
