@@ -6,6 +6,7 @@ table, the cgroup parent and all sockets carry the run's number.
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -22,17 +23,28 @@ from typing import Any
 import aiohttp
 
 START_TIMEOUT_S = 20.0
-_used: set[int] = set()
+_held: list[int] = []
+"""Descriptors of the locks on the numbers in use; the kernel lets go of them when this process ends."""
 
 
 def _free_number() -> int:
-    """A number that no other run on this machine has at the moment (its bridge name tells)."""
+    """A number that no other run on this machine has, nor has left a bridge of."""
     base = os.getpid() % 120
     for step in range(120):
         number = (base + step) % 120 + 100
-        if number not in _used and not Path(f"/sys/class/net/srt{number}").exists():
-            _used.add(number)
-            return number
+        lock = os.open(
+            f"/tmp/sharedrt-test-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        if Path(f"/sys/class/net/srt{number}").exists():
+            os.close(lock)
+            continue
+        _held.append(lock)
+        return number
     raise RuntimeError("no free run number")
 
 

@@ -281,7 +281,9 @@ async def test_unknown_websocket_protocol(cri: CriClient) -> None:
 
 # ---------------------------------------------------------------- port-forward
 
-SERVER = ["nc", "-ll", "-p", "8080", "-e", "cat"]
+# One each for the connections made at once: busybox's nc has a backlog of two, and resets what comes beyond it.
+PORTS = range(8080, 8089)
+SERVER = ["sh", "-c", f"for p in {' '.join(map(str, PORTS))}; do nc -ll -p $p -e cat & done; wait"]
 
 
 async def forward_url(cri: CriClient, id: str, *ports: int) -> str:
@@ -312,17 +314,18 @@ async def test_port_forward_over_spdy(cri: CriClient) -> None:
             await echoes(client, 0)
             async with asyncio.TaskGroup() as group:
                 for request in range(1, 9):
-                    group.create_task(echoes(client, request))
-            error, data = await forward(client, 99, 8081)
+                    group.create_task(echoes(client, request, PORTS[request]))
+            error, data = await forward(client, 99, 8099)
             _, failure = await client.wait_end(data, error)
-            assert b"8081" in failure
+            assert b"8099" in failure
             assert b"refused" in failure
             await echoes(client, 100)
 
 
 async def listening(cri: CriClient, container: str) -> None:
     for _ in range(200):
-        if b":8080" in (await cri.exec_sync(container, "netstat", "-ltn")).stdout:
+        shown = (await cri.exec_sync(container, "netstat", "-ltn")).stdout.decode()
+        if all(f":{port}" in shown for port in PORTS):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("nothing listens")

@@ -28,12 +28,14 @@ from tests.fakes.name_servers import NameServersMemory
 from tests.services.world import (
     Epoch,
     FakeBridges,
+    FakeCheckpoints,
     FakeCni,
     FakeDatabase,
     FakeHost,
     FakeNamespaces,
     FakeOci,
     FakeSnapshots,
+    FakeUnpacker,
     World,
 )
 
@@ -56,7 +58,7 @@ class Daemon:
             database=cast(Any, FakeDatabase(epoch, database)),
             content=content,
             snapshotter=cast(Any, snapshots),
-            unpacker=fakes,
+            unpacker=cast(Any, FakeUnpacker(epoch)),
             archiver=fakes,
             volumes=LocalVolumeFolders(),
             users=fakes,
@@ -70,6 +72,9 @@ class Daemon:
             logs=fakes,
             downloader=fakes,
             git=fakes,
+            checkpoints=cast(Any, FakeCheckpoints(epoch)),
+            log_rotator=fakes,
+            log_forwarder=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

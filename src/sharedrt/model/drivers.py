@@ -4,7 +4,7 @@ A driver does one mechanism, knows no other driver and no policy, and raises fau
 changes the world is idempotent: doing it twice is harmless, undoing what is not there is success.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sharedrt.model.ids import ContainerKey, Digest
-from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
+from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, LogForward, PortMapping
 from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, User
 from sharedrt.model.stdio import StdioSession
 
@@ -352,6 +352,8 @@ class BundleRequest:
     log_path: str = ""
     log_max_bytes: int = 0
     annotations: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    """Folder of CRIU's images: the processes are restored from them, and run as soon as they are created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +464,53 @@ class CgroupStats:
     io_pressure: PressureStats | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HugetlbStats:
+    """Huge pages of one size (``2MB``); ``max_usage_bytes`` is ``None`` where the kernel keeps no peak."""
+
+    page_size: str
+    usage_bytes: int
+    max_usage_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupDetails:
+    """A cgroup's figures that only metrics ask for."""
+
+    oom_kills: int = 0
+    kernel_memory_bytes: int = 0
+    memory_low_bytes: int = 0
+    """v1's soft limit, v2's ``memory.low``; 0: none."""
+    hugetlb: tuple[HugetlbStats, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """Of a container's processes together. ``open_files_limit``: the first one's soft limit, ``None`` without."""
+
+    processes: int = 0
+    file_descriptors: int = 0
+    sockets: int = 0
+    open_files_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemStats:
+    device: str
+    size_bytes: int
+    inodes: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDetails:
+    """All of these; ``filesystem`` is the one that holds the writable layer."""
+
+    cgroup: CgroupDetails
+    processes: ProcessFigures
+    filesystem: FileSystemStats
+
+
 class OciRuntime(Protocol):
     """Containers through conmon and an OCI runtime (crun, runc or another handler).
 
@@ -517,6 +566,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def details(self, key: ContainerKey) -> ContainerDetails:
+        """Figures that cost more than :meth:`stats`: a walk through /proc. Raises NotFound."""
+        ...
+
     async def parent_stats(self, parent: str) -> CgroupStats:
         """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
         ...
@@ -555,6 +608,24 @@ class OciRuntime(Protocol):
     ) -> ExecResult:
         """Run to the end; output beyond the limit is cut. Raises DeadlineExceeded after killing the
         whole process group; ``timeout_s`` 0: no bound."""
+        ...
+
+    async def require_checkpoints(self, handler: str) -> None:
+        """Raises FailedPrecondition: CRIU, or the handler (empty: the default one), cannot do it here."""
+        ...
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        """Write the processes' state below ``folder``: ``checkpoint/``, ``spec.dump`` and CRIU's log. They run on, or
+        stay frozen if they were.
+
+        Raises:
+            Internal: CRIU could not, in its words. NotFound.
+        """
+        ...
+
+    @property
+    def default_handler(self) -> str:
+        """The handler that serves requests which name none."""
         ...
 
     def handlers(self) -> Mapping[str, str]:
@@ -601,6 +672,64 @@ class LogReader(Protocol):
         self, path: Path, query: LogQuery, *, ended: Callable[[], bool]
     ) -> AsyncIterator[Sequence[LogLine]]:
         """Batches of lines. Following ends when ``ended()`` is true and the file is read to its end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardTarget:
+    """Where lines go, and whose they are. ``tag`` is rendered."""
+
+    forward: LogForward
+    id: str
+    name: str
+    image: str
+    tag: str
+
+
+class LogSink(Protocol):
+    """A connection to another log."""
+
+    async def send(self, lines: Sequence[LogLine]) -> None:
+        """Returns when all are handed over. Raises Unavailable; some may have arrived then."""
+        ...
+
+
+class LogForwarder(Protocol):
+    """Takes container logs to the host's or another machine's log."""
+
+    def open(self, target: ForwardTarget) -> AbstractAsyncContextManager[LogSink]:
+        """Connect. Raises Unavailable: nobody is there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """A log that is kept in several files: ``max_files`` of ``max_bytes`` each, or a little more."""
+
+    path: Path
+    max_bytes: int
+    max_files: int
+    """At least 2: the one that is written to, and its predecessors."""
+    compress: bool = False
+    """The predecessors with gzip."""
+
+
+class LogRotator(Protocol):
+    """Keeps logs within their bounds, by names that :class:`LogReader` knows."""
+
+    async def due(self, logs: Sequence[LogBounds]) -> Sequence[LogBounds]:
+        """Those that have grown beyond their size, or whose rotation was cut off."""
+        ...
+
+    async def rotate(self, log: LogBounds, reopen: Callable[[], Awaitable[None]]) -> None:
+        """Begin a new file.
+
+        Args:
+            reopen: has the writer open ``path`` anew; may raise NotFound and FailedPrecondition when there is none.
+
+        Raises:
+            Internal: the files cannot be moved. What ``reopen`` raises.
+        """
         ...
 
 
@@ -1068,6 +1197,32 @@ class VolumeFolders(Protocol):
         ...
 
 
+class CheckpointArchives(Protocol):
+    """Tars that hold a container's checkpoint.
+
+    All methods raise:
+        NotFound: kind ``path``. InvalidArgument: no such archive, or a hostile one. ResourceExhausted: the disk.
+    """
+
+    async def write(self, folder: Path, target: Path) -> None:
+        """Pack a folder's files. ``target`` is replaced when all is on disk, and is root's alone."""
+        ...
+
+    def file(self, path: Path) -> AbstractAsyncContextManager[Callable[[bytes], Awaitable[None]]]:
+        """A new file of a folder that shall be packed, as what takes its bytes."""
+        ...
+
+    async def documents(self, archive: Path, names: Collection[str]) -> Mapping[str, bytes]:
+        """Small files of an archive, all of which must be there."""
+        ...
+
+    async def extract(
+        self, archive: Path, folder: Path, files: Collection[str], folders: Collection[str]
+    ) -> None:
+        """Unpack the named files, and those that lie right in one of ``folders``; others are passed over."""
+        ...
+
+
 class HostFiles(Protocol):
     """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
 
@@ -1079,7 +1234,11 @@ class HostFiles(Protocol):
         """A whole small file; nothing when it is missing."""
         ...
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
+        """With its parents. ``owner``: (uid, gid) of the folder itself, where it is to be another's."""
+        ...
 
     async def remove_tree(self, path: Path) -> None:
         """Unmount what is mounted below, then remove. Never follows a link, never crosses a mount."""

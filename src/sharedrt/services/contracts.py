@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sharedrt.model.drivers import (
     CgroupStats,
+    ContainerDetails,
     ExecResult,
     Ingest,
     LogLine,
@@ -32,6 +33,7 @@ from sharedrt.model.records import (
     ExecRecord,
     Json,
     LeaseRecord,
+    LogForward,
     NamespaceRecord,
     NetworkRequest,
     PortMapping,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from sharedrt.services.builds import Builds
     from sharedrt.services.commits import Commits
+    from sharedrt.services.containers.checkpoints import Checkpoints
     from sharedrt.services.containers.files import ContainerFiles
     from sharedrt.services.images import Image, Images
     from sharedrt.services.networks import Networks
@@ -75,6 +78,9 @@ class NewContainer:
     log_path: str = ""
     keep_log: bool = True
     log_max_bytes: int = 0
+    log_max_files: int = 1
+    log_compress: bool = False
+    log_forward: LogForward | None = None
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     dns: DnsConfig = DnsConfig()
@@ -90,6 +96,8 @@ class NewContainer:
     base: "Image | None" = None
     """What to run instead of an image that ``image`` finds: one that has no name and no row (yet). Its layers' rows
     are there."""
+    checkpoint: str = ""
+    """Host path of an archive that it shall be restored from; ``image`` is then the archive's."""
 
 
 class WaitCondition(StrEnum):
@@ -219,6 +227,10 @@ class Containers(Protocol):
         ...
 
     async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats: ...
+
+    async def details(self, id: ContainerId) -> ContainerDetails:
+        """Figures that cost more. Raises NotFound, and FailedPrecondition when it does not run."""
+        ...
 
     async def usage(self, id: ContainerId) -> Usage:
         """Size of the writable layer."""
@@ -498,6 +510,8 @@ class NamespacedRuntime(Protocol):
     def commits(self) -> "Commits": ...
     @property
     def builds(self) -> "Builds": ...
+    @property
+    def checkpoints(self) -> "Checkpoints": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

@@ -13,13 +13,16 @@ from sharedrt.aio.groups import task_group
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BridgeNetwork,
+    CheckpointArchives,
     CniNetwork,
     ContentStore,
     Downloader,
     GitRepositories,
     HostFiles,
     LayerUnpacker,
+    LogForwarder,
     LogReader,
+    LogRotator,
     NameServers,
     OciRuntime,
     Registry,
@@ -36,7 +39,7 @@ from sharedrt.model.faults import (
     Fault,
     NotFound,
 )
-from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
@@ -58,6 +61,10 @@ from sharedrt.services.containers import (
     ContainerSnapshots,
     Wirer,
 )
+from sharedrt.services.containers.checkpoints import Checkpoints
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
@@ -95,6 +102,9 @@ class Drivers:
     logs: LogReader
     downloader: Downloader
     git: GitRepositories
+    checkpoints: CheckpointArchives
+    log_rotator: LogRotator
+    log_forwarder: LogForwarder
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +174,8 @@ class NamespaceServices:
         )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
-        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter, drivers.unpacker)
+        restores = Restores(layout, self.images, drivers.oci, drivers.checkpoints, drivers.host)
         self.volumes = Volumes(
             layout,
             self._store,
@@ -201,8 +212,15 @@ class NamespaceServices:
             mounts,
             wirer,
             drivers.host,
+            LogRotations(
+                drivers.log_rotator,
+                lambda id: drivers.oci.reopen_log(ContainerKey(namespace, id)),
+                self._owner,
+            ),
+            LogForwards(layout, drivers.log_forwarder, drivers.logs, drivers.host, self._owner),
             self._owner,
             settings.boot_id,
+            restores,
         )
         self.containers = ContainerService(
             layout,
@@ -221,6 +239,7 @@ class NamespaceServices:
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+            restores,
         )
         self.files = ContainerFiles(
             layout,
@@ -232,6 +251,18 @@ class NamespaceServices:
             drivers.unpacker,
             drivers.users,
             self.events,
+        )
+        self.checkpoints = Checkpoints(
+            namespace,
+            layout,
+            life,
+            self.files,
+            self.images,
+            drivers.oci,
+            drivers.checkpoints,
+            drivers.host,
+            self.events,
+            self._owner,
         )
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
@@ -317,6 +348,7 @@ class NamespaceServices:
         await self.pods.recover(operations)
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
+        await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
         await self.builds.recover(operations)
         await self.volumes.recover()

@@ -398,6 +398,15 @@ async def test_exec_sync_timeout_kills_the_group(world: World) -> None:
     await until(lambda: world.pid_count(key) == 1)
 
 
+async def test_an_exec_given_up_while_it_starts_leaves_nothing(world: World) -> None:
+    key, _ = await world.run("sleep", "100")
+    for hundredths in range(1, 16):
+        with pytest.raises(DeadlineExceeded):
+            await world.driver.exec_sync(key, ["sleep", "99"], timeout_s=hundredths / 100)
+    await until(lambda: world.pid_count(key) == 1)
+    await until(lambda: not list(world.settings.run_dir.rglob("execs/*")))
+
+
 async def test_exec_session(world: World) -> None:
     key, _ = await world.run("sleep", "100")
     pids: list[int] = []

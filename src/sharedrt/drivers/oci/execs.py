@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci.attach_socket import AttachSocket
 from sharedrt.drivers.oci.bundle import read_pid
 from sharedrt.drivers.oci.children import Child
@@ -27,9 +30,16 @@ from sharedrt.drivers.oci.procs import identify, kill_group
 from sharedrt.drivers.oci.state import BundleState
 from sharedrt.drivers.oci.sync_pipe import SyncPipe
 from sharedrt.model.drivers import ProcessIdentity
-from sharedrt.model.faults import AlreadyExists, DeadlineExceeded, FailedPrecondition
+from sharedrt.model.faults import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Fault,
+    StartFailed,
+)
 from sharedrt.model.stdio import StdStream
 
+log = structlog.get_logger(__name__)
 _QUEUE_LIMIT = 256 << 10
 
 
@@ -46,6 +56,8 @@ class ExecLaunch:
     streams: frozenset[StdStream]
     kill_on_close: bool
     timeout_s: float
+    abandoned: TaskOwner
+    """Ends those whose callers gave up while they were starting."""
 
     @property
     def tty(self) -> bool:
@@ -68,6 +80,8 @@ class ExecSession:
         self._in_handshake = True
         self._stdin_closed = False
         self.process: ProcessIdentity | None = None
+        self.starting = False
+        """The runtime may be making the process, whose pid conmon has not told yet."""
         child.on_end(self._on_conmon_end)
 
     def joined(self, socket: AttachSocket) -> None:
@@ -182,17 +196,39 @@ async def start_exec(launch: ExecLaunch) -> ExecSession:
         async with asyncio.timeout(launch.timeout_s):
             await _handshake(launch, session, sync, attached, start_pipe)
     except BaseException as e:
-        child.kill()
-        session.kill()
-        await session.close()
+        if session.starting:
+            launch.abandoned.spawn(_end_abandoned(launch, session, child, sync), "abandoned exec")
+        else:
+            await _give_up(session, child)
         if isinstance(e, TimeoutError):
             raise DeadlineExceeded(f"exec in {launch.container_id}", launch.timeout_s) from e
         raise
     finally:
         os.close(start_pipe)
         attached.close()
-        session.begun()
+    session.begun()
     return session
+
+
+async def _end_abandoned(
+    launch: ExecLaunch, session: ExecSession, child: Child, sync: SyncPipe
+) -> None:
+    """Wait for the pid and kill it. A conmon killed at once takes the runtime along, but not a process that
+    it had just let go: that one would run on, unknown to all."""
+    try:
+        async with asyncio.timeout(launch.timeout_s):
+            await _process_of(launch, session, sync)
+    except (Fault, TimeoutError) as error:
+        log.info("abandoned exec", container=launch.container_id, error=str(error))
+    finally:
+        await _give_up(session, child)
+
+
+async def _give_up(session: ExecSession, child: Child) -> None:
+    child.kill()
+    session.kill()
+    await session.close()
+    session.begun()
 
 
 def _spawn(launch: ExecLaunch) -> tuple[Child, SyncPipe, SyncPipe, int]:
@@ -243,16 +279,25 @@ async def _handshake(
     launch: ExecLaunch, session: ExecSession, sync: SyncPipe, attached: SyncPipe, start_pipe: int
 ) -> None:
     """conmon says that its socket listens; we connect; we say start; it says the pid."""
-    command = str(launch.process["args"][0])
-    log = launch.folder / "exec.log"
     if await attached.next() is None:
-        raise start_failed(launch.container_id, await session.last_words(), log, command)
+        raise _start_failed(launch, await session.last_words())
     session.joined(
         await AttachSocket.connect(launch.folder, session.on_output, session.on_output_end)
     )
     os.write(start_pipe, b"\0")
+    session.starting = True
+    await _process_of(launch, session, sync)
+    session.starting = False
+
+
+async def _process_of(launch: ExecLaunch, session: ExecSession, sync: SyncPipe) -> None:
     message = await sync.next()
     if message is None or message.data <= 0:
-        words = message.message if message is not None else ""
-        raise start_failed(launch.container_id, words, log, command)
+        session.starting = False
+        raise _start_failed(launch, message.message if message is not None else "")
     session.process = identify(message.data)
+
+
+def _start_failed(launch: ExecLaunch, words: str) -> StartFailed:
+    command = str(launch.process["args"][0])
+    return start_failed(launch.container_id, words, launch.folder / "exec.log", command)

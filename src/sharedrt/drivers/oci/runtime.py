@@ -8,12 +8,15 @@ from typing import Any
 
 import structlog
 
+from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci import lifecycle
+from sharedrt.drivers.oci.checkpoint import checkpoint, require_criu
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.control import Resizer, send_line
 from sharedrt.drivers.oci.exec_process import exec_process, record_process
 from sharedrt.drivers.oci.execs import ExecLaunch, ExecSession, start_exec
 from sharedrt.drivers.oci.exits import ExitSource, wait_for_exit
+from sharedrt.drivers.oci.figures import device_of, file_system, process_figures
 from sharedrt.drivers.oci.handlers import Problem, find_program, missing, probe, require_program
 from sharedrt.drivers.oci.host import read_host
 from sharedrt.drivers.oci.hub import AttachHub, AttachSession
@@ -25,6 +28,7 @@ from sharedrt.drivers.oci.state import BundleState, load_process
 from sharedrt.model.drivers import (
     BundleRequest,
     CgroupStats,
+    ContainerDetails,
     ExecResult,
     ExitStatus,
     NetworkStats,
@@ -50,6 +54,7 @@ class OciDriver:
         self._context = context
         self._hubs: dict[ContainerKey, AttachHub] = {}
         self._joining = asyncio.Lock()
+        self._abandoned = TaskOwner("oci")
 
     @classmethod
     async def open(cls, settings: OciSettings, cgroups: Cgroups) -> "OciDriver":
@@ -123,6 +128,12 @@ class OciDriver:
     async def update(self, key: ContainerKey, resources: Resources) -> None:
         await lifecycle.update(self._context, key, resources)
 
+    async def require_checkpoints(self, handler: str) -> None:
+        await require_criu(self._context.handlers.get(handler))
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        await checkpoint(self._context, key, folder)
+
     def alive(self, identity: ProcessIdentity) -> bool:
         return alive(identity)
 
@@ -159,6 +170,23 @@ class OciDriver:
 
     async def stats(self, key: ContainerKey) -> CgroupStats:
         return self._context.cgroups.stats(self._context.state(key).cgroup)
+
+    async def details(self, key: ContainerKey) -> ContainerDetails:
+        cgroups, state = self._context.cgroups, self._context.state(key)
+        # A writable layer lies where the daemon's state does.
+        device = await asyncio.to_thread(device_of, self._context.settings.state_dir)
+
+        def read() -> ContainerDetails:
+            pids = sorted(cgroups.pids(state.cgroup), key=lambda pid: pid != state.pid)
+            try:
+                filesystem = file_system(state.rootfs, device)
+            except OSError as error:  # unmounted: it has just ended
+                raise NotFound("container", key.id) from error
+            return ContainerDetails(
+                cgroups.details(state.cgroup), process_figures(pids), filesystem
+            )
+
+        return await asyncio.to_thread(read)
 
     async def parent_stats(self, parent: str) -> CgroupStats:
         cgroups = self._context.cgroups
@@ -263,6 +291,7 @@ class OciDriver:
             streams=streams,
             kill_on_close=kill_on_close,
             timeout_s=self._context.settings.create_timeout_s,
+            abandoned=self._abandoned,
         )
 
     async def exec_sync(
@@ -297,3 +326,4 @@ class OciDriver:
         """Let go of everything; containers live on."""
         for hub in tuple(self._hubs.values()):
             hub.close()
+        await self._abandoned.aclose()
