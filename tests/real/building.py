@@ -61,7 +61,11 @@ def tar(files: Mapping[str, str | bytes], mode: str = "w") -> bytes:
 
 
 async def post_build(
-    daemon: DaemonUnderTest, context: bytes, *, headers: Mapping[str, str] | None = None, **query: str
+    daemon: DaemonUnderTest,
+    context: bytes,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **query: str,
 ) -> tuple[int, str]:
     """A bare ``POST /build``: status and the answer's text."""
     connector = aiohttp.UnixConnector(str(daemon.socket("docker")))

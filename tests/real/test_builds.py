@@ -192,16 +192,16 @@ async def test_a_failing_command(
     done = await build(daemon, tmp_path, text, "--force-rm", check=False)
     assert done.returncode == 9
     assert "before\n" in done.stdout
-    assert (
-        "The command '/bin/sh -c echo before; exit 9' returned a non-zero code: 9" in done.stderr
-    )
+    assert "The command '/bin/sh -c echo before; exit 9' returned a non-zero code: 9" in done.stderr
     assert (await docker.get("/containers/json", all="1"))[1] == []
     kept = await build(daemon, tmp_path, text, check=False)  # as dockerd does without --force-rm
     assert kept.returncode == 9
     (left,) = (await docker.get("/containers/json", all="1"))[1]
     assert left["State"] == "exited"
     await docker.delete(f"/containers/{left['Id']}")
-    missing = await build(daemon, tmp_path, 'FROM busybox\nRUN ["nosuch"]\n', "-q", "--force-rm", check=False)
+    missing = await build(
+        daemon, tmp_path, 'FROM busybox\nRUN ["nosuch"]\n', "-q", "--force-rm", check=False
+    )
     assert missing.returncode == 127
     assert "nosuch" in missing.stderr
 

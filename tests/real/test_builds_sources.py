@@ -89,9 +89,7 @@ stat -c '%n %u:%g %a' /own /own/script /own/number /modes/y.txt /modes; cat /her
         assert words in done.stderr, done.stderr
 
 
-async def test_links_and_special_names_stay_inside(
-    daemon: DaemonUnderTest, tmp_path: Path
-) -> None:
+async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_path: Path) -> None:
     """Names that climb, links to the host's files, links in the image that lead elsewhere in the image."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -205,7 +203,9 @@ async def _remote(daemon: DaemonUnderTest, remote: str, tag: str) -> None:
 
 
 async def test_git_contexts(daemon: DaemonUnderTest, tmp_path: Path) -> None:
-    repository = write(tmp_path / "repo", {"sub/Dockerfile": "FROM busybox\nCOPY f /f\n", "sub/f": "git"})
+    repository = write(
+        tmp_path / "repo", {"sub/Dockerfile": "FROM busybox\nCOPY f /f\n", "sub/f": "git"}
+    )
     git = ("git", "-c", "user.name=n", "-c", "user.email=e@x", "-C", str(repository))
 
     def commit() -> None:
