@@ -114,6 +114,8 @@ class Security:
     """``None``: the runtime's defaults."""
     readonly_paths: tuple[str, ...] | None = None
     readonly_rootfs: bool = False
+    writable_cgroups: bool = False
+    """/sys/fs/cgroup can be written to, as it can by whoever is privileged."""
 
 
 class MountKind(StrEnum):
@@ -267,6 +269,8 @@ class ContainerSpec:
     cwd: str = ""
     user: User = User()
     tty: bool = False
+    console_size: tuple[int, int] | None = None
+    """(width, height) that its terminal begins with."""
     open_stdin: bool = False
     stdin_once: bool = False
     hostname: str = ""

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
@@ -14,11 +14,13 @@ from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modif
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.host_abilities import optional_files
+from sharedrt.edges.docker.host_abilities import known_sysctls, optional_files
 from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
+from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
+    DEFAULT_SYSCTLS,
     EXTENSION,
     CreateContext,
     Translation,
@@ -61,11 +63,13 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
+    _check_networks(call, body)
     context = CreateContext(
         call.door.host,
         call.runtime.containers.get,
         lambda: _bridge_gateway(call),
         await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
+        await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
     )
     await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
 
@@ -80,6 +84,12 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
 
     record, warnings = await _create(call, translate, name)
     return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
+
+
+def _check_networks(call: Call, body: Fields) -> None:
+    networks = body.sub("NetworkingConfig").sub("EndpointsConfig").raw
+    if len(networks) > 1 and not versions.joins_many_networks(call.version):
+        raise bad_request("Container cannot be created with multiple network endpoints")
 
 
 async def _create(
@@ -128,19 +138,25 @@ async def post_containers_start(call: Call) -> web.StreamResponse:
         return not_modified()
     except StartFailed as fault:
         raise Refusal(*start_failed(fault)) from fault
+    except FailedPrecondition as fault:
+        raise _not_startable(record, fault) from fault
     except InvalidArgument as fault:
         raise Refusal(*to_http(fault)) from fault
-    await _set_console_size(call, record)
     return no_content()
 
 
-async def _set_console_size(call: Call, record: ContainerRecord) -> None:
-    """HostConfig.ConsoleSize is [height, width]."""
-    size = ContainerView(record).host_config.get("ConsoleSize")
-    if not record.spec.tty or not isinstance(size, list) or size in ([], [0, 0]):
-        return
-    with suppress(FailedPrecondition):  # it has ended already
-        await call.runtime.containers.resize(record.id, int(str(size[1])), int(str(size[0])))
+def _not_startable(record: ContainerRecord, fault: FailedPrecondition) -> Exception:
+    """A container that it shares a namespace with does not run: dockerd's words, and its statuses."""
+    spec = record.spec.namespaces
+    if fault.kind == "container" and fault.reason == "is not running":
+        text = f"container {fault.name} is not running"
+        if fault.name == spec.pid.target:
+            return Refusal(500, f"failed to join PID namespace: {text}")
+        if fault.name == spec.ipc.target:
+            return Refusal(500, f"failed to join IPC namespace: {text}")
+        if fault.name == spec.network.target:
+            return Refusal(409, f"cannot join network of a non running container: {fault.name}")
+    return fault
 
 
 async def post_containers_stop(call: Call) -> web.StreamResponse:
@@ -226,11 +242,9 @@ async def post_containers_rename(call: Call) -> web.StreamResponse:
 
 
 async def delete_containers(call: Call) -> web.StreamResponse:
-    record = call.container()
     if call.flag("link"):
-        raise Refusal(
-            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
-        )
+        return await _delete_link(call)
+    record = call.container()
     force = call.flag("force")
     view = ContainerView(record, call.runtime.containers.restarting(record.id))
     if view.restarting and not force:
@@ -240,6 +254,20 @@ async def delete_containers(call: Call) -> web.StreamResponse:
         await call.finish(work)
     except FailedPrecondition as fault:
         raise _not_removable(view) from fault
+    return no_content()
+
+
+async def _delete_link(call: Call) -> web.StreamResponse:
+    """``docker rm --link CONTAINER/ALIAS``: the containers stay; the name goes with the next start."""
+    owner, slash, alias = call.params["id"].strip("/").partition("/")
+    record = call.runtime.containers.get(owner)
+    if not slash:
+        raise Refusal(
+            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
+        )
+    await call.finish(
+        call.runtime.containers.change(record.id, lambda old: without_link(old, alias))
+    )
     return no_content()
 
 
@@ -279,12 +307,17 @@ async def post_containers_resize(call: Call) -> web.StreamResponse:
 
 def terminal_size(call: Call) -> tuple[int, int]:
     """(width, height) out of ``w`` and ``h``."""
-    width, height = call.integer("w"), call.integer("h")
-    if width is None or height is None:
-        raise bad_request("invalid resize: both h and w are needed")
-    if not (0 <= width < 1 << 16 and 0 <= height < 1 << 16):
-        raise bad_request(f"invalid resize: {height}x{width}")
-    return width, height
+    height = _extent(call.text("h"), "height")
+    return _extent(call.text("w"), "width"), height
+
+
+def _extent(text: str, what: str) -> int:
+    """The API takes 32 bits, a terminal has 16."""
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise bad_request(f'invalid resize {what} "{text}": invalid syntax')
+    if not 0 <= int(text) < 1 << 32:
+        raise bad_request(f'invalid resize {what} "{text}": value out of range')
+    return min(int(text), (1 << 16) - 1)
 
 
 # ---------------------------------------------------------------- change
@@ -294,7 +327,8 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     body = await call.body()
     record = call.container()
     view = ContainerView(record)
-    changed = {name: body.raw[name] for name in body.raw if body.raw[name] is not None}
+    raw = versions.update_config(call.version, body.raw)
+    changed = {name: value for name, value in raw.items() if value is not None}
     policy = changed.pop("RestartPolicy", None)
     host_config = view.host_config
     await asyncio.to_thread(check_cpusets, Fields(changed))
@@ -302,14 +336,17 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     merged = Fields({**host_config, **_limits_of(changed, host_config)}, "HostConfig")
     resources = translate_resources(merged, call.door.host.cpus)
     if changed:
+        if "PidsLimit" in changed and resources.pids_limit is None:
+            resources = replace(resources, pids_limit=-1)  # 0 and less: none any more
         await call.finish(call.runtime.containers.update(record.id, resources))
         host_config.update(_limits_of(changed, host_config))
     restart = RestartPlan(record.restart_policy, record.restart_max_retries)
     if isinstance(policy, dict) and policy.get("Name"):
         restart = translate_restart(Fields(policy))
         if record.auto_remove and restart.policy != "no":
-            raise bad_request(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container"
+            raise Refusal(
+                409,
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
             )
         host_config["RestartPolicy"] = {
             "Name": restart.policy,
@@ -347,6 +384,8 @@ def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str
     limits: dict[str, Json] = {
         name: value for name, value in changed.items() if value not in (0, "", [], None)
     }
+    if "PidsLimit" in changed:
+        limits["PidsLimit"] = max(Fields(changed).integer("PidsLimit"), 0)
     if "NanoCpus" in limits:
         limits |= {"CpuQuota": 0, "CpuPeriod": 0}
     elif "CpuQuota" in limits or "CpuPeriod" in limits:
@@ -366,5 +405,5 @@ ROUTES = (
     Route("POST", "/containers/{id}/wait", post_containers_wait),
     Route("POST", "/containers/{id}/resize", post_containers_resize),
     Route("POST", "/containers/{id}/update", post_containers_update),
-    Route("DELETE", "/containers/{id}", delete_containers),
+    Route("DELETE", "/containers/{id+}", delete_containers),
 )

@@ -1,5 +1,6 @@
 """What the host's cgroups can hold and which switches are on, for ``/info``: read when asked, since both change."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,11 @@ def optional_files(version: int, root: Path = _CGROUPS) -> frozenset[str]:
             MEMORY_SWAP: (root / "memory/memory.memsw.limit_in_bytes").exists(),
         }
     return frozenset(name for name, there in found.items() if there)
+
+
+def known_sysctls(names: Iterable[str]) -> frozenset[str]:
+    """Those that this kernel has."""
+    return frozenset(n for n in names if Path("/proc/sys", n.replace(".", "/")).exists())
 
 
 def sysctl_is_on(name: str) -> bool:
