@@ -33,6 +33,7 @@ from sharedrt.model.stdio import StdStream
 from sharedrt.services.contracts import (
     ContainerStats,
     HostInfo,
+    LayerFolders,
     NewContainer,
     NewExec,
     WaitCondition,
@@ -298,6 +299,9 @@ class FakeContainers:
 
     async def reopen_log(self, id: ContainerId) -> None:
         raise AssertionError("not Docker's business")
+
+    async def layers(self, id: ContainerId) -> LayerFolders:
+        return LayerFolders(("/l2", "/l1"), "/a/fs", "/a/work", "/a/rootfs")
 
     def files_folder(self, id: ContainerId) -> str:
         return f"/run/sharedrt/{id}"

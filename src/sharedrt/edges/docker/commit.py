@@ -36,10 +36,10 @@ _OF_AN_IMAGE: Final = (
 
 
 async def post_commit(call: Call) -> web.StreamResponse:
+    given = await call.body(required=False)
     if not (reference := call.text("container")):
         raise bad_request("bad parameter: container cannot be empty")
     record = call.runtime.containers.get(reference)
-    given = await call.body(required=False)
     container = ContainerView(record).config
     config = merge_configs(_changed(given.raw, call), container)
     work = call.runtime.commits.commit(

@@ -2,8 +2,11 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+
+from sharedrt.edges.docker.translate_resources import BLKIO_WEIGHT, MEMORY_SWAP
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -28,6 +31,26 @@ def cgroup_abilities(version: int, root: Path = _CGROUPS) -> dict[str, bool]:
         "CPUSet": cpuset,
         "PidsLimit": pids,
     }
+
+
+def optional_files(version: int, root: Path = _CGROUPS) -> frozenset[str]:
+    """Of the limits that a kernel may be built without, those that there are: names of ``translate_resources``."""
+    if version == 2:
+        # None at all: it is mounted elsewhere, and nothing is known.
+        controllers = set(_read(root / "cgroup.controllers").split()) or {"io", "memory"}
+        found = {BLKIO_WEIGHT: "io" in controllers, MEMORY_SWAP: "memory" in controllers}
+    else:
+        found = {
+            BLKIO_WEIGHT: (root / "blkio/blkio.weight").exists()
+            or (root / "blkio/blkio.bfq.weight").exists(),
+            MEMORY_SWAP: (root / "memory/memory.memsw.limit_in_bytes").exists(),
+        }
+    return frozenset(name for name, there in found.items() if there)
+
+
+def known_sysctls(names: Iterable[str]) -> frozenset[str]:
+    """Those that this kernel has."""
+    return frozenset(n for n in names if Path("/proc/sys", n.replace(".", "/")).exists())
 
 
 def sysctl_is_on(name: str) -> bool:

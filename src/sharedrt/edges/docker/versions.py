@@ -208,6 +208,18 @@ def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict
     return host_config
 
 
+def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
+    """1.40: an update changes PidsLimit."""
+    if version < (1, 40):
+        body.pop("PidsLimit", None)
+    return body
+
+
+def joins_many_networks(version: ApiVersion) -> bool:
+    """1.44: a container may be created on several networks."""
+    return version >= (1, 44)
+
+
 def prunes_named_volumes(version: ApiVersion) -> bool:
     """1.42: a prune of volumes takes anonymous ones alone, unless it is asked for all."""
     return version < (1, 42)
