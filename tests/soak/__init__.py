@@ -1,0 +1,1 @@
+"""Long runs. Each has a command, and a short form among the real tests."""
