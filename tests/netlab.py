@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -202,6 +203,13 @@ class Lab:
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
+    async with laboratory() as made:
+        yield made
+
+
+@asynccontextmanager
+async def laboratory() -> AsyncIterator[Lab]:
+    """One with nothing in it, removed at the end."""
     folder = Path(mkdtemp(prefix="srt-net-"))
     namespaces = PinnedNamespaces(folder)
     for name in ("host", "outside"):
