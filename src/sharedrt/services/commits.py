@@ -13,7 +13,7 @@ from sharedrt.services.containers.files import ContainerFiles
 from sharedrt.services.containers.rows import attributes
 from sharedrt.services.contracts import Containers
 from sharedrt.services.events import NamespacedEvents, NewEvent
-from sharedrt.services.images import Image, Images
+from sharedrt.services.images import Image, Images, image_event
 from sharedrt.wire.docker_time import format_time
 from sharedrt.wire.reference import parse_reference
 
@@ -129,7 +129,7 @@ def _names(name: str) -> list[str]:
 
 
 def _event(action: str, id: Digest, names: Sequence[str]) -> NewEvent:
-    return NewEvent("image", action, id, {"name": names[0] if names else id})
+    return image_event(action, id, id, reference=names[0] if names else "")
 
 
 def _created_by(record: ContainerRecord) -> str:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.edges.docker.conftest import DoorUnderTest
+from sharedrt.edges.docker import DockerSettings
+from tests.edges.docker.conftest import DoorUnderTest, open_door
 
 
 async def test_version(door: DoorUnderTest) -> None:
@@ -22,8 +23,17 @@ async def test_info_counts(door: DoorUnderTest) -> None:
     assert (info["NCPU"], info["MemTotal"]) == (4, 8 << 30)
     assert info["DefaultRuntime"] == "crun"
     assert info["Swarm"]["LocalNodeState"] == "inactive"
+    assert info["Debug"] is False
     assert "DiscoveredDevices" in info
     assert "DiscoveredDevices" not in (await door.call("GET", "/v1.49/info"))[1]
+
+
+async def test_address_pools_are_told_with_the_subnets_that_they_are_cut_into() -> None:
+    pools = ("172.30.0.0/15", "10.0.0.0/27", "fd00::/48")
+    async with open_door(DockerSettings(address_pools=pools, debug=True)) as door:
+        _, info, _ = await door.call("GET", "/info")
+    assert [pool["Size"] for pool in info["DefaultAddressPools"]] == [22, 27, 64]
+    assert info["Debug"] is True
 
 
 async def test_disk_usage(door: DoorUnderTest) -> None:
@@ -51,7 +61,6 @@ async def test_disk_usage(door: DoorUnderTest) -> None:
         ("POST", "/session", 501, "BuildKit session"),
         ("PUT", "/volumes/x", 503, "This node is not a swarm manager"),
         ("GET", "/volumes/x", 404, "get x: no such volume"),
-        ("GET", "/images/search?term=x", 501, "searching"),
     ],
 )
 async def test_what_there_is_none_of(

@@ -27,6 +27,7 @@ from sharedrt.model.spec import (
     ContainerSpec,
     Device,
     DeviceRule,
+    HealthCheck,
     Mount,
     MountKind,
     NamespaceMode,
@@ -206,7 +207,7 @@ def test_resources() -> None:
         ({"VolumeDriver": "nfs"}, "501 HostConfig.VolumeDriver nfs"),
         ({"Runtime": "odd"}, "400 unknown or invalid runtime name: odd"),
         ({"LogConfig": {"Type": "odd"}}, "400 logger: no log driver named 'odd' is registered"),
-        ({"LogConfig": {"Type": "syslog"}}, "501 the logging driver syslog"),
+        ({"LogConfig": {"Type": "gelf"}}, "501 the logging driver gelf"),
         ({"LogConfig": {"Config": {"odd": "1"}}}, "400 unknown log opt 'odd' for json-file"),
         ({"LogConfig": {"Config": {"max-size": "x"}}}, "400 invalid size: 'x'"),
         ({"RestartPolicy": {"Name": "odd"}}, "400 invalid restart policy: unknown policy 'odd'"),
@@ -256,7 +257,7 @@ def test_refused_by_name(host: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"Healthcheck": {"Test": ["CMD", "true"]}}, "501 Config.Healthcheck"),
+        ({"Healthcheck": {"Test": ["RUN"]}}, "400 Unknown healthcheck type 'RUN'"),
         ({"WorkingDir": "relative"}, "400 the working directory 'relative' is invalid"),
         ({"Env": ["=x"]}, "400 invalid environment variable: =x"),
         ({"MacAddress": "odd"}, "400 invalid MAC address: odd"),
@@ -266,10 +267,11 @@ def test_config_refused_by_name(config: dict[str, Any], words: str) -> None:
     assert words in refused(config)
 
 
-def test_what_an_image_declares_and_is_not_done_is_a_warning() -> None:
+def test_an_image_s_health_check_is_the_container_s() -> None:
     image = {"Cmd": ["x"], "Healthcheck": {"Test": ["CMD", "x"]}}
-    warnings = create(image=image).warnings
-    assert any("HEALTHCHECK" in warning for warning in warnings)
+    assert create(image=image).request.spec.health_check == HealthCheck(("x",))
+    off = {"Healthcheck": {"Test": ["NONE"]}}
+    assert create(off, image=image).request.spec.health_check is None
 
 
 def test_security() -> None:

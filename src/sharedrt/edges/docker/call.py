@@ -32,6 +32,7 @@ class DockerSettings:
     """CIDR, for ``/info``."""
     init_binary: str = "catatonit"
     warnings: tuple[str, ...] = ()
+    debug: bool = False
 
 
 class Door:

@@ -52,7 +52,7 @@ async def _pull(
             str(reference),
             credentials=credentials,
             platform=call.text("platform") or None,
-            progress=_PullTeller(reference, progress).tell,
+            progress=PullTeller(reference, progress).tell,
         )
 
 
@@ -90,7 +90,7 @@ def pull_refusal(error: Exception, reference: Reference) -> Refusal | None:
     return None
 
 
-class _PullTeller:
+class PullTeller:
     """Steps of a pull in Docker's words.
 
     ``Pulling from`` waits for the first thing that the registry has said, so that an unknown image can
@@ -157,8 +157,10 @@ async def get_distribution(call: Call) -> web.StreamResponse:
         target, platforms = await call.runtime.images.inspect_remote(
             str(reference), credentials=credentials
         )
-    except (NotFound, Unauthenticated, PermissionDenied) as fault:
+    except NotFound as fault:
         raise pull_refusal(fault, reference) or fault from fault
+    except (Unauthenticated, PermissionDenied) as fault:
+        raise Refusal(401, f"unauthorized: {fault.reason}") from fault
     return answer(
         {
             "Descriptor": render_descriptor(target),

@@ -66,7 +66,7 @@ async def stream_progress(
     *,
     last: Callable[[T], list[Message]] = lambda _: [],
     refuse: Callable[[Exception], Refusal | None] = lambda _: None,
-    head_first: bool = False,
+    in_stream: bool = False,
 ) -> web.StreamResponse:
     """Run ``work`` while its messages go out. It is cancelled when the client leaves.
 
@@ -75,14 +75,14 @@ async def stream_progress(
     Args:
         last: messages to end with.
         refuse: a failure in the words of the endpoint; ``None``: the usual ones.
-        head_first: answer 200 at once, so that even the first failure is told in the stream.
+        in_stream: answer 200 in any case, so that even the first failure is told in the stream. Not before there is
+            something to tell: skopeo takes the head for the end of what it has to send.
     """
     outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     async with task_group() as group:
         group.create_task(_settle(work, outcome))
-        if not head_first:
-            await _first(progress, outcome)
-        if not head_first and progress.empty and (error := outcome.exception()) is not None:
+        await _first(progress, outcome)
+        if not in_stream and progress.empty and (error := outcome.exception()) is not None:
             raise _refusal(error, refuse) from error
         async with call.stream("application/json") as response:
             await _copy(progress, outcome, response)

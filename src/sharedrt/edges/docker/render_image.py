@@ -1,5 +1,6 @@
 """Images as ``images``, ``image inspect`` and ``history`` show them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sharedrt.edges.docker.image_access import familiar, image_config
@@ -31,6 +32,7 @@ def render_image_summary(image: Image, *, containers: int, shared_bytes: int) ->
         "SharedSize": shared_bytes,
         "Labels": dict(image.config.labels) or None,
         "Containers": containers,
+        "Descriptor": render_descriptor(image.target),
     }
 
 
@@ -54,6 +56,7 @@ def render_image_inspect(image: Image, host: HostInfo) -> dict[str, Any]:
         "GraphDriver": {"Name": host.storage_driver, "Data": None},
         "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
         "Metadata": {"LastTagTime": format_time(image.updated_ns)},
+        "Descriptor": render_descriptor(image.target),
     }
     if config.variant:
         rendered["Variant"] = config.variant
@@ -81,6 +84,23 @@ def _render_config(image: Image) -> dict[str, Any]:
         if not rendered[name]:
             del rendered[name]
     return rendered
+
+
+def render_manifest_summary(image: Image, users: Sequence[str]) -> dict[str, Any]:
+    """An ImageManifestSummary of the one platform that is here. ``users``: ids of its containers."""
+    total = image.content_size_bytes + image.unpacked_size_bytes
+    return {
+        "ID": image.manifest,
+        "Descriptor": render_descriptor(image.manifest_descriptor),
+        "Available": True,
+        "Size": {"Content": image.content_size_bytes, "Total": total},
+        "Kind": "image",
+        "ImageData": {
+            "Platform": render_platform(image.config.platform),
+            "Containers": list(users),
+            "Size": {"Unpacked": image.unpacked_size_bytes},
+        },
+    }
 
 
 def render_descriptor(descriptor: Descriptor) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import Descriptor
 from sharedrt.model.stores import NamespacedStore
-from sharedrt.services.events import NewEvent
 from sharedrt.services.images.documents import MAX_MANIFEST_BYTES, read_documents, reader_of
 from sharedrt.services.images.host import ImageHost
 from sharedrt.services.images.image import PushListener, PushPhase, PushProgress
 from sharedrt.services.images.library import Library
 from sharedrt.services.images.rows import SOURCE_LABEL, ImageRows
 from sharedrt.services.images.tasks import all_of
+from sharedrt.services.images.told import image_event
 from sharedrt.wire.reference import Reference, parse_reference
 
 
@@ -45,8 +45,12 @@ class Pusher:
             )
             for blob in documents.blobs:
                 self._host.note_served(ref.domain, blob.digest)
-            event = NewEvent(
-                "image", "push", ref.familiar, {"name": ref.familiar_name, "reference": str(ref)}
+            event = image_event(
+                "push",
+                ref.familiar,
+                ref.familiar_name,
+                labels=documents.config.labels,
+                reference=str(ref),
             )
             # Removed meanwhile, the image must not come back by this.
             if self._library.record(str(ref)) is not None:
