@@ -94,6 +94,8 @@ class RuntimeConfig:
     """``auto`` (systemd where it runs the host), ``cgroupfs`` or ``systemd``."""
     cgroup_parent: str = "sharedrt"
     """Below it containers without a parent of their own live, by namespace."""
+    cdi_dirs: tuple[Path, ...] = (Path("/etc/cdi"), Path("/var/run/cdi"))
+    """Of CDI device files; a device in a later folder hides one of an earlier."""
     image_bytes_max: int = 64 << 30
     layer_entries_max: int = 4_000_000
 

@@ -22,8 +22,11 @@ from sharedrt.aio.notify import notify
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
+from sharedrt.drivers.checkpoints import TarCheckpoints
 from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.dns import HostNameServers
+from sharedrt.drivers.download import HttpDownloader
+from sharedrt.drivers.git import HostGit
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import (
@@ -33,7 +36,7 @@ from sharedrt.drivers.hostinfo import (
     read_host_facts,
     tool_versions,
 )
-from sharedrt.drivers.logs import FileLogReader
+from sharedrt.drivers.logs import FileLogReader, FileLogRotator, HostLogForwarder
 from sharedrt.drivers.network.bridge import HostBridges
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
@@ -58,7 +61,7 @@ from sharedrt.model.ids import DOCKER_NAMESPACE
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.networks import NetworkSettings
 from sharedrt.services.runtime import Drivers, RuntimeService, RuntimeSettings
-from sharedrt.store import SqliteDatabase
+from sharedrt.store import SqliteDatabase, migrate_apart
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,8 @@ def run(config: Config) -> None:
         set_up_logging(config.daemon.log_level, config.daemon.log_format)
     except ValueError as error:
         raise InvalidArgument("configuration", "daemon", str(error)) from error
+    _make_folders(config)
+    migrate_apart(config.database)
     uvloop.run(_serve(config))
 
 
@@ -79,6 +84,7 @@ def purge(config: Config) -> None:
         FailedPrecondition: the daemon still runs.
     """
     set_up_logging("warning", config.daemon.log_format)
+    gc.enable()
     uvloop.run(_purge(config))
 
 
@@ -111,9 +117,15 @@ async def _serve(config: Config) -> None:
         log.info("stopping; containers run on")
 
 
+def _make_folders(config: Config) -> None:
+    for folder in (config.daemon.state_dir, config.daemon.run_dir):
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+
 def _settle_collector() -> None:
     """What start-up made lives as long as the daemon, so the garbage collector need not look at it again, and
     collections become rarer: reading logs and listing make many short-lived objects and few cycles."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -123,8 +135,7 @@ def _settle_collector() -> None:
 async def built(config: Config) -> AsyncIterator[RuntimeService]:
     """All parts of a daemon with its doors closed and nothing recovered yet."""
     daemon, net = config.daemon, config.network
-    for folder in (daemon.state_dir, daemon.run_dir):
-        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _make_folders(config)
     facts = read_host_facts()
     async with AsyncExitStack() as stack:
         database = await SqliteDatabase.open(config.database, events_keep=config.store.events_keep)
@@ -152,6 +163,8 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
         stack.push_async_callback(name_servers.aclose)
         logs = FileLogReader()
         stack.push_async_callback(logs.aclose)
+        log_rotator = FileLogRotator()
+        stack.push_async_callback(log_rotator.aclose)
         drivers = Drivers(
             database=database,
             content=FileContentStore(daemon.state_dir / "content"),
@@ -172,6 +185,11 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
+            checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
+            log_rotator=log_rotator,
+            log_forwarder=HostLogForwarder(),
+            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
+            git=HostGit(),
         )
         host = await _host_info(config, facts, cgroups, oci)
         runtime = RuntimeService(drivers, _runtime_settings(config, facts, cgroups), host)
@@ -249,6 +267,7 @@ def _oci_settings(config: Config, cgroups: CgroupManager) -> OciSettings:
         cgroup_parent=parent,
         conmon=runtime.conmon,
         catatonit=runtime.catatonit,
+        cdi_dirs=runtime.cdi_dirs,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from grpclib import GRPCError, Status
 
+from sharedrt.pb.codec import present
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import IMAGE, CriClient
 
@@ -288,6 +289,16 @@ async def test_user_namespace(cri: CriClient, tmp_path: Path) -> None:
         assert "700000" in read(f"/proc/{pid}/status")
 
 
+async def test_user_namespace_with_a_shared_pid_namespace(cri: CriClient) -> None:
+    """The pod's first process then runs as the root of the user namespace."""
+    mapping = pb.IdMapping(container_id=0, host_id=700_000, length=65536)
+    users = pb.UserNamespace(mode=pb.NamespaceMode.POD, uids=[mapping], gids=[mapping])
+    options = pb.NamespaceOption(pid=pb.NamespaceMode.POD, userns_options=users)
+    async with pod(cri, "mapped-shared", options=options) as (id, config):
+        text = await output(cri, id, config, ["ps"], linux=secured(options))
+    assert "catatonit" in text
+
+
 async def test_bad_sysctl_leaves_nothing(cri: CriClient) -> None:
     with pytest.raises(GRPCError) as caught:
         async with pod(cri, "badsysctl", sysctls={"net.no.such": "1"}):
@@ -509,6 +520,7 @@ async def test_privileged_needs_a_privileged_pod(cri: CriClient) -> None:
 
 
 async def test_confinement(cri: CriClient) -> None:
+    runtime_default = present(pb.SecurityProfile())
     async with pod(cri, "confined") as (id, config):
         text = await output(
             cri,
@@ -520,7 +532,7 @@ async def test_confinement(cri: CriClient) -> None:
                 "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; touch /x 2>&1;"
                 " wc -c < /proc/kcore; echo 1 2>&1 > /proc/sys/kernel/ns_last_pid; true",
             ],
-            linux=secured(no_new_privs=True, readonly_rootfs=True),
+            linux=secured(no_new_privs=True, readonly_rootfs=True, seccomp=runtime_default),
         )
         assert re.search(r"NoNewPrivs:\s+1", text)
         assert re.search(r"Seccomp:\s+2", text)
@@ -602,17 +614,27 @@ async def test_image_as_a_volume(cri: CriClient) -> None:
         )
         assert text.startswith("/img/bin/busybox\n/part/busybox\n")
         assert text.count("Read-only file system") == 2
-        absent = pb.Mount(container_path="/img", image=pb.ImageSpec(image="nosuch:tag"))
+        absent = pb.Mount(
+            container_path="/img", image=pb.ImageSpec(image="nosuch:tag"), readonly=True
+        )
         with pytest.raises(GRPCError) as caught:
             await cri.create(id, config, "main", ["true"], mounts=[absent], linux=secured())
         assert caught.value.status is Status.NOT_FOUND
-        outside = pb.Mount(
-            container_path="/part", image=pb.ImageSpec(image=IMAGE), image_sub_path="../etc"
+        for path in ("../etc", "/etc", "no/such/path"):
+            mount = pb.Mount(
+                container_path="/part",
+                image=pb.ImageSpec(image=IMAGE),
+                image_sub_path=path,
+                readonly=True,
+            )
+            with pytest.raises(GRPCError) as caught:
+                await cri.create(id, config, "out", ["true"], mounts=[mount], linux=secured())
+            assert caught.value.status is Status.INVALID_ARGUMENT
+        container = await cri.create(
+            id, config, "told", ["true"], mounts=[whole, part], linux=secured()
         )
-        container = await cri.create(id, config, "out", ["true"], mounts=[outside], linux=secured())
-        with pytest.raises(GRPCError) as caught:
-            await cri.start(container)
-        assert caught.value.status is Status.INVALID_ARGUMENT
+        status = await cri.status(container)
+        assert [mount.image.image_ref for mount in status.mounts] == [status.image_id] * 2
 
 
 async def test_recursive_read_only_mount(cri: CriClient, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Events, lists as streams, pods' stats and metrics, over a grpclib client and real pods."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -151,7 +152,7 @@ async def test_pod_stats(daemon: DaemonUnderTest, cri: CriClient) -> None:
             )
 
 
-async def test_metrics_have_descriptors(cri: CriClient) -> None:
+async def test_metrics_have_descriptors(daemon: DaemonUnderTest, cri: CriClient) -> None:
     reply = await cri.runtime.list_metric_descriptors(pb.ListMetricDescriptorsRequest())
     keys = {one.name: list(one.label_keys) for one in reply.descriptors}
     assert keys["container_cpu_usage_seconds_total"][:2] == ["container", "id"]
@@ -177,6 +178,15 @@ async def test_metrics_have_descriptors(cri: CriClient) -> None:
     )
     assert values["container_processes"].value.value == 1
     assert values["container_memory_working_set_bytes"].value.value > 0
+    # sleep has the three of a container without a terminal
+    assert values["container_file_descriptors"].value.value == 3
+    assert values["container_threads"].value.value == 1
+    assert values["container_spec_cpu_shares"].value.value == 1024
+    assert values["container_ulimits_soft"].label_values[-1] == "max_open_files"
+    room = os.statvfs(daemon.root)
+    assert values["container_fs_limit_bytes"].value.value == room.f_blocks * room.f_frsize
+    assert values["container_fs_inodes_total"].value.value == room.f_files
+    assert values["container_fs_limit_bytes"].label_values[-1].startswith("/dev/")
     assert values["container_start_time_seconds"].value.value > 1_700_000_000
     received = {metric.name for metric in metrics.metrics}
     assert "container_network_receive_bytes_total" in received

@@ -59,7 +59,7 @@ async def test_run_keeps_streams_apart_and_passes_exit_codes(daemon: DaemonUnder
         (("--network", "nosuchnet", "busybox", "true"), 125, "nosuchnet"),
         (("--mount", "type=bind,src=/no/such,dst=/b", "busybox", "true"), 125, "does not exist"),
         (("--runtime", "nosuch", "busybox", "true"), 125, "unknown or invalid runtime name"),
-        (("--health-cmd", "true", "busybox", "true"), 125, "Healthcheck"),
+        (("--health-cmd", "true", "--health-retries", "-1", "busybox", "true"), 125, "retries"),
         (("-v", "a:b", "busybox", "true"), 125, "mount path must be absolute"),
     ],
 )

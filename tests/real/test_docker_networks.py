@@ -221,12 +221,15 @@ async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-d", "macvlan"), "macvlan"),
-        (("-d", "ipvlan"), "ipvlan"),
+        (("-d", "macvlan", "-o", "nosuch=1"), "nosuch"),
+        (("-d", "macvlan", "-o", "parent=nosuch"), "was not found on the host"),
+        (("-d", "macvlan", "-o", "parent=lo"), "loopback interface is not a valid macvlan parent"),
+        (("-d", "host"), 'only one instance of "host" network is allowed'),
+        (("--ipv4=false",), "IPv4 or IPv6 must be enabled"),
         (("-d", "weave"), "weave"),
         (("-o", "com.docker.network.bridge.inhibit_ipv4=true"), "inhibit_ipv4"),
         (("--ipam-opt", "a=b"), "a"),
-        (("--subnet", "10.0.0.1/8"), "invalid"),
+        (("--subnet", "10.0.0.1/8"), "it should be 10.0.0.0/8"),
         (("--subnet", "10.211.0.0/24", "--gateway", "10.9.0.1"), "10.9.0.1"),
     ],
 )

@@ -352,7 +352,7 @@ async def test_another_boot(daemon: DaemonUnderTest, cri: CriClient, docker: Doc
     with contextlib.closing(sqlite3.connect(daemon.root / "state/sharedrt.db")) as database:
         other = {"boot_id": "00000000-0000-0000-0000-000000000000"}
         for table in ("containers", "sandboxes"):
-            _change_records(database, table, other)
+            change_records(database, table, other)
         database.commit()
     await daemon.start()
 
@@ -378,7 +378,7 @@ async def test_another_boot(daemon: DaemonUnderTest, cri: CriClient, docker: Doc
     await nothing_unowned(daemon, cri, docker)
 
 
-def _change_records(database: sqlite3.Connection, table: str, fields: dict[str, str]) -> None:
+def change_records(database: sqlite3.Connection, table: str, fields: dict[str, str]) -> None:
     """Set fields in the JSON document of every row."""
     for name, value in fields.items():
         changed = database.execute(

@@ -271,6 +271,54 @@ async def test_terminal_over_websocket_v4(cri: CriClient) -> None:
         assert json.loads(channels[3])["status"] == "Success"
 
 
+async def test_slow_websocket_reader_and_its_last_words(cri: CriClient) -> None:
+    """The process waits for the reader; output and status come whole, after it has ended, too."""
+    size = 6 << 20
+    async with running(cri, "wsslow", SLEEP) as (_, container):
+        script = f"head -c {size} /dev/zero; exit 5"
+        url = await exec_url(cri, container, "sh", "-c", script)
+        async with websocket(url, "v5.channel.k8s.io") as connection:
+            got, status = 0, b""
+            await asyncio.sleep(0.5)
+            async for message in connection:
+                if message.data[0] == 3:
+                    status += message.data[1:]
+                else:
+                    got += len(message.data) - 1
+                if got < 1 << 20:
+                    await asyncio.sleep(0.01)
+        assert got == size
+        assert json.loads(status)["details"]["causes"][0]["message"] == "5"
+
+
+async def test_many_at_once_over_both_protocols(cri: CriClient) -> None:
+    async def over_spdy(container: str, number: int) -> None:
+        url = await exec_url(cri, container, "sh", "-c", f"cat; exit {number}", stdin=True)
+        payload = f"spdy {number} ".encode() * 20_000
+        async with spdy(url) as client:
+            streams = await open_streams(client, "stdin", "stdout")
+            await client.send(streams["stdin"], payload, fin=True)
+            out, status = await client.wait_end(streams["stdout"], streams["error"])
+        assert out == payload
+        assert json.loads(status)["details"]["causes"][0]["message"] == str(number)
+
+    async def over_websocket(container: str, number: int) -> None:
+        url = await exec_url(cri, container, "sh", "-c", f"cat; exit {number}", stdin=True)
+        payload = f"websocket {number} ".encode() * 20_000
+        async with websocket(url, "v5.channel.k8s.io") as connection:
+            for start in range(0, len(payload), 30_000):
+                await connection.send_bytes(b"\x00" + payload[start : start + 30_000])
+            await connection.send_bytes(b"\xff\x00")
+            channels = await received(connection)
+        assert channels[1] == payload
+        assert json.loads(channels[3])["details"]["causes"][0]["message"] == str(number)
+
+    async with running(cri, "crowd", SLEEP) as (_, container), asyncio.TaskGroup() as group:
+        for number in range(1, 13):
+            group.create_task(over_spdy(container, number))
+            group.create_task(over_websocket(container, number))
+
+
 async def test_unknown_websocket_protocol(cri: CriClient) -> None:
     async with running(cri, "wsbad", SLEEP) as (_, container):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:

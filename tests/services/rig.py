@@ -28,12 +28,14 @@ from tests.fakes.name_servers import NameServersMemory
 from tests.services.world import (
     Epoch,
     FakeBridges,
+    FakeCheckpoints,
     FakeCni,
     FakeDatabase,
     FakeHost,
     FakeNamespaces,
     FakeOci,
     FakeSnapshots,
+    FakeUnpacker,
     World,
 )
 
@@ -56,7 +58,7 @@ class Daemon:
             database=cast(Any, FakeDatabase(epoch, database)),
             content=content,
             snapshotter=cast(Any, snapshots),
-            unpacker=fakes,
+            unpacker=cast(Any, FakeUnpacker(epoch)),
             archiver=fakes,
             volumes=LocalVolumeFolders(),
             users=fakes,
@@ -68,6 +70,11 @@ class Daemon:
             name_servers=NameServersMemory(),
             cni=self.cni,
             logs=fakes,
+            checkpoints=cast(Any, FakeCheckpoints(epoch)),
+            log_rotator=fakes,
+            log_forwarder=fakes,
+            downloader=fakes,
+            git=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

@@ -8,7 +8,8 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from sharedrt.model.drivers import (
     CniResult,
     EndpointConfig,
     ExitStatus,
+    ParentConfig,
     ProcessIdentity,
     Usage,
 )
@@ -45,6 +47,7 @@ class World:
     """Things whose names contain this cannot be removed."""
     disk_full: bool = False
     calls: list[str] = field(default_factory=list)
+    frozen: set[ContainerKey] = field(default_factory=set)
 
     def has(self, word: str) -> list[str]:
         return sorted(thing for thing in self.things if word in thing)
@@ -147,7 +150,15 @@ class FakeOci:
     def __init__(self, epoch: Epoch) -> None:
         self._epoch, self._world = epoch, epoch.world
         self.ignores_term = False
-        self.frozen: set[ContainerKey] = set()
+        self.frozen = epoch.world.frozen
+        self.default_handler = "crun"
+
+    async def require_checkpoints(self, handler: str) -> None:
+        assert handler in ("", "crun")
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        assert key in self.frozen
+        await self._epoch.make(f"folder {folder}/checkpoint")
 
     def handlers(self) -> Mapping[str, str]:
         return {"crun": "/usr/bin/crun"}
@@ -225,6 +236,9 @@ class FakeSnapshots:
     async def remove_active(self, directory: str) -> None:
         await self.unmount(directory)
 
+    def upper_path(self, directory: str) -> Path:
+        return Path("/active") / directory / "fs"
+
     async def usage(self, directory: str) -> Usage:
         return Usage(0, 0)
 
@@ -241,7 +255,9 @@ class FakeHost:
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         await self._epoch.make(f"folder {folder}")
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None:
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
         await self._epoch.make(f"folder {path}")
 
     async def mount_tmpfs(self, path: Path, *, size_bytes: int, mode: int = 0o1777) -> None:
@@ -297,6 +313,15 @@ class FakeBridges:
     async def remove_bridge(self, name: str) -> None:
         self._world.calls.append(f"remove bridge {name}")
 
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        self._world.calls.append(f"ensure parent {config.name}")
+
+    async def remove_parent(self, name: str) -> None:
+        self._world.calls.append(f"remove parent {name}")
+
+    async def parents_on_host(self) -> Sequence[str]:
+        return []
+
     async def connect(self, config: EndpointConfig) -> None:
         await self._epoch.make(f"veth {config.id}")
 
@@ -311,6 +336,9 @@ class FakeBridges:
 
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         return True
+
+    async def rules_changed(self) -> None:
+        await asyncio.Event().wait()
 
     async def host_subnets(self) -> Sequence[str]:
         return []
@@ -336,3 +364,34 @@ class FakeCni:
     async def delete(self, request: CniRequest, previous: Json) -> None:
         self._world.calls.append(f"DEL {request.container_id}")
         await self._epoch.remove(f"cni {request.container_id}")
+
+
+class FakeUnpacker:
+    """Layers are three bytes."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+
+    async def diff(
+        self, upper: Path, sink: Callable[[bytes], Awaitable[None]], **options: object
+    ) -> None:
+        await self._epoch.step(f"diff {upper}", lambda: None)
+        await sink(b"tar")
+
+
+class FakeCheckpoints:
+    """Archives are things, and hold what their folder held."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+
+    async def write(self, folder: Path, target: Path) -> None:
+        parts = len(self._epoch.world.has(f"folder {folder}/"))
+        await self._epoch.make(f"archive {target} of {parts}")
+
+    @asynccontextmanager
+    async def file(self, path: Path) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+        async def sink(data: bytes) -> None:
+            await self._epoch.make(f"folder {path}")
+
+        yield sink

@@ -28,8 +28,10 @@ class HostFs:
     async def read(self, path: Path) -> bytes:
         return await _run(_read, path)
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None:
-        await _run(_make_folder, path, mode)
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
+        await _run(_make_folder, path, mode, owner)
 
     async def remove_tree(self, path: Path) -> None:
         await _run(_remove_tree, path)
@@ -90,8 +92,10 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _make_folder(path: Path, mode: int) -> None:
+def _make_folder(path: Path, mode: int, owner: tuple[int, int] | None) -> None:
     path.mkdir(mode=mode, parents=True, exist_ok=True)
+    if owner is not None:
+        os.chown(path, *owner, follow_symlinks=False)
 
 
 def _names(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ A driver does one mechanism, knows no other driver and no policy, and raises fau
 changes the world is idempotent: doing it twice is harmless, undoing what is not there is success.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sharedrt.model.ids import ContainerKey, Digest
-from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, PortMapping
+from sharedrt.model.records import Descriptor, DnsConfig, ExecRecord, Json, LogForward, PortMapping
 from sharedrt.model.spec import ContainerSpec, ImageDefaults, Resources, User
 from sharedrt.model.stdio import StdioSession
 
@@ -126,11 +126,13 @@ class LayerUnpacker(Protocol):
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
         exclude: Sequence[str] = (),
+        newest_ns: int | None = None,
     ) -> None:
         """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``.
 
         With the mappings of its mount, owners become those of the image again. ``exclude``: paths without a leading
-        slash that are left out when they are empty (mount points that a runtime has made).
+        slash that are left out when they are empty, but for others of them (mount points that a runtime has made).
+        ``newest_ns``: later times become this one.
         """
         ...
 
@@ -372,6 +374,8 @@ class BundleRequest:
     log_path: str = ""
     log_max_bytes: int = 0
     annotations: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    """Folder of CRIU's images: the processes are restored from them, and run as soon as they are created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,6 +486,53 @@ class CgroupStats:
     io_pressure: PressureStats | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HugetlbStats:
+    """Huge pages of one size (``2MB``); ``max_usage_bytes`` is ``None`` where the kernel keeps no peak."""
+
+    page_size: str
+    usage_bytes: int
+    max_usage_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupDetails:
+    """A cgroup's figures that only metrics ask for."""
+
+    oom_kills: int = 0
+    kernel_memory_bytes: int = 0
+    memory_low_bytes: int = 0
+    """v1's soft limit, v2's ``memory.low``; 0: none."""
+    hugetlb: tuple[HugetlbStats, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """Of a container's processes together. ``open_files_limit``: the first one's soft limit, ``None`` without."""
+
+    processes: int = 0
+    file_descriptors: int = 0
+    sockets: int = 0
+    open_files_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemStats:
+    device: str
+    size_bytes: int
+    inodes: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDetails:
+    """All of these; ``filesystem`` is the one that holds the writable layer."""
+
+    cgroup: CgroupDetails
+    processes: ProcessFigures
+    filesystem: FileSystemStats
+
+
 class OciRuntime(Protocol):
     """Containers through conmon and an OCI runtime (crun, runc or another handler).
 
@@ -537,6 +588,10 @@ class OciRuntime(Protocol):
 
     async def stats(self, key: ContainerKey) -> CgroupStats: ...
 
+    async def details(self, key: ContainerKey) -> ContainerDetails:
+        """Figures that cost more than :meth:`stats`: a walk through /proc. Raises NotFound."""
+        ...
+
     async def parent_stats(self, parent: str) -> CgroupStats:
         """Of a cgroup that containers' cgroups stand in, given as clients write it: a path or a slice."""
         ...
@@ -575,6 +630,24 @@ class OciRuntime(Protocol):
     ) -> ExecResult:
         """Run to the end; output beyond the limit is cut. Raises DeadlineExceeded after killing the
         whole process group; ``timeout_s`` 0: no bound."""
+        ...
+
+    async def require_checkpoints(self, handler: str) -> None:
+        """Raises FailedPrecondition: CRIU, or the handler (empty: the default one), cannot do it here."""
+        ...
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        """Write the processes' state below ``folder``: ``checkpoint/``, ``spec.dump`` and CRIU's log. They run on, or
+        stay frozen if they were.
+
+        Raises:
+            Internal: CRIU could not, in its words. NotFound.
+        """
+        ...
+
+    @property
+    def default_handler(self) -> str:
+        """The handler that serves requests which name none."""
         ...
 
     def handlers(self) -> Mapping[str, str]:
@@ -621,6 +694,64 @@ class LogReader(Protocol):
         self, path: Path, query: LogQuery, *, ended: Callable[[], bool]
     ) -> AsyncIterator[Sequence[LogLine]]:
         """Batches of lines. Following ends when ``ended()`` is true and the file is read to its end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardTarget:
+    """Where lines go, and whose they are. ``tag`` is rendered."""
+
+    forward: LogForward
+    id: str
+    name: str
+    image: str
+    tag: str
+
+
+class LogSink(Protocol):
+    """A connection to another log."""
+
+    async def send(self, lines: Sequence[LogLine]) -> None:
+        """Returns when all are handed over. Raises Unavailable; some may have arrived then."""
+        ...
+
+
+class LogForwarder(Protocol):
+    """Takes container logs to the host's or another machine's log."""
+
+    def open(self, target: ForwardTarget) -> AbstractAsyncContextManager[LogSink]:
+        """Connect. Raises Unavailable: nobody is there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """A log that is kept in several files: ``max_files`` of ``max_bytes`` each, or a little more."""
+
+    path: Path
+    max_bytes: int
+    max_files: int
+    """At least 2: the one that is written to, and its predecessors."""
+    compress: bool = False
+    """The predecessors with gzip."""
+
+
+class LogRotator(Protocol):
+    """Keeps logs within their bounds, by names that :class:`LogReader` knows."""
+
+    async def due(self, logs: Sequence[LogBounds]) -> Sequence[LogBounds]:
+        """Those that have grown beyond their size, or whose rotation was cut off."""
+        ...
+
+    async def rotate(self, log: LogBounds, reopen: Callable[[], Awaitable[None]]) -> None:
+        """Begin a new file.
+
+        Args:
+            reopen: has the writer open ``path`` anew; may raise NotFound and FailedPrecondition when there is none.
+
+        Raises:
+            Internal: the files cannot be moved. What ``reopen`` raises.
+        """
         ...
 
 
@@ -721,8 +852,27 @@ class BridgeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentConfig:
+    """The link of the host on which macvlan and ipvlan interfaces sit.
+
+    ``vlan`` and ``base``: a subinterface for that VLAN of the link ``base``, made when it is not there.
+    ``private``: a link that leads nowhere, made here, for networks that have no way out. ``kind`` is ``macvlan`` or
+    ``ipvlan``.
+    """
+
+    name: str
+    kind: str
+    base: str = ""
+    vlan: int = 0
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """One interface in a network namespace, plugged into a bridge, with its published ports."""
+    """One interface in a network namespace, plugged into a bridge, with its published ports.
+
+    For ``driver`` ``macvlan`` and ``ipvlan``, ``bridge`` is the parent link's name, and no ports are published.
+    """
 
     id: str
     bridge: str
@@ -736,6 +886,13 @@ class EndpointConfig:
     ingress_bps: int = 0
     """Bits a second towards the container; 0: no bound."""
     egress_bps: int = 0
+    driver: str = "bridge"
+    mode: str = ""
+    """``bridge private vepa passthru`` of macvlan, ``l2 l3 l3s`` of ipvlan."""
+    flag: str = ""
+    """``bridge private vepa`` of ipvlan."""
+    device_route: bool = False
+    """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
 
 
 class BridgeNetwork(Protocol):
@@ -745,7 +902,25 @@ class BridgeNetwork(Protocol):
         """Make or mend the bridge, its addresses and its rules. Idempotent."""
         ...
 
-    async def remove_bridge(self, name: str) -> None: ...
+    async def remove_bridge(self, name: str) -> None:
+        """If we have made it, and its rules in any case. Idempotent."""
+        ...
+
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        """Make or find the parent link. Idempotent.
+
+        Raises:
+            FailedPrecondition: it is not there and cannot be made, or the kernel knows no links of that kind.
+        """
+        ...
+
+    async def remove_parent(self, name: str) -> None:
+        """If we have made it. Idempotent."""
+        ...
+
+    async def parents_on_host(self) -> Sequence[str]:
+        """Names of the parent links that we made, for removing what no row owns."""
+        ...
 
     async def connect(self, config: EndpointConfig) -> None:
         """Plug in and publish, or nothing at all. Idempotent under the same id."""
@@ -755,9 +930,15 @@ class BridgeNetwork(Protocol):
         """Idempotent, also when the network namespace is gone."""
         ...
 
-    async def point_names(self, netns: Path, server: str) -> None:
+    async def point_names(
+        self, netns: Path, server: str, ports: tuple[int, int] = (53, 53)
+    ) -> None:
         """Let port 53 of 127.0.0.11 in a network namespace lead to a server (IPv4); empty: nowhere. Idempotent,
-        also when the namespace is gone."""
+        also when the namespace is gone.
+
+        Args:
+            ports: the server's, of UDP and of TCP.
+        """
         ...
 
     async def endpoints_on_host(self) -> Sequence[str]:
@@ -777,7 +958,11 @@ class BridgeNetwork(Protocol):
         ...
 
     async def mend(self) -> bool:
-        """Put our table back if others changed or removed it; whether that was needed."""
+        """Put our rules back if others changed or removed them; whether that was needed."""
+        ...
+
+    async def rules_changed(self) -> None:
+        """Wait until somebody, we not left out, may have changed rules that matter to us."""
         ...
 
     async def problems(self) -> Sequence[str]:
@@ -842,6 +1027,18 @@ class NameServers(Protocol):
         """
         ...
 
+    async def serve_inside(
+        self, key: str, netns: Path, answer: Callable[[str, NameQuestion], NameAnswer]
+    ) -> tuple[int, int]:
+        """Answer on 127.0.0.11 in a container's own network namespace: its ports of UDP and TCP. For networks
+        on which the host has no address. A server of that key which is there is replaced; ``answer`` is told
+        the key for an address.
+
+        Raises:
+            Unavailable: the namespace is gone, or has no loopback.
+        """
+        ...
+
     def serves(self, key: str) -> bool: ...
 
     async def stop(self, key: str) -> None:
@@ -899,12 +1096,55 @@ class ExtractRules:
 
     ``owner``: (uid, gid) of all that is written, instead of the archive's. ``keep_types``: no folder in the place of
     something else, nor the other way round. ``root_entry``: whether the archive's own root (``./``) changes owner and
-    mode of the folder extracted into.
+    mode of the folder extracted into. ``parent_owner``: of folders that are made because an entry needs them; ``None``:
+    root's.
     """
 
     owner: tuple[int, int] | None = None
     keep_types: bool = False
     root_entry: bool = False
+    parent_owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Files of a root that COPY or ADD take.
+
+    ``sources``: paths below the root, with wildcards. ``ignore``: patterns of ``.dockerignore``, for paths from the
+    root; ``exclude``: the same for paths from each source. ``parents``: folders on the way are kept, from a ``/./`` on.
+    ``probe``: sources that are archives are not taken, but told of. ``keep_owner``: owners are part of the content.
+    """
+
+    sources: tuple[str, ...]
+    ignore: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+    probe: bool = False
+    keep_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What a selection holds. ``digest`` covers names, modes and content, no times. ``archives``: paths."""
+
+    digest: str
+    count: int
+    """Sources, of which so many are folders:"""
+    folders: int
+    archives: tuple[str, ...]
+    entries: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a selection goes: ``target`` is a path, ``into`` says that it is a folder. ``chmod``: octal or as
+    chmod(1) reads it; empty: modes stay."""
+
+    target: str
+    into: bool
+    owner: tuple[int, int] | None = None
+    chmod: str = ""
 
 
 class RootArchiver(Protocol):
@@ -937,6 +1177,65 @@ class RootArchiver(Protocol):
 
     async def copy(self, rootfs: Path, path: str, target: Path) -> None:
         """A folder's content, with owner and mode of the folder itself, into the host folder ``target``."""
+        ...
+
+    async def survey(self, view: RootView, selection: Selection) -> Surveyed:
+        """Raises NotFound for a source without wildcards that is not there."""
+        ...
+
+    def gather(
+        self, view: RootView, selection: Selection, placement: Placement
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The selection as a tar whose names are those of the placement."""
+        ...
+
+    def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of a plain file, links followed inside the root."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file that came over the network."""
+
+    sha256: str
+    """64 hex digits."""
+    size_bytes: int
+    content_type: str = ""
+
+
+class Downloader(Protocol):
+    """Files from HTTP servers."""
+
+    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+        """Write what a URL leads to (redirects followed) into a new file, with the server's time of it.
+
+        Raises:
+            NotFound: kind ``url``. Unavailable: naming the host. ResourceExhausted: the disk, or ``limit_bytes``.
+            InvalidArgument: no URL of HTTP.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GitRemote:
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+
+    url: str
+    ref: str = ""
+    folder: str = ""
+
+
+class GitRepositories(Protocol):
+    """Remote git repositories."""
+
+    async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
+        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+
+        Raises:
+            Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.
+            DeadlineExceeded.
+        """
         ...
 
 
@@ -986,6 +1285,32 @@ class VolumeFolders(Protocol):
         ...
 
 
+class CheckpointArchives(Protocol):
+    """Tars that hold a container's checkpoint.
+
+    All methods raise:
+        NotFound: kind ``path``. InvalidArgument: no such archive, or a hostile one. ResourceExhausted: the disk.
+    """
+
+    async def write(self, folder: Path, target: Path) -> None:
+        """Pack a folder's files. ``target`` is replaced when all is on disk, and is root's alone."""
+        ...
+
+    def file(self, path: Path) -> AbstractAsyncContextManager[Callable[[bytes], Awaitable[None]]]:
+        """A new file of a folder that shall be packed, as what takes its bytes."""
+        ...
+
+    async def documents(self, archive: Path, names: Collection[str]) -> Mapping[str, bytes]:
+        """Small files of an archive, all of which must be there."""
+        ...
+
+    async def extract(
+        self, archive: Path, folder: Path, files: Collection[str], folders: Collection[str]
+    ) -> None:
+        """Unpack the named files, and those that lie right in one of ``folders``; others are passed over."""
+        ...
+
+
 class HostFiles(Protocol):
     """Small files, folders and plain mounts of ours. Runs on threads; every call is idempotent."""
 
@@ -997,7 +1322,11 @@ class HostFiles(Protocol):
         """A whole small file; nothing when it is missing."""
         ...
 
-    async def make_folder(self, path: Path, *, mode: int = 0o755) -> None: ...
+    async def make_folder(
+        self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
+    ) -> None:
+        """With its parents. ``owner``: (uid, gid) of the folder itself, where it is to be another's."""
+        ...
 
     async def remove_tree(self, path: Path) -> None:
         """Unmount what is mounted below, then remove. Never follows a link, never crosses a mount."""

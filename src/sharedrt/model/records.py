@@ -32,7 +32,10 @@ class PortMapping:
     protocol: str
     container_port: int
     host_port: int
+    """Of a request, 0: any free one."""
     host_ip: str = ""
+    host_port_last: int = 0
+    """Of a request that is not 0: any free one from ``host_port`` to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,58 @@ class ContainerState(StrEnum):
     """It was running, and neither its process nor its exit status can be found."""
 
 
+class LogTransport(StrEnum):
+    """How log lines go to another program of the host's."""
+
+    JOURNALD = "journald"
+    SYSLOG = "syslog"
+
+
+@dataclass(frozen=True, slots=True)
+class LogForward:
+    """Where else a container's log lines go, beside the log that we keep ourselves."""
+
+    transport: LogTransport
+    tag: str
+    """Template of :mod:`sharedrt.wire.log_tag`."""
+    address: str = ""
+    """syslog's: ``unixgram:///path``, ``unix:///path``, ``udp://host:port``, ``tcp://host:port``; empty: the
+    host's own socket."""
+    facility: int = 3
+    """syslog's number; 3: daemon."""
+    format: str = ""
+    """syslog's: empty, ``rfc3164``, ``rfc5424`` or ``rfc5424micro``."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Further facts for the journal: the labels and variables that were chosen."""
+
+
+class HealthStatus(StrEnum):
+    """What a container's checks say."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """One run of a health check. ``exit_code`` -1: it did not come to its end."""
+
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A container's health, with its last few results, the oldest first."""
+
+    status: HealthStatus = HealthStatus.STARTING
+    failing_streak: int = 0
+    results: tuple[HealthResult, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
     """A container as the database keeps it.
@@ -100,7 +155,11 @@ class ContainerRecord:
     log_path: str = ""
     """Host path of the CRI-format log; empty: no log is kept."""
     log_max_bytes: int = 0
-    """conmon truncates and starts anew beyond this many bytes; 0: no bound."""
+    """Beyond this many bytes the log is begun anew; 0: no bound."""
+    log_max_files: int = 1
+    """Of that many files the log consists then; 1: what was before is lost."""
+    log_compress: bool = False
+    log_forward: LogForward | None = None
     auto_remove: bool = False
     restart_policy: str = "no"
     """``no``, ``always``, ``unless-stopped`` or ``on-failure``."""
@@ -121,6 +180,8 @@ class ContainerRecord:
     """CRI's word: Completed, Error, OOMKilled, StartError, ContainerCannotRun."""
     message: str = ""
     oom_killed: bool = False
+    health: Health | None = None
+    """``None`` until the first start of a container that has a check."""
     boot_id: str = ""
     """/proc/sys/kernel/random/boot_id of the boot that it last ran in."""
 
@@ -353,6 +414,42 @@ class VolumeRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     anonymous: bool = False
     created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStepRecord:
+    """What a build's instruction made, to be used again by later builds.
+
+    ``key`` is a digest of all that it came of. ``config`` is the image configuration after it, as JSON text: its
+    digest is the id that the step was shown with. ``layers`` are all of that image, the base layer first.
+    """
+
+    key: str
+    config: str
+    snapshot_key: SnapshotKey | None
+    """The topmost layer's."""
+    layers: tuple[Descriptor, ...]
+    description: str
+    """The instruction, as the image's history has it."""
+    parent: str = ""
+    """The key of the step before; empty for the first of a stage."""
+    size_bytes: int = 0
+    """Of the layer that this step added."""
+    created_ns: int = 0
+    last_used_ns: int = 0
+    uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildCacheRecord:
+    """A folder that ``RUN --mount=type=cache`` keeps between builds. ``id``: the folder's name, a digest."""
+
+    id: str
+    name: str
+    """As the Dockerfile calls it, or its target."""
+    created_ns: int = 0
+    last_used_ns: int = 0
+    uses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

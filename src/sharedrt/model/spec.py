@@ -150,6 +150,8 @@ class Mount:
     """Empty, ``shared`` (z) or ``private`` (Z)."""
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+    image_id: str = ""
+    """Of an image mount, since the container was created: the image that its source was then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,22 @@ class ImageDefaults:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A command that is run in the container now and then, and tells by its exit code whether all is well.
+
+    Until ``start_period_s`` is over a failure counts for nothing, and checks come every ``start_interval_s``.
+    """
+
+    args: tuple[str, ...]
+    interval_s: float = 30.0
+    timeout_s: float = 30.0
+    start_period_s: float = 0.0
+    start_interval_s: float = 5.0
+    retries: int = 3
+    """So many failures in a row make it unhealthy."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """A container as asked for. The image's own defaults fill what is ``None``.
 
@@ -268,4 +286,7 @@ class ContainerSpec:
     """Run catatonit as the first process, which starts and reaps the rest."""
     shm_size_bytes: int | None = None
     stop_signal: str = ""
+    health_check: HealthCheck | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    restored: bool = False
+    """Its processes come out of the checkpoint that was unpacked when it was created."""

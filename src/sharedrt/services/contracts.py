@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sharedrt.model.drivers import (
     CgroupStats,
+    ContainerDetails,
     ExecResult,
     Ingest,
     LogLine,
@@ -32,6 +33,7 @@ from sharedrt.model.records import (
     ExecRecord,
     Json,
     LeaseRecord,
+    LogForward,
     NamespaceRecord,
     NetworkRequest,
     PortMapping,
@@ -45,9 +47,11 @@ from sharedrt.services.volumes import NewVolume
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.builds import Builds
     from sharedrt.services.commits import Commits
+    from sharedrt.services.containers.checkpoints import Checkpoints
     from sharedrt.services.containers.files import ContainerFiles
-    from sharedrt.services.images import Images
+    from sharedrt.services.images import Image, Images
     from sharedrt.services.networks import Networks
     from sharedrt.services.volumes import Volumes
 
@@ -74,6 +78,9 @@ class NewContainer:
     log_path: str = ""
     keep_log: bool = True
     log_max_bytes: int = 0
+    log_max_files: int = 1
+    log_compress: bool = False
+    log_forward: LogForward | None = None
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     dns: DnsConfig = DnsConfig()
@@ -86,6 +93,11 @@ class NewContainer:
     restart_max_retries: int = 0
     id: ContainerId | None = None
     """Chosen by the caller, or made here."""
+    checkpoint: str = ""
+    """Host path of an archive that it shall be restored from; ``image`` is then the archive's."""
+    base: "Image | None" = None
+    """What to run instead of an image that ``image`` finds: one that has no name and no row (yet). Its layers' rows
+    are there."""
 
 
 class WaitCondition(StrEnum):
@@ -215,6 +227,10 @@ class Containers(Protocol):
         ...
 
     async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats: ...
+
+    async def details(self, id: ContainerId) -> ContainerDetails:
+        """Figures that cost more. Raises NotFound, and FailedPrecondition when it does not run."""
+        ...
 
     async def usage(self, id: ContainerId) -> Usage:
         """Size of the writable layer."""
@@ -492,6 +508,10 @@ class NamespacedRuntime(Protocol):
     def files(self) -> "ContainerFiles": ...
     @property
     def commits(self) -> "Commits": ...
+    @property
+    def checkpoints(self) -> "Checkpoints": ...
+    @property
+    def builds(self) -> "Builds": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

@@ -91,6 +91,11 @@ def key_of(record: SandboxRecord) -> str:
     return pod_key(record.name, record.uid, record.pod_namespace, record.attempt)
 
 
+def _root_of(mappings: Sequence[tuple[int, int, int]]) -> int:
+    """The host's id of id 0 in a user namespace; 0 without one."""
+    return next((host - first for first, host, size in mappings if first <= 0 < first + size), 0)
+
+
 class PodService:
     """Sandboxes of one namespace."""
 
@@ -260,7 +265,9 @@ class PodService:
             if path
         }
         root = folder / _PAUSE_ROOT
-        await self._host.make_folder(root)
+        # The runtime makes mount points there, as the root of the pod's own user namespace if it has one.
+        owner = (_root_of(record.spec.user_mappings), _root_of(record.spec.group_mappings))
+        await self._host.make_folder(root, owner=owner)
         identity = await self._runtime.create(
             BundleRequest(
                 key=key,

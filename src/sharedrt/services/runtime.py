@@ -13,11 +13,16 @@ from sharedrt.aio.groups import task_group
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
     BridgeNetwork,
+    CheckpointArchives,
     CniNetwork,
     ContentStore,
+    Downloader,
+    GitRepositories,
     HostFiles,
     LayerUnpacker,
+    LogForwarder,
     LogReader,
+    LogRotator,
     NameServers,
     OciRuntime,
     Registry,
@@ -34,7 +39,7 @@ from sharedrt.model.faults import (
     Fault,
     NotFound,
 )
-from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, Namespace
+from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import (
     ContainerRecord,
     ContainerState,
@@ -44,6 +49,8 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.builds import Builds
+from sharedrt.services.builds.service import BuildDrivers
 from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
     ContainerFiles,
@@ -54,6 +61,10 @@ from sharedrt.services.containers import (
     ContainerSnapshots,
     Wirer,
 )
+from sharedrt.services.containers.checkpoints import Checkpoints
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.content import ContentService, LeaseService
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.events import EventBus, NamespacedEvents
@@ -89,6 +100,11 @@ class Drivers:
     name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
+    checkpoints: CheckpointArchives
+    log_rotator: LogRotator
+    log_forwarder: LogForwarder
+    downloader: Downloader
+    git: GitRepositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +174,8 @@ class NamespaceServices:
         )
         self.content = ContentService(self._store, drivers.content, self.events)
         self.leases = LeaseService(self._store)
-        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter)
+        snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter, drivers.unpacker)
+        restores = Restores(layout, self.images, drivers.oci, drivers.checkpoints, drivers.host)
         self.volumes = Volumes(
             layout,
             self._store,
@@ -195,8 +212,15 @@ class NamespaceServices:
             mounts,
             wirer,
             drivers.host,
+            LogRotations(
+                drivers.log_rotator,
+                lambda id: drivers.oci.reopen_log(ContainerKey(namespace, id)),
+                self._owner,
+            ),
+            LogForwards(layout, drivers.log_forwarder, drivers.logs, drivers.host, self._owner),
             self._owner,
             settings.boot_id,
+            restores,
         )
         self.containers = ContainerService(
             layout,
@@ -215,6 +239,7 @@ class NamespaceServices:
             drivers.logs,
             self._sandboxes_set.by_id,
             self._owner,
+            restores,
         )
         self.files = ContainerFiles(
             layout,
@@ -227,8 +252,38 @@ class NamespaceServices:
             drivers.users,
             self.events,
         )
+        self.checkpoints = Checkpoints(
+            namespace,
+            layout,
+            life,
+            self.files,
+            self.images,
+            drivers.oci,
+            drivers.checkpoints,
+            drivers.host,
+            self.events,
+            self._owner,
+        )
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
+        )
+        self.builds = Builds(
+            layout,
+            self._store,
+            self.containers,
+            self.files,
+            self.images,
+            BuildDrivers(
+                drivers.snapshotter,
+                drivers.unpacker,
+                drivers.archiver,
+                drivers.users,
+                drivers.host,
+                drivers.volumes,
+                drivers.downloader,
+                drivers.git,
+            ),
+            settings.platform,
         )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner
@@ -293,7 +348,9 @@ class NamespaceServices:
         await self.pods.recover(operations)
         await self.execs.recover()
         folders = await self._drivers.host.names(self.layout.containers_run_root)
+        await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
+        await self.builds.recover(operations)
         await self.volumes.recover()
         await self._remove_unowned()
 

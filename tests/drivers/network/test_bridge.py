@@ -241,6 +241,45 @@ async def test_others_rules_are_left_alone_and_ours_are_mended(lab: Lab) -> None
     assert not await lab.bridges.mend()
 
 
+async def test_meddling_is_heard_of(lab: Lab) -> None:
+    async def heard(command: str) -> bool:
+        lab.sh("host", *command.split(maxsplit=1))
+        try:
+            await asyncio.wait_for(lab.bridges.rules_changed(), 0.5)
+        except TimeoutError:
+            return False
+        return True
+
+    bridge = await lab.bridge()
+    await asyncio.wait_for(lab.bridges.rules_changed(), 1)
+    await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
+    assert not await heard("nft add table inet theirs"), "not ours, nor our own elements"
+    assert await heard("nft flush ruleset")
+    assert await lab.bridges.mend()
+    while await heard("true x"):
+        assert not await lab.bridges.mend(), "our own mending is no further reason for one"
+    assert await heard(f"nft flush chain inet {lab.table} publish")
+    assert await lab.bridges.mend()
+    lab.serve("a", 80)
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+
+
+async def test_iptables_rules_that_somebody_flushed_come_back(lab: Lab) -> None:
+    lab.sh("host", "iptables", "-P", "FORWARD", "DROP")
+    bridge = await lab.bridge()
+    await lab.bridge("br1", "172.31.1.1/24")
+    await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
+    lab.serve("a", 80)
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+    assert not await lab.bridges.mend()
+    lab.sh("host", "iptables", "-F", "FORWARD")
+    assert lab.ask("outside", HOST, 8080) == "no answer"
+    assert await lab.bridges.mend()
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+    assert lab.sh("host", "iptables", "-S", "FORWARD").count("-A ") == 4
+    assert not await lab.bridges.mend()
+
+
 async def test_iptables_that_drops_is_opened_for_our_bridges_alone(lab: Lab) -> None:
     lab.sh("host", "iptables", "-P", "FORWARD", "DROP")
     bridge = await lab.bridge()

@@ -15,7 +15,7 @@ from sharedrt.drivers.oci.seccomp import Machine
 from sharedrt.drivers.oci.spec import render_config
 from sharedrt.drivers.oci.state import BundleState
 from sharedrt.model.drivers import BundleRequest, ResolvedMount
-from sharedrt.model.faults import FailedPrecondition, InvalidArgument, Unimplemented
+from sharedrt.model.faults import FailedPrecondition, InvalidArgument
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.spec import (
     BlkioLimit,
@@ -192,11 +192,6 @@ def test_limits_beyond_ours_are_cut_and_said_once() -> None:
 def test_what_is_wrong_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
         render(spec(**fields))
-
-
-def test_cdi_is_refused_by_name() -> None:
-    with pytest.raises(Unimplemented, match=r"nvidia.com/gpu=0"):
-        render(spec(cdi_devices=("nvidia.com/gpu=0",)))
 
 
 def test_privileged() -> None:

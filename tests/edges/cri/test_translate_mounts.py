@@ -40,11 +40,13 @@ def test_bind() -> None:
 
 
 def test_image() -> None:
-    mount = one(image=pb.ImageSpec(image="busybox"), image_sub_path="bin")
+    mount = one(image=pb.ImageSpec(image="busybox"), image_sub_path="bin", readonly=True)
     assert (mount.kind, mount.source, mount.sub_path) == (MountKind.IMAGE, "busybox", "bin")
     assert mount.readonly
     with pytest.raises(InvalidArgument, match="host_path"):
         one(image=pb.ImageSpec(image="busybox"), host_path="/srv")
+    with pytest.raises(InvalidArgument, match="readonly"):
+        one(image=pb.ImageSpec(image="busybox"))
     with pytest.raises(InvalidArgument, match="image_sub_path"):
         one(host_path="/srv", image_sub_path="x")
 

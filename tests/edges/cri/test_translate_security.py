@@ -15,6 +15,7 @@ from sharedrt.edges.cri.translate_security import (
 )
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument
 from sharedrt.model.spec import SeccompKind, User
+from sharedrt.pb.codec import present
 from sharedrt.pb.runtime import v1 as pb
 from tests.edges.cri.builders import HOST, sandbox, secured
 
@@ -108,7 +109,8 @@ async def test_hidden_paths_default_or_as_given_or_unmasked_in_a_user_namespace(
 @pytest.mark.parametrize(
     ("profile", "path", "kind"),
     [
-        (pb.SecurityProfile(), "", SeccompKind.DEFAULT),
+        (pb.SecurityProfile(), "", SeccompKind.UNCONFINED),
+        (present(pb.SecurityProfile()), "", SeccompKind.DEFAULT),
         (pb.SecurityProfile(profile_type=Profile.Unconfined), "", SeccompKind.UNCONFINED),
         (pb.SecurityProfile(), "unconfined", SeccompKind.UNCONFINED),
         (pb.SecurityProfile(), "runtime/default", SeccompKind.DEFAULT),
@@ -116,6 +118,15 @@ async def test_hidden_paths_default_or_as_given_or_unmasked_in_a_user_namespace(
 )
 async def test_seccomp(profile: pb.SecurityProfile, path: str, kind: SeccompKind) -> None:
     assert (await seccomp_of(profile, path)).kind is kind
+
+
+async def test_a_privileged_container_has_no_profile() -> None:
+    profile = present(pb.SecurityProfile())
+    privileged = sandbox(privileged=True).spec
+    given = await container_security(context(privileged=True, seccomp=profile), privileged, HOST)
+    assert given.seccomp.kind is SeccompKind.UNCONFINED
+    given = await container_security(context(seccomp=profile), privileged, HOST)
+    assert given.seccomp.kind is SeccompKind.DEFAULT
 
 
 async def test_seccomp_profile_from_a_file(tmp_path: Path) -> None:

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from sharedrt.edges.docker.host_abilities import cgroup_abilities, sysctl_is_on
+import pytest
+
+from sharedrt.edges.docker.host_abilities import (
+    cgroup_abilities,
+    recursive_read_only,
+    sysctl_is_on,
+)
 
 
 def test_version_2(tmp_path: Path) -> None:
@@ -30,3 +36,11 @@ def test_nothing_there(tmp_path: Path) -> None:
     for version in (1, 2):
         assert not any(cgroup_abilities(version, tmp_path).values())
     assert not sysctl_is_on("no/such/switch")
+
+
+@pytest.mark.parametrize(
+    ("release", "can"),
+    [("5.11.22-generic", False), ("5.12.0", True), ("6.1.0-13-amd64", True), ("odd", False)],
+)
+def test_recursive_read_only(release: str, can: bool) -> None:
+    assert recursive_read_only(release) is can

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_create import (
     CreateContext,
     Translation,
@@ -26,6 +27,7 @@ from sharedrt.model.spec import (
     ContainerSpec,
     Device,
     DeviceRule,
+    HealthCheck,
     Mount,
     MountKind,
     NamespaceMode,
@@ -205,7 +207,7 @@ def test_resources() -> None:
         ({"VolumeDriver": "nfs"}, "501 HostConfig.VolumeDriver nfs"),
         ({"Runtime": "odd"}, "400 unknown or invalid runtime name: odd"),
         ({"LogConfig": {"Type": "odd"}}, "400 logger: no log driver named 'odd' is registered"),
-        ({"LogConfig": {"Type": "syslog"}}, "501 the logging driver syslog"),
+        ({"LogConfig": {"Type": "gelf"}}, "501 the logging driver gelf"),
         ({"LogConfig": {"Config": {"odd": "1"}}}, "400 unknown log opt 'odd' for json-file"),
         ({"LogConfig": {"Config": {"max-size": "x"}}}, "400 invalid size: 'x'"),
         ({"RestartPolicy": {"Name": "odd"}}, "400 invalid restart policy: unknown policy 'odd'"),
@@ -225,7 +227,8 @@ def test_resources() -> None:
         ({"ExtraHosts": ["a:b"]}, '400 invalid IP address in add-host: "b"'),
         ({"PortBindings": {"odd": []}}, '400 invalid port specification: "odd"'),
         ({"PortBindings": {"80/odd": []}}, "400 invalid proto: odd"),
-        ({"PortBindings": {"80": [{"HostPort": "1-2"}]}}, "501 a range of host ports"),
+        ({"PortBindings": {"80": [{"HostPort": "2-1"}]}}, "400 invalid range specified for port"),
+        ({"PortBindings": {"80": [{"HostPort": "2-x"}]}}, "400 invalid port specification"),
         ({"PortBindings": {"80": [{"HostIp": "odd"}]}}, "400 invalid IP address: odd"),
         ({"Binds": ["/a"]}, "400 invalid volume specification: '/a'"),
         ({"Binds": ["/a:b"]}, "400 invalid mount path: 'b' mount path must be absolute"),
@@ -254,7 +257,7 @@ def test_refused_by_name(host: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"Healthcheck": {"Test": ["CMD", "true"]}}, "501 Config.Healthcheck"),
+        ({"Healthcheck": {"Test": ["RUN"]}}, "400 Unknown healthcheck type 'RUN'"),
         ({"WorkingDir": "relative"}, "400 the working directory 'relative' is invalid"),
         ({"Env": ["=x"]}, "400 invalid environment variable: =x"),
         ({"MacAddress": "odd"}, "400 invalid MAC address: odd"),
@@ -264,10 +267,11 @@ def test_config_refused_by_name(config: dict[str, Any], words: str) -> None:
     assert words in refused(config)
 
 
-def test_what_an_image_declares_and_is_not_done_is_a_warning() -> None:
+def test_an_image_s_health_check_is_the_container_s() -> None:
     image = {"Cmd": ["x"], "Healthcheck": {"Test": ["CMD", "x"]}}
-    warnings = create(image=image).warnings
-    assert any("HEALTHCHECK" in warning for warning in warnings)
+    assert create(image=image).request.spec.health_check == HealthCheck(("x",))
+    off = {"Healthcheck": {"Test": ["NONE"]}}
+    assert create(off, image=image).request.spec.health_check is None
 
 
 def test_security() -> None:
@@ -341,10 +345,12 @@ def test_ports() -> None:
             "PortBindings": {
                 "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "::1"}],
                 "443/tcp": None,
+                "8080/sctp": [{"HostPort": "9000-9010"}],
             },
         },
     ).request.ports
     assert set(ports) == {
+        PortMapping("sctp", 8080, 9000, "", 9010),
         PortMapping("tcp", 80, 8080, "127.0.0.1"),
         PortMapping("tcp", 80, 0, "::1"),
         PortMapping("tcp", 443, 0),
@@ -403,6 +409,7 @@ def test_mounts() -> None:
         "/src",
         "/dst",
         readonly=True,
+        recursive_readonly=recursive_read_only(),
         propagation="rslave",
         create_source=True,
         selinux_relabel="shared",
@@ -413,6 +420,23 @@ def test_mounts() -> None:
     assert by_target["/scratch"].readonly
     assert by_target["/u"].options == ("size=2097152", "mode=1777")
     assert not by_target["/t"].create_source
+
+
+@pytest.mark.parametrize(
+    ("options", "recursive"),
+    [({}, True), ({"ReadOnlyNonRecursive": True}, False), ({"ReadOnlyForceRecursive": True}, True)],
+)
+def test_read_only_binds(options: dict[str, Any], recursive: bool) -> None:
+    bind = {
+        "Type": "bind",
+        "Source": "/m",
+        "Target": "/t",
+        "ReadOnly": True,
+        "BindOptions": options,
+    }
+    (mount, *_) = create(host={"Mounts": [bind]}).request.spec.mounts
+    assert mount.readonly
+    assert mount.recursive_readonly is (recursive and recursive_read_only())
 
 
 def test_volumes() -> None:

@@ -265,7 +265,8 @@ async def test_stop_kills_after_the_grace(daemon: Daemon) -> None:
     assert [c for c in daemon.world.calls if c.startswith("kill")] == ["kill 15", "kill 9"]
     with pytest.raises(AlreadyDone):
         await daemon.containers.stop(ID)
-    assert await events(daemon) == ["connect", "start", "die", "disconnect", "stop"]
+    told = ["connect", "start", "kill", "kill", "die", "disconnect", "stop"]
+    assert await events(daemon) == told
 
 
 @pytest.mark.parametrize("second", ["stop", "remove", "kill", "restart"])

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharedrt.drivers.cgroups import parse, tree
+from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
 from sharedrt.drivers.cgroups.limits import set_limits
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies, read_hierarchies
 from sharedrt.drivers.cgroups.paths import CgroupDriver, CgroupName, container_cgroup, parent_path
 from sharedrt.drivers.cgroups.reader import OpenFiles, read_text
 from sharedrt.drivers.cgroups.stats import HostCpu, read_oom_kills, read_stats
-from sharedrt.model.drivers import CgroupStats, NetworkStats
+from sharedrt.model.drivers import CgroupDetails, CgroupStats, NetworkStats
 from sharedrt.model.faults import Internal, InvalidArgument
 from sharedrt.model.ids import ContainerKey
 from sharedrt.model.spec import Resources
@@ -101,6 +102,10 @@ class CgroupManager:
         """A container's or a pod's figures. 'No limit' of memory and swap is the kernel's own
         0x7FFFFFFFFFFFF000 (v2's ``max`` too), of processes 0."""
         return read_stats(self.hierarchies, path, self._host, self._files)
+
+    def details(self, path: str) -> CgroupDetails:
+        """Figures that only metrics ask for. Blocking, for a thread."""
+        return read_details(self.hierarchies, path)
 
     def oom_kills(self, path: str) -> int | None:
         """How many processes of the cgroup the OOM killer took; ``None`` when it is gone."""

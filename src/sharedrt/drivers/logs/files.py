@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from sharedrt.drivers.logs.compressed import open_plain
 from sharedrt.model.drivers import LogLine, LogQuery
 from sharedrt.model.faults import DataLoss
 from sharedrt.wire.cri_log import LineParser, parse_line
@@ -16,9 +17,8 @@ _BACK: Final = 64 << 10
 _SLACK_NS: Final = 10 * 1_000_000_000
 _MAX_LINE: Final = 4 << 20
 """A longer piece without a newline is no log of ours, and is dropped."""
-_SUFFIX: Final = re.compile(r"\.(?:(?P<time>\d{8}-\d{6})|(?P<number>\d{1,6}))")
-
-_PLAIN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_SUFFIX: Final = re.compile(r"\.(?:(?P<time>\d{8}-\d{6})|(?P<number>\d{1,6})(?P<packed>\.gz)?)")
+_OPEN_TRIES: Final = 5
 
 Identity = tuple[int, int]
 
@@ -27,7 +27,7 @@ class LogFiles:
     """Reads on from file to file. Not to be used by two threads at once.
 
     Finds the predecessors of ``path`` by name: ``path.20240101-120000`` as the kubelet renames them, and
-    ``path.1``, the higher the older. (Compressed ones are the kubelet's; it reads them itself.)
+    ``path.1`` or ``path.1.gz`` as we do, the higher the older. (The kubelet reads those that it compresses itself.)
     """
 
     def __init__(self, path: Path, query: LogQuery) -> None:
@@ -40,6 +40,9 @@ class LogFiles:
         self._offset = 0
         self._rest = b""
         self._past_until = False
+        self._last_ns = 0
+        self._after_ns = 0
+        """Lines up to this time have been read."""
 
     @property
     def finished(self) -> bool:
@@ -48,25 +51,52 @@ class LogFiles:
 
     def open(self) -> None:
         """Open what there is, and find where to begin. Nothing there is no error. Raises OSError."""
-        for path in self._sequence():
-            try:
-                descriptor = os.open(path, _PLAIN)
-            except FileNotFoundError:
-                continue
-            self._files.append((descriptor, 0))
-            info = os.fstat(descriptor)
-            if not stat.S_ISREG(info.st_mode):
-                raise OSError(f"{path} is no plain file")
-            if path != self._path and info.st_mtime_ns < self._query.since_ns:
-                os.close(self._files.pop()[0])
-        if self._query.tail >= 0:
-            self._skip_to_tail(self._query.tail)
-        elif self._query.since_ns:
-            self._files = [
-                (descriptor, _offset_since(descriptor, self._query.since_ns))
-                for descriptor, _ in self._files
-            ]
+        for _ in range(_OPEN_TRIES):
+            before = self._places()
+            self._open_all()
+            if self._places() == before:
+                break
+            # Rotated meanwhile: one may be missing, or there twice.
+            self.close()
+        else:
+            self._open_all()
         self._next()
+
+    def _open_all(self) -> None:
+        """The newest first: of the others only those that are needed, since they may be compressed."""
+        left = self._query.tail
+        for path in reversed(self._sequence()):
+            descriptor = self._open(path)
+            if descriptor is None:
+                continue
+            since_ns = self._query.since_ns
+            if path != self._path and os.fstat(descriptor).st_mtime_ns < since_ns:
+                os.close(descriptor)
+                return
+            offset = 0
+            if left >= 0:
+                # Whatever their time or stream, as the kubelet and dockerd count.
+                offset, found = _tail_offset(descriptor, left)
+                left -= found
+            elif since_ns:
+                offset = _offset_since(descriptor, since_ns)
+            self._files.insert(0, (descriptor, offset))
+            if left == 0:
+                return
+
+    def _open(self, path: Path) -> int | None:
+        """``None`` when it is not there any more. Raises OSError for what is no plain file."""
+        try:
+            descriptor = open_plain(path)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(f"{path} is no plain file")
+        return descriptor
+
+    def _places(self) -> list[Identity | None]:
+        return [_identity(path) for path in self._sequence()]
 
     def close(self) -> None:
         for descriptor, _ in self._files:
@@ -103,6 +133,10 @@ class LogFiles:
 
     def _wanted(self, lines: list[LogLine]) -> list[LogLine]:
         query = self._query
+        if lines:
+            self._last_ns = lines[-1].time_ns
+        if self._after_ns:
+            lines = [line for line in lines if line.time_ns > self._after_ns]
         if query.since_ns:
             lines = [line for line in lines if line.time_ns >= query.since_ns]
         if query.until_ns and lines:
@@ -114,27 +148,13 @@ class LogFiles:
             lines = [line for line in lines if line.stream in wanted]
         return lines
 
-    def _skip_to_tail(self, count: int) -> None:
-        """Begin so that ``count`` lines are left of all files (whatever their time or stream, as the
-        kubelet and dockerd count)."""
-        for number in range(len(self._files) - 1, -1, -1):
-            descriptor, _ = self._files[number]
-            offset, found = _tail_offset(descriptor, count)
-            self._files[number] = (descriptor, offset)
-            count -= found
-            if count <= 0:
-                for earlier, _ in self._files[:number]:
-                    os.close(earlier)
-                del self._files[:number]
-                return
-
     # ------------------------------------------------------------ files
 
     def _sequence(self) -> Sequence[Path]:
         """All files of this log, the oldest first."""
         prefix = self._path.name
         times: list[str] = []
-        numbers: list[int] = []
+        numbers: dict[int, str] = {}
         try:
             names = os.listdir(self._path.parent)
         except FileNotFoundError:
@@ -144,8 +164,13 @@ class LogFiles:
                 if match["time"]:
                     times.append(match["time"])
                 elif str(int(match["number"])) == match["number"]:
-                    numbers.append(int(match["number"]))
-        suffixes = [str(number) for number in sorted(numbers, reverse=True)] + sorted(times)
+                    packed = match["packed"] or ""
+                    # Both: a daemon was killed before it had removed the plain one.
+                    numbers[int(match["number"])] = min(
+                        packed, numbers.get(int(match["number"]), packed)
+                    )
+        suffixes = [f"{number}{numbers[number]}" for number in sorted(numbers, reverse=True)]
+        suffixes += sorted(times)
         return [self._path.with_name(f"{prefix}.{suffix}") for suffix in suffixes] + [self._path]
 
     def _next(self) -> None:
@@ -176,12 +201,14 @@ class LogFiles:
         begin = 0
         if here is not None:
             places = [_identity(path) for path in sequence]
-            begin = places.index(here) + 1 if here in places else len(sequence) - 1
-        for path in sequence[max(begin, 0) :]:
-            try:
-                self._files.append((os.open(path, _PLAIN), 0))
-            except FileNotFoundError:
-                continue
+            if here in places:
+                begin = places.index(here) + 1
+            else:
+                # Compressed or removed while we read it: what is later than its last line is new to us.
+                self._after_ns = self._last_ns
+        for path in sequence[begin:]:
+            if (descriptor := self._open(path)) is not None:
+                self._files.append((descriptor, 0))
         if not self._files:
             return False
         self._next()

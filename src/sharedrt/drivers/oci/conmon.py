@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.drivers.oci.bundle import read_pid
+from sharedrt.drivers.oci.checkpoint import RESTORE_OPTIONS
 from sharedrt.drivers.oci.children import Child
 from sharedrt.drivers.oci.errors import start_failed
 from sharedrt.drivers.oci.ports import Cgroups
@@ -33,6 +34,8 @@ class Launch:
     command: str
     log_max_bytes: int
     timeout_s: float
+    checkpoint: Path | None = None
+    """CRIU's images, out of which the processes come instead of being started."""
 
 
 def runtime_arguments(state: BundleState, log: Path) -> list[str]:
@@ -72,6 +75,9 @@ def arguments(launch: Launch) -> list[str]:
             argv.append("--leave-stdin-open")
     if launch.systemd_cgroup:
         argv.append("-s")
+    if launch.checkpoint is not None:
+        argv += ["--restore", str(launch.checkpoint)]
+        argv += [f"--runtime-opt={option}" for option in RESTORE_OPTIONS]
     return argv
 
 

@@ -31,6 +31,8 @@ class Handler:
     name: str
     path: str
     version: str
+    checkpoints: bool = False
+    """Whether it can hand containers to CRIU."""
 
     @property
     def is_crun(self) -> bool:
@@ -101,7 +103,10 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
                 program, f"--version exits with {answer.exit_code}", "repair or reinstall it"
             )
             continue
-        handler = Handler(name, path, (answer.output.splitlines() or [""])[0])
+        version = (answer.output.splitlines() or [""])[0]
+        # crun says what it is built with; runc always has it.
+        able = "+CRIU" in answer.output or not version.startswith("crun")
+        handler = Handler(name, path, version, able)
         if handler.is_crun and left_over:
             refused[name] = hybrid_problem(program, left_over)
         else:

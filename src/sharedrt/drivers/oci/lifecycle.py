@@ -11,6 +11,8 @@ from typing import Any, Final
 import structlog
 
 from sharedrt.drivers.oci.bundle import remove_bundle, write_bundle
+from sharedrt.drivers.oci.cdi import add_cdi_devices
+from sharedrt.drivers.oci.checkpoint import require_criu
 from sharedrt.drivers.oci.conmon import Launch, launch_conmon
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.errors import clean, start_failed
@@ -50,6 +52,8 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
         config = render_config(
             request, ids, cgroups_path=cgroup.oci_path, facts=context.facts, notes=context.notes, init=init
         )  # fmt: skip
+        if request.spec.cdi_devices:
+            add_cdi_devices(config, request.spec.cdi_devices, context.settings.cdi_dirs)
         write_bundle(bundle, exits, config)
         if request.log_path:
             # conmon ends at once where the folder is missing; clients other than the kubelet make none.
@@ -66,7 +70,10 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
         stdin=request.spec.open_stdin,
         stdin_once=request.spec.stdin_once,
         log_path=request.log_path,
+        started=request.checkpoint is not None,
     )
+    if request.checkpoint is not None:
+        await require_criu(handler)
     try:
         config = await asyncio.to_thread(prepare)
         context.notes.log_new()
@@ -83,6 +90,7 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
             command=str(config["process"]["args"][0]),
             log_max_bytes=request.log_max_bytes,
             timeout_s=context.settings.create_timeout_s,
+            checkpoint=request.checkpoint,
         )
         process, monitor = await launch_conmon(launch, context.cgroups)
         context.keep(
@@ -107,6 +115,8 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
 async def start(context: Context, key: ContainerKey) -> None:
     """See :meth:`OciRuntime.start`."""
     state = context.state(key)
+    if state.started:
+        return  # restored: it has run since it was made
     finished = await context.runtime(state, "start", key.id)
     if finished.exit_code:
         raise start_failed(key.id, finished.output, None, "")

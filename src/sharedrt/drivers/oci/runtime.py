@@ -10,11 +10,13 @@ import structlog
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci import lifecycle
+from sharedrt.drivers.oci.checkpoint import checkpoint, require_criu
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.control import Resizer, send_line
 from sharedrt.drivers.oci.exec_process import exec_process, record_process
 from sharedrt.drivers.oci.execs import ExecLaunch, ExecSession, start_exec
 from sharedrt.drivers.oci.exits import ExitSource, wait_for_exit
+from sharedrt.drivers.oci.figures import device_of, file_system, process_figures
 from sharedrt.drivers.oci.handlers import Problem, find_program, missing, probe, require_program
 from sharedrt.drivers.oci.host import read_host
 from sharedrt.drivers.oci.hub import AttachHub, AttachSession
@@ -26,6 +28,7 @@ from sharedrt.drivers.oci.state import BundleState, load_process
 from sharedrt.model.drivers import (
     BundleRequest,
     CgroupStats,
+    ContainerDetails,
     ExecResult,
     ExitStatus,
     NetworkStats,
@@ -125,6 +128,12 @@ class OciDriver:
     async def update(self, key: ContainerKey, resources: Resources) -> None:
         await lifecycle.update(self._context, key, resources)
 
+    async def require_checkpoints(self, handler: str) -> None:
+        await require_criu(self._context.handlers.get(handler))
+
+    async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
+        await checkpoint(self._context, key, folder)
+
     def alive(self, identity: ProcessIdentity) -> bool:
         return alive(identity)
 
@@ -161,6 +170,23 @@ class OciDriver:
 
     async def stats(self, key: ContainerKey) -> CgroupStats:
         return self._context.cgroups.stats(self._context.state(key).cgroup)
+
+    async def details(self, key: ContainerKey) -> ContainerDetails:
+        cgroups, state = self._context.cgroups, self._context.state(key)
+        # A writable layer lies where the daemon's state does.
+        device = await asyncio.to_thread(device_of, self._context.settings.state_dir)
+
+        def read() -> ContainerDetails:
+            pids = sorted(cgroups.pids(state.cgroup), key=lambda pid: pid != state.pid)
+            try:
+                filesystem = file_system(state.rootfs, device)
+            except OSError as error:  # unmounted: it has just ended
+                raise NotFound("container", key.id) from error
+            return ContainerDetails(
+                cgroups.details(state.cgroup), process_figures(pids), filesystem
+            )
+
+        return await asyncio.to_thread(read)
 
     async def parent_stats(self, parent: str) -> CgroupStats:
         cgroups = self._context.cgroups

@@ -1,8 +1,10 @@
 """What an administrator can set about OCI runtimes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sharedrt.drivers.oci.cdi import SPEC_DIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +23,6 @@ class OciSettings:
     cgroup_parent: str = ""
     conmon: str = "conmon"
     catatonit: str = "catatonit"
+    cdi_dirs: Sequence[Path] = SPEC_DIRS
+    """Of CDI files; a device in a later folder hides one of an earlier."""
     create_timeout_s: float = 120.0

@@ -1,6 +1,7 @@
 """A bundle's ``config.json``: a request, the image's defaults and the host's abilities as an OCI runtime spec.
 
-Source: OCI runtime spec 1.0.2, ``config.md`` and ``config-linux.md``. Hooks and Intel RDT are never used.
+Source: OCI runtime spec 1.0.2, ``config.md`` and ``config-linux.md``. Hooks come with CDI devices alone, and
+Intel RDT is never used.
 """
 
 import os
@@ -16,7 +17,7 @@ from sharedrt.drivers.oci.spec_mounts import check_propagation, render_mounts, r
 from sharedrt.drivers.oci.spec_process import UserIds, render_process
 from sharedrt.drivers.oci.spec_resources import render_resources
 from sharedrt.model.drivers import BundleRequest
-from sharedrt.model.faults import InvalidArgument, Unimplemented
+from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.spec import IdMapping, SeccompKind
 
 OCI_VERSION: Final = "1.0.2"
@@ -50,11 +51,9 @@ def render_config(
         init: the host's init binary, for a spec that asks for one.
 
     Raises:
-        InvalidArgument, FailedPrecondition, Unimplemented: what cannot be given, by name.
+        InvalidArgument, FailedPrecondition: what cannot be given, by name.
     """
     spec = request.spec
-    if spec.cdi_devices:
-        raise Unimplemented(f"CDI device {spec.cdi_devices[0]}")
     if rootfs_propagation(request.mounts):
         check_propagation(request.mounts, Path("/proc/self/mountinfo").read_text())
     linux = _linux(request, cgroups_path, facts, notes)

@@ -1,6 +1,7 @@
 """The calls about containers."""
 
 from contextlib import suppress
+from pathlib import Path
 
 from sharedrt.edges.cri.context import RuntimePart
 from sharedrt.edges.cri.extension import config_bytes
@@ -113,6 +114,19 @@ class ContainerCalls(RuntimePart):
             raise FailedPrecondition("container", record.id, f"is {record.state.value}")
         await self.containers.update(record.id, resources_of(request.linux))
         return pb.UpdateContainerResourcesResponse()
+
+    async def checkpoint_container(
+        self, checkpoint_container_request: pb.CheckpointContainerRequest
+    ) -> pb.CheckpointContainerResponse:
+        """Into the file ``location``; ``timeout`` is in seconds, 0: no bound. The container runs on."""
+        request = checkpoint_container_request
+        record = self._get(request.container_id)
+        if request.timeout < 0:
+            raise InvalidArgument("timeout", request.timeout, "must not be negative")
+        await self.context.services.checkpoints.write(
+            record.id, Path(request.location), timeout_s=float(request.timeout)
+        )
+        return pb.CheckpointContainerResponse()
 
     async def reopen_container_log(
         self, reopen_container_log_request: pb.ReopenContainerLogRequest

@@ -7,19 +7,22 @@ whole numbers by the CRI: seconds of CPU are cut off.
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from sharedrt.edges.cri.container_metrics import DETAIL_METRICS, SPEC_METRICS
 from sharedrt.edges.cri.context import CriContext, RuntimePart
 from sharedrt.edges.cri.names import container_title
 from sharedrt.edges.cri.render_stats import UNLIMITED_BYTES
 from sharedrt.edges.cri.stats import Measured, measure_running
-from sharedrt.model.drivers import CgroupStats, NetworkStats
-from sharedrt.model.faults import NotFound
+from sharedrt.model.drivers import BlkioEntry, CgroupStats, NetworkStats, PressureStats
+from sharedrt.model.faults import FailedPrecondition, NotFound
 from sharedrt.model.records import SandboxRecord, SandboxState
 from sharedrt.pb.runtime import v1 as pb
 
 _NS: Final = 1_000_000_000
+_US: Final = 1_000_000
 _BASE_LABELS: Final = ("container", "id", "image", "name", "namespace", "pod")
 
 
@@ -74,6 +77,55 @@ def _blkio(stats: CgroupStats) -> Iterator[tuple[tuple[str, ...], int]]:
 
 
 _COUNTER, _GAUGE = pb.MetricType.COUNTER, pb.MetricType.GAUGE
+
+
+def _disk(prefix: str, op: str, words: str) -> tuple[_CgroupMetric, _CgroupMetric]:
+    def lines(entries: Sequence[BlkioEntry]) -> Iterator[tuple[tuple[str, ...], int]]:
+        for entry in entries:
+            if entry.op.lower() == op:
+                yield (f"/dev/block/{entry.major}:{entry.minor}",), entry.value
+
+    return (
+        _CgroupMetric(
+            f"{prefix}_bytes_total", f"Cumulative count of bytes of {words}.", _COUNTER,
+            lambda s: lines(s.blkio_bytes), ("device",),
+        ),
+        _CgroupMetric(
+            f"{prefix}_total", f"Cumulative count of {words} completed.", _COUNTER,
+            lambda s: lines(s.blkio_ops), ("device",),
+        ),
+    )  # fmt: skip
+
+
+def _pressure(
+    what: str, of: Callable[[CgroupStats], PressureStats | None]
+) -> tuple[_CgroupMetric, _CgroupMetric]:
+    """Nothing where the kernel has no PSI."""
+
+    def waiting(stats: CgroupStats) -> Iterator[tuple[tuple[str, ...], int]]:
+        if (found := of(stats)) is not None:
+            yield (), found.some_total_us // _US
+
+    def stalled(stats: CgroupStats) -> Iterator[tuple[tuple[str, ...], int]]:
+        if (found := of(stats)) is not None:
+            yield (), found.full_total_us // _US
+
+    name = f"container_pressure_{what}"
+    return (
+        _CgroupMetric(
+            f"{name}_waiting_seconds_total",
+            f"Total time tasks in the container have waited due to {what} congestion.",
+            _COUNTER,
+            waiting,
+        ),
+        _CgroupMetric(
+            f"{name}_stalled_seconds_total",
+            f"Total time no task in the container could make progress due to {what} congestion.",
+            _COUNTER,
+            stalled,
+        ),
+    )
+
 
 CGROUP_METRICS: Final = (
     _CgroupMetric(
@@ -165,11 +217,22 @@ CGROUP_METRICS: Final = (
         ("failure_type", "scope"),
     ),
     _CgroupMetric(
-        "container_processes",
-        "Number of processes running inside the container.",
+        "container_threads",
+        "Number of threads running inside the container.",
         _GAUGE,
         _one(lambda s: s.pids_current),
     ),
+    _CgroupMetric(
+        "container_threads_max",
+        "Maximum number of threads allowed inside the container, infinity if value is zero.",
+        _GAUGE,
+        _one(lambda s: s.pids_limit),
+    ),
+    *_disk("container_fs_reads", "read", "reads"),
+    *_disk("container_fs_writes", "write", "writes"),
+    *_pressure("cpu", lambda s: s.cpu_pressure),
+    *_pressure("memory", lambda s: s.memory_pressure),
+    *_pressure("io", lambda s: s.io_pressure),
     _CgroupMetric(
         "container_blkio_device_usage_total",
         "Blkio device bytes usage.",
@@ -203,7 +266,11 @@ _FS_USAGE: Final = "container_fs_usage_bytes"
 OTHER_METRICS: Final = (
     (_START, "Start time of the container since unix epoch in seconds.", ()),
     (_SEEN, "Last time a container was seen by the exporter.", ()),
-    (_FS_USAGE, "Number of bytes that are consumed by the container on this filesystem.", ()),
+    (
+        _FS_USAGE,
+        "Number of bytes that are consumed by the container on this filesystem.",
+        ("device",),
+    ),
 )
 
 
@@ -225,6 +292,7 @@ def descriptors() -> list[pb.MetricDescriptor]:
     named = [(m.name, m.help, m.labels) for m in CGROUP_METRICS]
     named += [(m.name, m.help, ("interface",)) for m in NETWORK_METRICS]
     named += OTHER_METRICS
+    named += [(m.name, m.help, m.labels) for m in (*SPEC_METRICS, *DETAIL_METRICS)]
     return [
         pb.MetricDescriptor(name=name, help=help, label_keys=[*_BASE_LABELS, *labels])
         for name, help, labels in named
@@ -259,15 +327,13 @@ async def _metrics_of(context: CriContext, record: SandboxRecord) -> pb.PodSandb
             lines.add(metric.name, _COUNTER, metric.read(interface), interface.interface)
     if pod.cgroup is not None:
         lines.add_cgroup(pod.cgroup)
+    containers = []
+    for one in measured:
+        with suppress(NotFound, FailedPrecondition):  # it has just ended
+            metrics = await _of_container(context, record, one)
+            containers.append(pb.ContainerMetrics(container_id=one.record.id, metrics=metrics))
     return pb.PodSandboxMetrics(
-        pod_sandbox_id=record.id,
-        metrics=lines.metrics,
-        container_metrics=[
-            pb.ContainerMetrics(
-                container_id=one.record.id, metrics=await _of_container(context, record, one)
-            )
-            for one in measured
-        ],
+        pod_sandbox_id=record.id, metrics=lines.metrics, container_metrics=containers
     )
 
 
@@ -287,8 +353,15 @@ async def _of_container(
     lines.add_cgroup(measured.cgroup)
     lines.add(_START, _GAUGE, record.started_ns // _NS)
     lines.add(_SEEN, _GAUGE, lines.time_ns // _NS)
+    for spec in SPEC_METRICS:
+        for labels, value in spec.read(record.spec.resources):
+            lines.add(spec.name, _GAUGE, value, *labels)
+    details = await context.services.containers.details(record.id)
+    for detail in DETAIL_METRICS:
+        for labels, value in detail.read(details):
+            lines.add(detail.name, detail.type, value, *labels)
     _, usage = await context.layer_usage.of(record.id)
-    lines.add(_FS_USAGE, _GAUGE, usage.size_bytes)
+    lines.add(_FS_USAGE, _GAUGE, usage.size_bytes, details.filesystem.device)
     return lines.metrics
 
 

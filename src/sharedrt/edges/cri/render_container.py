@@ -35,7 +35,7 @@ def item(record: ContainerRecord) -> pb.Container:
         id=record.id,
         pod_sandbox_id=record.sandbox_id or "",
         metadata=config.metadata,
-        image=config.image,
+        image=_asked_image(config, record),
         image_ref=record.image_id,
         image_id=record.image_id,
         state=STATES[record.state],
@@ -43,6 +43,11 @@ def item(record: ContainerRecord) -> pb.Container:
         labels=dict(record.labels),
         annotations=dict(record.annotations),
     )
+
+
+def _asked_image(config: pb.ContainerConfig, record: ContainerRecord) -> pb.ImageSpec:
+    """As asked for; of a restored container, which named an archive, the image that the archive named."""
+    return pb.ImageSpec(image=record.image_reference) if record.spec.restored else config.image
 
 
 def attributes(record: ContainerRecord) -> pb.ContainerAttributes:
@@ -87,7 +92,7 @@ def status(
         message=record.message,
         labels=dict(record.labels),
         annotations=dict(record.annotations),
-        mounts=list(config.mounts),
+        mounts=_mounts(config, record),
         log_path=record.log_path,
         resources=pb.ContainerResources(
             linux=present(render_resources(record.spec.resources, record.spec.oom_score_adj))
@@ -95,6 +100,17 @@ def status(
         user=_user(user),
         stop_signal=signal_value(signal),
     )
+
+
+def _mounts(config: pb.ContainerConfig, record: ContainerRecord) -> list[pb.Mount]:
+    """As asked for; of images, which one it was."""
+    mounts = []
+    for mount, settled in zip(config.mounts, record.spec.mounts, strict=False):
+        if settled.image_id:
+            mount = pb.Mount.FromString(bytes(mount))  # the kept message is shared
+            mount.image.image_ref = settled.image_id
+        mounts.append(mount)
+    return mounts
 
 
 def _image_name(spec: pb.ImageSpec, image: Image | None) -> str:

@@ -39,9 +39,12 @@ async def new_container(
     if is_present(config.windows):
         raise Unimplemented("a Windows container")
     log_path = _log_path(config.log_path, sandbox)
+    # A kubelet that restores a container gives the archive's path as its image.
+    checkpoint = config.image.image if config.image.image.startswith("/") else ""
     return NewContainer(
         name=container_name(metadata, sandbox),
-        image=config.image.image,
+        image="" if checkpoint else config.image.image,
+        checkpoint=checkpoint,
         spec=await _spec(config, sandbox, host, find_container),
         sandbox_id=sandbox.id,
         labels=dict(config.labels),

@@ -57,6 +57,8 @@ def _image_mount(mount: pb.Mount) -> Mount:
         raise InvalidArgument(
             "mount host_path", mount.host_path, "an image mount must not have one as well"
         )
+    if not mount.readonly:
+        raise InvalidArgument("mount readonly", False, "an image can be mounted read-only alone")
     return Mount(
         kind=MountKind.IMAGE,
         source=mount.image.image,

@@ -114,7 +114,7 @@ async def container_security(
             drop=tuple(context.capabilities.drop_capabilities),
             ambient=tuple(context.capabilities.add_ambient_capabilities),
         ),
-        seccomp=await seccomp_of(context.seccomp, context.seccomp_profile_path),
+        seccomp=await _container_seccomp(context),
         apparmor_profile=apparmor_of(context.apparmor, context.apparmor_profile, host),
         selinux_process_label=process,
         selinux_mount_label=mount,
@@ -134,14 +134,23 @@ def _hidden_paths(
     return None, None
 
 
+async def _container_seccomp(context: LinuxContainerSecurityContext) -> Seccomp:
+    """A privileged container has none, whatever is asked for: a kubelet sends the pod's profile along."""
+    if context.privileged:
+        return Seccomp(SeccompKind.UNCONFINED)
+    return await seccomp_of(context.seccomp, context.seccomp_profile_path)
+
+
 async def seccomp_of(profile: SecurityProfile, deprecated_path: str) -> Seccomp:
-    """Absent means the default profile, as everywhere in this runtime; the kubelet always says.
+    """Absent means unconfined, as other runtimes have it; the kubelet always says.
 
     Raises:
         InvalidArgument: an unknown type, or a localhost profile that cannot be read or is no JSON object.
     """
     if not is_present(profile) and deprecated_path:
         profile = _deprecated_profile("seccomp_profile_path", deprecated_path)
+    if not is_present(profile):
+        return Seccomp(SeccompKind.UNCONFINED)
     match profile.profile_type:
         case SecurityProfileProfileType.RuntimeDefault:
             return Seccomp(SeccompKind.DEFAULT)

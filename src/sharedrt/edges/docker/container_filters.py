@@ -72,7 +72,7 @@ class ContainerFilter:
             (self._everything or view.running or bool(self._exited))
             and filters.exact("status", view.status)
             and (not self._exited or exited)
-            and filters.exact("health", "none")
+            and filters.exact("health", view.health)
             and not self._is_task
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
+from urllib.parse import quote_plus
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -16,12 +17,14 @@ from sharedrt.edges.docker.log_encoder import LogEncoder
 from sharedrt.edges.docker.pump import PumpPlan, pump
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import moment
+from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER, chosen_facts
 from sharedrt.edges.docker.words import Refusal, bad_request
 from sharedrt.model.drivers import LogLine, LogQuery
 from sharedrt.model.faults import FailedPrecondition, Fault
 from sharedrt.model.records import ContainerRecord
 from sharedrt.model.stdio import StdioSession
 from sharedrt.wire.docker_detach import parse_detach_keys
+from sharedrt.wire.log_tag import render_tag, tag_fields
 
 log = structlog.get_logger(__name__)
 
@@ -248,19 +251,17 @@ def _tail(text: str) -> int:
 
 
 def log_details(view: ContainerView) -> str:
-    """``details=1``: the labels and variables that the log options chose, as ``k=v,...``."""
+    """``details=1``: the labels, variables and tag that the log options chose, as ``k=v,...``, each as in a URL."""
     driver = view.host_config.get("LogConfig")
     options = driver.get("Config") if isinstance(driver, dict) else None
-    chosen: dict[str, str] = {}
-    if isinstance(options, dict):
-        env = dict(v.partition("=")[::2] for v in view.record.spec.env)
-        for name in str(options.get("labels") or "").split(","):
-            if name in view.record.labels:
-                chosen[name] = view.record.labels[name]
-        for name in str(options.get("env") or "").split(","):
-            if name in env:
-                chosen[name] = env[name]
-    return ",".join(f"{name}={value}" for name, value in sorted(chosen.items()))
+    if not isinstance(options, dict) or not isinstance(driver, dict):
+        return ""
+    texts = {name: str(value) for name, value in options.items()}
+    record = view.record
+    chosen = chosen_facts(texts, record.labels, record.spec.env)
+    if (tag := texts.get("tag")) and driver.get("Type") == DEFAULT_DRIVER:
+        chosen["tag"] = render_tag(tag, tag_fields(record))
+    return ",".join(f"{quote_plus(n)}={quote_plus(v)}" for n, v in sorted(chosen.items()))
 
 
 ROUTES = (

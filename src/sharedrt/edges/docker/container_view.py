@@ -55,6 +55,11 @@ class ContainerView:
         return "exited"
 
     @property
+    def health(self) -> str:
+        """Docker's word for it: ``none`` without a check."""
+        return self.record.health.status.value if self.record.health is not None else "none"
+
+    @property
     def running(self) -> bool:
         return self.record.state is ContainerState.RUNNING or self.restarting
 

@@ -15,6 +15,7 @@ from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.image_access import find_image, image_config
 from sharedrt.edges.docker.names import random_name
+from sharedrt.edges.docker.network_access import bridge_gateway
 from sharedrt.edges.docker.platform_choice import check_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
@@ -60,7 +61,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
     context = CreateContext(
-        call.door.host, call.runtime.containers.get, lambda: _bridge_gateway(call)
+        call.door.host, call.runtime.containers.get, lambda: bridge_gateway(call.runtime)
     )
 
     def translate(chosen: str) -> Translation:
@@ -96,13 +97,6 @@ async def _check_sources(mounts: tuple[Mount, ...]) -> None:
             raise bad_request(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
-
-
-def _bridge_gateway(call: Call) -> str:
-    network = call.runtime.networks.get("bridge")
-    if not network.gateways:
-        raise bad_request("unable to derive the IP value for host-gateway")
-    return network.gateways[0].partition("/")[0]
 
 
 # ---------------------------------------------------------------- life

@@ -1,5 +1,7 @@
 """What the host's cgroups can hold and which switches are on, for ``/info``: read when asked, since both change."""
 
+import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +33,12 @@ def cgroup_abilities(version: int, root: Path = _CGROUPS) -> dict[str, bool]:
 def sysctl_is_on(name: str) -> bool:
     """Whether ``/proc/sys/NAME`` holds 1."""
     return _read(Path("/proc/sys", name)).strip() == "1"
+
+
+def recursive_read_only(release: str = "") -> bool:
+    """Whether what is mounted below a read-only bind can be made read-only too: mount_setattr(2), Linux 5.12."""
+    version = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 12)
 
 
 def _read(path: Path) -> str:

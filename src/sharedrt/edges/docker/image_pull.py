@@ -52,7 +52,7 @@ async def _pull(
             str(reference),
             credentials=credentials,
             platform=call.text("platform") or None,
-            progress=_PullTeller(reference, progress).tell,
+            progress=PullTeller(reference, progress).tell,
         )
 
 
@@ -90,7 +90,7 @@ def pull_refusal(error: Exception, reference: Reference) -> Refusal | None:
     return None
 
 
-class _PullTeller:
+class PullTeller:
     """Steps of a pull in Docker's words.
 
     ``Pulling from`` waits for the first thing that the registry has said, so that an unknown image can

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.human import human_duration
@@ -13,11 +13,17 @@ from sharedrt.edges.docker.render_network_settings import (
     render_port_list,
 )
 from sharedrt.model.drivers import Usage
-from sharedrt.model.records import ContainerRecord, ContainerState, EndpointRecord
+from sharedrt.model.records import ContainerRecord, ContainerState, EndpointRecord, Health
 from sharedrt.services.contracts import HostInfo
 from sharedrt.wire.docker_time import format_time
 
 _NS = 1_000_000_000
+_HEALTH: Final = {
+    "none": "",
+    "starting": " (health: starting)",
+    "healthy": " (healthy)",
+    "unhealthy": " (unhealthy)",
+}
 
 
 def render_summary(
@@ -57,7 +63,7 @@ def status_text(view: ContainerView, now_ns: int) -> str:
     record = view.record
     match view.status:
         case "running":
-            return f"Up {human_duration(now_ns - record.started_ns)}"
+            return f"Up {human_duration(now_ns - record.started_ns)}{_HEALTH[view.health]}"
         case "paused":
             return f"Up {human_duration(now_ns - record.started_ns)} (Paused)"
         case "restarting":
@@ -118,7 +124,7 @@ def render_inspect(
 def render_state(view: ContainerView) -> dict[str, Any]:
     """``State`` of inspect."""
     record = view.record
-    return {
+    rendered = {
         "Status": view.status,
         "Running": view.running,
         "Paused": record.paused,
@@ -130,6 +136,25 @@ def render_state(view: ContainerView) -> dict[str, Any]:
         "Error": _error(record),
         "StartedAt": format_time(record.started_ns),
         "FinishedAt": format_time(record.finished_ns),
+    }
+    if record.health is not None:
+        rendered["Health"] = _render_health(record.health)
+    return rendered
+
+
+def _render_health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status.value,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": format_time(result.started_ns),
+                "End": format_time(result.ended_ns),
+                "ExitCode": result.exit_code,
+                "Output": result.output,
+            }
+            for result in health.results
+        ],
     }
 
 

@@ -5,6 +5,8 @@ from typing import Final
 from sharedrt.edges.docker import (
     absent,
     archive,
+    build,
+    build_cache,
     commit,
     container_lists,
     container_streams,
@@ -35,6 +37,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *exec.ROUTES,
     *archive.ROUTES,
     *commit.ROUTES,
+    *build.ROUTES,
+    *build_cache.ROUTES,
     *absent.ROUTES,
     *image_lists.ROUTES,
     *image_pull.ROUTES,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from sharedrt.edges.docker import versions
+from sharedrt.edges.docker.build_cache import build_cache
 from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.container_lists import summaries, views
 from sharedrt.edges.docker.host_abilities import cgroup_abilities, sysctl_is_on
@@ -209,7 +210,7 @@ async def get_system_df(call: Call) -> web.StreamResponse:
     if "volume" in types:
         rendered["Volumes"] = await volumes_with_usage(call)
     if "build-cache" in types:
-        rendered["BuildCache"] = []
+        rendered["BuildCache"] = await build_cache(call)
     return answer(versions.disk_usage(call.version, rendered))
 
 

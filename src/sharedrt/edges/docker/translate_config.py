@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.translate_health import merge_health, translate_health
+from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import Json
+from sharedrt.model.spec import HealthCheck
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHORT_ID = 12
@@ -34,20 +36,19 @@ class ContainerConfig:
     stop_signal: str
     mac_address: str
     network_disabled: bool
+    health_check: HealthCheck | None
     rendered: Mapping[str, Json] = field(repr=False)
     """As ``inspect`` shows it, without Hostname's default."""
 
 
-def merge_config(
-    body: Fields, image_config: Mapping[str, Any], warnings: list[str]
-) -> ContainerConfig:
+def merge_config(body: Fields, image_config: Mapping[str, Any]) -> ContainerConfig:
     """The request's ``Config`` over the image's.
 
     Raises:
         Refusal: no command at all, a malformed field, or one that this daemon does not do.
     """
     image = Fields(image_config, "image config")
-    _check_health(body.sub("Healthcheck"), image, warnings)
+    health = merge_health(body.sub("Healthcheck"), image.sub("Healthcheck"))
     entrypoint, cmd = merge_command(body.optional_strings("Entrypoint"), body.strings("Cmd"), image)
     if not entrypoint and not cmd:
         raise bad_request("no command specified")
@@ -81,7 +82,7 @@ def merge_config(
         "StdinOnce": body.boolean("StdinOnce"),
         "Env": list(env),
         "Cmd": list(cmd) or None,
-        "Healthcheck": _health(body, image),
+        "Healthcheck": cast(Json, health),
         "Image": body.text("Image"),
         "Volumes": {path: {} for path in volumes} or None,
         "WorkingDir": working_dir,
@@ -116,6 +117,7 @@ def merge_config(
         stop_signal=stop_signal,
         mac_address=body.text("MacAddress"),
         network_disabled=body.boolean("NetworkDisabled"),
+        health_check=translate_health(Fields(health or {}, "Healthcheck"), shell),
         rendered=rendered,
     )
 
@@ -155,16 +157,3 @@ def process_env(config: ContainerConfig, hostname: str) -> tuple[str, ...]:
 
 def _union(*lists: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for items in lists for item in items))
-
-
-def _health(body: Fields, image: Fields) -> Json:
-    own = body.sub("Healthcheck").raw
-    return own or image.sub("Healthcheck").raw or None
-
-
-def _check_health(own: Fields, image: Fields, warnings: list[str]) -> None:
-    test = own.strings("Test")
-    if test and test != ("NONE",):
-        raise not_implemented("Config.Healthcheck")
-    if not test and image.sub("Healthcheck").strings("Test") not in ((), ("NONE",)):
-        warnings.append("The image's HEALTHCHECK is not run by this daemon.")

@@ -93,7 +93,7 @@ def translate_create(
     host = Fields(host_config, "HostConfig")
     _refuse_the_rest(host)
     find = context.find_container
-    config = merge_config(body, image_config, warnings)
+    config = merge_config(body, image_config)
     mode = security.resolve_mode(network_mode(host), find)
     plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
@@ -111,7 +111,7 @@ def translate_create(
     restart = translate_restart(host.sub("RestartPolicy"))
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
-    logs = translate_log(host.sub("LogConfig"))
+    logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
     spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
     spec = _with_limits(spec, host, context.host)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
@@ -143,6 +143,9 @@ def translate_create(
         },
         keep_log=logs.keep,
         log_max_bytes=logs.max_bytes,
+        log_max_files=logs.max_files,
+        log_compress=logs.compress,
+        log_forward=logs.forward,
         networks=plan.networks,
         ports=plan.ports,
         dns=translate_dns(host),
@@ -196,6 +199,7 @@ def _spec(
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
         stop_signal=config.stop_signal,
+        health_check=config.health_check,
         annotations=host.mapping("Annotations"),
     )
 

@@ -13,7 +13,9 @@ from sharedrt.model.faults import Fault
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord
 from sharedrt.services.containers.attach import WaitingClients
+from sharedrt.services.containers.log_rotation import writer_bound
 from sharedrt.services.containers.mounts import ContainerMounts
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import Wirer
 
@@ -40,6 +42,7 @@ class Launcher:
         wirer: Wirer,
         host: HostFiles,
         waiting: WaitingClients,
+        restores: Restores,
     ) -> None:
         self._namespace = namespace
         self._runtime = runtime
@@ -48,6 +51,7 @@ class Launcher:
         self._wirer = wirer
         self._host = host
         self._waiting = waiting
+        self._restores = restores
         self._unclean: set[ContainerId] = set()
 
     def key(self, id: ContainerId) -> ContainerKey:
@@ -57,6 +61,8 @@ class Launcher:
         """Run the container's process. What a failed or cancelled call has made is there still: :meth:`undo`."""
         key = self.key(record.id)
         await self._wirer.mark(record)
+        if record.spec.restored and (changes := await self._restores.changes(record.id)):
+            await self._snapshots.fill(record, changes)
         rootfs = await self._snapshots.mount(record)
         wiring = await self._wirer.wire(record)
         mounts = await self._mounts.resolve(record, rootfs)
@@ -75,14 +81,22 @@ class Launcher:
                 host_namespaces=wiring.host_namespaces,
                 mounts=(*wiring.mounts, *mounts),
                 log_path=record.log_path,
-                log_max_bytes=record.log_max_bytes,
+                log_max_bytes=writer_bound(record),
                 annotations=record.annotations,
+                checkpoint=self._restores.images_folder(record.id)
+                if record.spec.restored
+                else None,
             )
         )
         await self.bind_waiting(record)
         started_ns = time.time_ns()
         await self._runtime.start(key)
         return Launched(identity, started_ns)
+
+    async def forget_checkpoint(self, record: ContainerRecord) -> None:
+        """What it was restored from is not needed again, now that its running row is there."""
+        if record.spec.restored:
+            await self._restores.forget(record.id)
 
     async def bind_waiting(self, record: ContainerRecord) -> None:
         """Connect clients that attached before the start."""

@@ -30,10 +30,15 @@ from sharedrt.model.faults import (
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
 from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.stdio import StdioSession
+from sharedrt.services.containers import health_rules
 from sharedrt.services.containers.attach import AttachSession, WaitingClients
+from sharedrt.services.containers.health import HealthMonitors
 from sharedrt.services.containers.launch import Launched, Launcher
+from sharedrt.services.containers.log_forward import LogForwards
+from sharedrt.services.containers.log_rotation import LogRotations
 from sharedrt.services.containers.mounts import ContainerMounts
 from sharedrt.services.containers.restarts import Restarts, wants_restart
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
@@ -83,18 +88,26 @@ class ContainerLife:
         mounts: ContainerMounts,
         wirer: Wirer,
         host: HostFiles,
+        rotations: LogRotations,
+        forwards: LogForwards,
         owner: TaskOwner,
         boot_id: str,
+        restores: Restores,
     ) -> None:
         self._records = records
         self._rows = rows
         self._runtime = runtime
+        self._rotations = rotations
+        self._forwards = forwards
         self._owner = owner
         self._boot_id = boot_id
         self.locks = KeyedLocks()
         self.restarts = Restarts(owner, self._restart_by_policy)
+        self._health = HealthMonitors(namespace, records, rows, runtime, owner)
         self._waiting = WaitingClients()
-        self._launcher = Launcher(namespace, runtime, snapshots, mounts, wirer, host, self._waiting)
+        self._launcher = Launcher(
+            namespace, runtime, snapshots, mounts, wirer, host, self._waiting, restores
+        )
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
@@ -134,6 +147,7 @@ class ContainerLife:
         await self._launcher.ensure_clean(record)
         running: ContainerRecord | None = None
         try:
+            await self._forwards.check(record)
             launched = await self._launcher.launch(record)
             await self._launcher.bind_waiting(record)
 
@@ -142,7 +156,7 @@ class ContainerLife:
                 running = self._as_running(current, launched, restart_count)
                 return running
 
-            await self._rows.change(id, run, "start")
+            running = await self._rows.change(id, run, "start")
         except BaseException as error:
             if self._records.find(id) is running:
                 raise  # committed, then cancelled: the daemon stops, and the next one adopts it
@@ -151,6 +165,8 @@ class ContainerLife:
                 await self._start_failed(id, error)
             raise
         self._watch(id)
+        self._owner.spawn(self._launcher.forget_checkpoint(record), f"restored {id[:12]}")
+        self._accompany(running)
         # Those that attached during the commit.
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
 
@@ -171,6 +187,7 @@ class ContainerLife:
             reason="",
             message="",
             oom_killed=False,
+            health=health_rules.started(record),
             boot_id=self._boot_id,
         )
 
@@ -211,10 +228,23 @@ class ContainerLife:
         there = self._runtime.alive(ProcessIdentity(record.pid, record.pid_start_ticks))
         if record.boot_id != self._boot_id or not there:
             await run.exited.wait()
+        else:
+            self._accompany(record)
+
+    def _accompany(self, record: ContainerRecord) -> None:
+        """Begin what goes on as long as it runs."""
+        self._health.begin(record)
+        self._rotations.begin(record)
+        self._forwards.begin(record, lambda: not self.is_running(record.id))
 
     async def clean(self, record: ContainerRecord) -> None:
         """Remove what a container that does not run may have left on the host."""
         await self._launcher.undo(record)
+
+    def forward_rest(self, record: ContainerRecord) -> None:
+        """Hand on what an earlier daemon has left of the log of one that has ended."""
+        if not self.is_running(record.id):
+            self._forwards.begin(record, lambda: not self.is_running(record.id))
 
     def _watch(self, id: ContainerId) -> _Run:
         run = self._runs[id] = _Run(asyncio.get_running_loop().create_future())
@@ -226,6 +256,8 @@ class ContainerLife:
             status, reason = await self._status(self._records.by_id(id))
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
+            self._health.end(id)
+            self._rotations.end(id)
             await self._launcher.undo(record)
         finally:
             del self._runs[id]
@@ -275,16 +307,20 @@ class ContainerLife:
                 # A file's time comes of a coarser clock than ours.
                 finished_ns=max(status.finished_ns, record.started_ns),
                 oom_killed=status.oom_killed,
+                health=health_rules.ended(record.health),
                 reason=reason,
             )
 
         actions = ("oom", "die") if status.oom_killed else ("die",)
+        lasted_ns = max(status.finished_ns - self._records.by_id(id).started_ns, 0)
+        details = {
+            "exitCode": str(status.exit_code),
+            "execDuration": str(lasted_ns // 1_000_000_000),
+        }
         delay_s = _FIRST_RETRY_S
         while True:
             try:
-                return await self._rows.change(
-                    id, ended, *actions, details={"exitCode": str(status.exit_code)}
-                )
+                return await self._rows.change(id, ended, *actions, details=details)
             except Fault as fault:
                 log.error("cannot record an end; trying again", container=id, error=str(fault))
                 self._records.put(ended(self._records.by_id(id)))
@@ -376,12 +412,18 @@ class ContainerLife:
     async def _signal(self, id: ContainerId, run: _Run, number: int) -> None:
         if self._runs.get(id) is not run:
             return
+        # Under way before the end can be, so that it is told before it.
+        telling = self._owner.start(
+            self._rows.tell(self._records.by_id(id), "kill", signal=str(number)),
+            f"tell kill {id[:12]}",
+        )
         try:
             await self._runtime.kill(self.key(id), number)
         except NotFound:
             log.debug("signal came after the end", container=id, signal=number)
-            return
-        await self._thaw(id)
+        else:
+            await self._thaw(id)
+        await telling
 
     async def _thaw(self, id: ContainerId) -> None:
         """A frozen process gets no signal before it is thawed."""
@@ -400,6 +442,9 @@ class ContainerLife:
         ends = number == SIGKILL or number == self.stop_signal(record)
         if ends and record.restart_policy != "no" and not record.stopped_by_client:
             record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
+        telling = self._owner.start(
+            self._rows.tell(record, "kill", signal=str(number)), f"tell kill {id[:12]}"
+        )
         try:
             await self._runtime.kill(self.key(id), number)
         except NotFound as error:
@@ -407,7 +452,7 @@ class ContainerLife:
                 raise FailedPrecondition("container", id, "is not running") from error
         if number == SIGKILL:
             await self._thaw(id)
-        await self._rows.tell(record, "kill", signal=str(number))
+        await telling
         if number == SIGKILL:
             await self._settled(id, run)
 
@@ -422,6 +467,7 @@ class ContainerLife:
                 run.expected = False
                 raise
         await self._launcher.ensure_clean(self._records.by_id(id))
+        await self._forwards.drain(id)
 
     def forget(self, record: ContainerRecord) -> None:
         """The container is gone: tell those who wait for that."""
@@ -446,6 +492,7 @@ class ContainerLife:
             except BaseException:
                 await self._rows.change(id, lambda r: replace(r, paused=False))
                 raise
+            self._health.end(id)
             await self._rows.tell(record, "pause")
 
     async def unpause(self, id: ContainerId) -> None:
@@ -456,7 +503,8 @@ class ContainerLife:
                 await self._runtime.resume(self.key(id))
             except FailedPrecondition as fault:  # a daemon was killed between row and freezer
                 log.info("was not frozen", container=id, error=str(fault))
-            await self._rows.change(id, lambda r: replace(r, paused=False), "unpause")
+            record = await self._rows.change(id, lambda r: replace(r, paused=False), "unpause")
+            self._health.begin(record)
 
     # ------------------------------------------------------------ waiting and attaching
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sharedrt.model.drivers import HostFiles, ResolvedMount, RootArchiver, VolumeFolders
+from sharedrt.aio.completion import complete
+from sharedrt.model.drivers import (
+    HostFiles,
+    ResolvedMount,
+    RootArchiver,
+    RootView,
+    VolumeFolders,
+)
 from sharedrt.model.faults import InvalidArgument, NotFound
 from sharedrt.model.ids import ContainerId, SnapshotKey, new_id
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
@@ -69,6 +76,37 @@ class ContainerMounts:
 
     # ------------------------------------------------------------ images
 
+    def settle_images(self, mounts: Sequence[Mount]) -> tuple[Mount, ...]:
+        """Note which image each name stands for now. Raises NotFound: kind ``image``."""
+        return tuple(
+            replace(mount, image_id=self._images.get(mount.source).id)
+            if mount.kind is MountKind.IMAGE
+            else mount
+            for mount in mounts
+        )
+
+    async def check_sub_paths(self, id: ContainerId, mounts: Sequence[Mount]) -> None:
+        """A kubelet wants to know at once that an image does not have what is to be mounted of it.
+
+        Raises:
+            InvalidArgument.
+        """
+        for number, mount in enumerate(mounts):
+            if mount.kind is not MountKind.IMAGE or not mount.sub_path:
+                continue
+            _check_sub_path(mount.sub_path)
+            image = self._images.get(mount.image_id)
+            directory = self._layout.view_directory(id, number)
+            try:
+                view = await self._snapshots.mount_layers(directory, image.layers)
+                await self._archiver.stat(RootView(view, readonly=True), mount.sub_path)
+            except NotFound as fault:
+                raise InvalidArgument(
+                    "mount sub path", mount.sub_path, "the image has no such path"
+                ) from fault
+            finally:
+                await complete(self._snapshots.remove_view(directory))
+
     async def view_rows(self, id: ContainerId, mounts: Sequence[Mount]) -> list[SnapshotRecord]:
         """A read-only snapshot's row for each image mount: it keeps the layers as long as the container is there.
 
@@ -79,7 +117,7 @@ class ContainerMounts:
         for number, mount in enumerate(mounts):
             if mount.kind is not MountKind.IMAGE:
                 continue
-            image = self._images.get(mount.source)
+            image = self._images.get(mount.image_id)
             await self._images.ensure_unpacked(image)
             rows.append(
                 SnapshotRecord(
@@ -186,10 +224,7 @@ class ContainerMounts:
         put a link in its place at any time. Goes with the container's other files of this run."""
         if not mount.sub_path:
             return folder
-        if mount.sub_path.startswith("/") or ".." in mount.sub_path.split("/"):
-            raise InvalidArgument(
-                "mount sub path", mount.sub_path, "must be a relative path inside"
-            )
+        _check_sub_path(mount.sub_path)
         point = self._layout.container_run(record.id) / "mounts" / str(number)
         try:
             await self._host.bind_in_root(folder, mount.sub_path, point)
@@ -230,6 +265,11 @@ def _view_key(id: ContainerId, number: int) -> SnapshotKey:
     return SnapshotKey(f"{id}.{number}")
 
 
+def _check_sub_path(path: str) -> None:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise InvalidArgument("mount sub path", path, "must be a relative path inside")
+
+
 def _check(mount: Mount) -> None:
     if not mount.target.startswith("/"):
         raise InvalidArgument("mount target", mount.target, "must be an absolute path")
@@ -244,9 +284,13 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 async def _bind(mount: Mount) -> ResolvedMount:
     source = await asyncio.to_thread(_bind_source, mount)
-    # A client's own ``bind`` leaves out what is mounted below the source.
-    recursive = () if "bind" in mount.options else ("rbind",)
-    options = (*recursive, mount.propagation or "rprivate", *_access(mount), *mount.options)
+    propagation = mount.propagation or "rprivate"
+    # A client's own ``bind`` leaves out what is mounted below the source; of the runtimes some take a recursive
+    # propagation for a recursive bind.
+    if "bind" in mount.options:
+        options = (propagation.removeprefix("r"), *_access(mount), *mount.options)
+    else:
+        options = ("rbind", propagation, *_access(mount), *mount.options)
     return ResolvedMount(source, mount.target, "bind", options)
 
 

@@ -1,6 +1,7 @@
 """One namespace's containers: the door to them (:class:`sharedrt.services.contracts.Containers`)."""
 
 import asyncio
+import posixpath
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from dataclasses import replace
@@ -9,8 +10,17 @@ from typing import Final
 
 import structlog
 
+from sharedrt.aio.completion import complete
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.model.drivers import HostFiles, LogLine, LogQuery, LogReader, OciRuntime, Usage
+from sharedrt.model.drivers import (
+    ContainerDetails,
+    HostFiles,
+    LogLine,
+    LogQuery,
+    LogReader,
+    OciRuntime,
+    Usage,
+)
 from sharedrt.model.faults import (
     AlreadyExists,
     FailedPrecondition,
@@ -34,13 +44,14 @@ from sharedrt.services.containers.life import ContainerLife
 from sharedrt.services.containers.membership import NetworkMembership
 from sharedrt.services.containers.mounts import ContainerMounts, settle_volumes
 from sharedrt.services.containers.restarts import wants_start_with_daemon
+from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.rows import ContainerRows, attributes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
-from sharedrt.services.containers.wiring import Wirer
+from sharedrt.services.containers.wiring import POD_FILES, Wirer
 from sharedrt.services.contracts import ContainerStats, NewContainer, WaitCondition
 from sharedrt.services.events import NamespacedEvents, NewEvent
-from sharedrt.services.images import Images
+from sharedrt.services.images import Image, Images
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
 from sharedrt.services.volumes import Volumes, volumes_of
@@ -75,7 +86,9 @@ class ContainerService:
         log_reader: LogReader,
         find_sandbox: Callable[[str], SandboxRecord],
         owner: TaskOwner,
+        restores: Restores,
     ) -> None:
+        self._restores = restores
         self._layout = layout
         self._records = records
         self._rows = rows
@@ -108,18 +121,23 @@ class ContainerService:
         id = request.id or ContainerId(new_id())
         self._records.reserve(request.name, id)
         try:
-            image = self._images.get(request.image)
+            image = request.base or await self._image_for(request)
             await self._images.ensure_unpacked(image)
             now = time.time_ns()
             config = image.config
             mounts, volumes = settle_volumes(request.spec.mounts, request.volumes)
+            mounts = self._mounts.settle_images(mounts)
             views = await self._mounts.view_rows(id, mounts)
+            if request.sandbox_id is not None:
+                await self._mounts.check_sub_paths(id, mounts)
+            if request.checkpoint:
+                await self._restores.unpack(Path(request.checkpoint), id)
             record = ContainerRecord(
                 id=id,
                 name=request.name,
-                image_reference=request.image,
+                image_reference=request.image or image.id,
                 image_id=image.id,
-                spec=replace(request.spec, mounts=mounts),
+                spec=replace(request.spec, mounts=mounts, restored=bool(request.checkpoint)),
                 sandbox_id=request.sandbox_id,
                 runtime_handler=request.runtime_handler or self._handler_of(request),
                 labels={**config.labels, **request.labels}
@@ -135,6 +153,9 @@ class ContainerService:
                 snapshot_key=SnapshotKey(id),
                 log_path=self._log_path(id, request),
                 log_max_bytes=request.log_max_bytes,
+                log_max_files=request.log_max_files,
+                log_compress=request.log_compress,
+                log_forward=request.log_forward,
                 auto_remove=request.auto_remove,
                 restart_policy=request.restart_policy,
                 restart_max_retries=request.restart_max_retries,
@@ -156,8 +177,21 @@ class ContainerService:
                 await self._events.commit(insert, *made, self._event("create", record))
         except BaseException:
             self._records.release(request.name, id)
+            if request.checkpoint:
+                await complete(self._host.remove_tree(self._layout.container_state(id)))
             raise
         return self._records.put(record)
+
+    async def _image_for(self, request: NewContainer) -> Image:
+        if not request.checkpoint:
+            return self._images.get(request.image)
+        # Of what every pod's container has mounted by us, and of what the client asks for.
+        targets = {posixpath.normpath(mount.target) for mount in request.spec.mounts}
+        return await self._restores.image(
+            Path(request.checkpoint),
+            handler=request.runtime_handler or self._handler_of(request),
+            targets=sorted(targets | POD_FILES),
+        )
 
     def _check(self, request: NewContainer) -> None:
         if request.restart_policy not in RESTART_POLICIES:
@@ -354,6 +388,10 @@ class ContainerService:
         usage = await self._snapshots.usage(record) if writable else None
         return ContainerStats(id, cgroup, tuple(networks), usage)
 
+    async def details(self, id: ContainerId) -> ContainerDetails:
+        self._life.running(id)
+        return await self._runtime.details(self._life.key(id))
+
     async def usage(self, id: ContainerId) -> Usage:
         return await self._snapshots.usage(self._records.by_id(id))
 
@@ -427,6 +465,8 @@ class ContainerService:
             elif wants_start_with_daemon(record):
                 self._life.restarts.schedule(id, 0.0)
         self._ended_before = ()
+        for record in self._records.list():
+            self._life.forward_rest(record)
         self._resumed.set()
         self._life.restarts.open()
 

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from sharedrt.model.drivers import PathChange, Snapshotter, Usage
+from sharedrt.model.drivers import LayerUnpacker, PathChange, Snapshotter, Usage
 from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.ids import ContainerId, SnapshotKey
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
@@ -12,12 +13,21 @@ from sharedrt.model.spec import IdMapping
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.layout import Layout
 
+_PLAIN_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
+
 
 class ContainerSnapshots:
     """Active snapshots, by container."""
 
-    def __init__(self, layout: Layout, store: NamespacedStore, snapshotter: Snapshotter) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        store: NamespacedStore,
+        snapshotter: Snapshotter,
+        unpacker: LayerUnpacker,
+    ) -> None:
         self._layout, self._store, self._snapshotter = layout, store, snapshotter
+        self._unpacker = unpacker
         self._held: Counter[ContainerId] = Counter()
 
     def row(
@@ -44,6 +54,18 @@ class ContainerSnapshots:
             selinux_label=record.spec.security.selinux_mount_label,
         )
 
+    async def fill(self, record: ContainerRecord, changes: Path) -> None:
+        """Make the writable layer what an uncompressed layer's tar says. It is not mounted.
+
+        Raises:
+            DataLoss, InvalidArgument: the tar. ResourceExhausted: the disk.
+        """
+        # Also of an earlier try, after which a daemon was killed.
+        await self._snapshotter.remove_active(self._layout.active_directory(record.id))
+        await self.mount(record)  # so that the folder is there
+        await self._snapshotter.unmount(self._layout.active_directory(record.id))
+        await self._unpacker.apply(changes, _PLAIN_LAYER, self.upper(record))
+
     async def mount_view(self, record: ContainerRecord, key: SnapshotKey, directory: str) -> Path:
         """A read-only snapshot's path, mounted for a container. Idempotent."""
         layers = await self._store.read(lambda tx: _layers(tx, key))
@@ -56,6 +78,16 @@ class ContainerSnapshots:
             gid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.gid_mappings],
             selinux_label=record.spec.security.selinux_mount_label,
         )
+
+    async def mount_layers(self, directory: str, layers: Sequence[SnapshotKey]) -> Path:
+        """An image's path, mounted read-only before any row names it. :meth:`remove_view` undoes it.
+
+        Args:
+            layers: chain ids, topmost first.
+        """
+        rows = await self._store.read(lambda tx: [tx.snapshots.get(key) for key in layers])
+        folders = [row.directory for row in rows if row is not None]
+        return await self._snapshotter.mount(directory, folders, readonly=True)
 
     async def unmount_view(self, directory: str) -> None:
         await self._snapshotter.unmount(directory)

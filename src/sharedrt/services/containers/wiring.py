@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sharedrt.model.drivers import HostFiles, ResolvedMount, SandboxNamespaces
 from sharedrt.model.faults import FailedPrecondition
@@ -19,6 +20,9 @@ from sharedrt.model.spec import NamespaceMode, NamespaceRef
 from sharedrt.services.containers.etc_files import EtcFiles
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
+
+POD_FILES: Final = frozenset({"/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/dev/shm"})
+"""Where a pod's files are mounted in each of its containers, unless the client brings its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Wirer:
             request.network,
             owner=record.id,
             netns=netns,
-            ports=() if any(endpoint.default_route for endpoint in placed) else record.ports,
+            ports=() if any(endpoint.ports for endpoint in placed) else record.ports,
             aliases=request.aliases,
             mac=request.mac,
             address=request.address,

@@ -394,9 +394,12 @@ class Images:
 
     # ------------------------------------------------------------ upkeep
 
-    async def release(self, digests: Collection[Digest]) -> Removed:
-        """Remove those blobs, which a lease has held until now, that nothing else needs."""
-        return await self._rows.sweep(Roots(set(digests), set()))
+    async def release(
+        self, digests: Collection[Digest], snapshots: Collection[SnapshotKey] = ()
+    ) -> Removed:
+        """Remove those blobs and snapshots, which a lease or the build cache has held until now, that nothing else
+        needs."""
+        return await self._rows.sweep(Roots(set(digests), set(snapshots)))
 
     async def gc(self, *, grace_s: float = GC_GRACE_S) -> Removed:
         """Remove rows and files that no image, container or lease of this namespace needs."""

@@ -1,0 +1,82 @@
+"""Rotating container logs (:class:`sharedrt.model.drivers.LogRotator`).
+
+``path`` becomes ``path.1``, that one ``path.2`` and so on, up to the number of files that are to be kept. conmon
+is told to open ``path`` anew in between: until it has, it writes to what is ``path.1`` now, so that nothing is
+lost and a rotation that a crash cut off is finished by the next one.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from sharedrt.aio.completion import run_blocking
+from sharedrt.drivers.logs.compressed import PACKED, PART, compress
+from sharedrt.model.drivers import LogBounds
+from sharedrt.model.faults import FailedPrecondition, Internal, NotFound
+
+
+class FileLogRotator:
+    """Implements LogRotator. Close it with :meth:`aclose`."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(2, "log-rotation")
+
+    async def due(self, logs: Sequence[LogBounds]) -> Sequence[LogBounds]:
+        return await run_blocking(self._threads, lambda: [log for log in logs if _is_due(log)])
+
+    async def rotate(self, log: LogBounds, reopen: Callable[[], Awaitable[None]]) -> None:
+        await self._run(_shift, log)
+        with suppress(NotFound, FailedPrecondition):  # it has ended: nobody writes any more
+            await reopen()
+        if log.compress:
+            await self._run(_compress_all, log)
+
+    async def _run(self, work: Callable[[LogBounds], None], log: LogBounds) -> None:
+        try:
+            await run_blocking(self._threads, work, log)
+        except OSError as error:
+            raise Internal(f"log {log.path}", error.strerror or str(error)) from error
+
+    async def aclose(self) -> None:
+        self._threads.shutdown()
+
+
+def _is_due(log: LogBounds) -> bool:
+    """Beyond its size; or renamed away by a rotation that did not come to its end."""
+    try:
+        return log.path.stat().st_size >= log.max_bytes
+    except FileNotFoundError:
+        return _numbered(log.path, 1).exists()
+
+
+def _numbered(path: Path, number: int, packed: str = "") -> Path:
+    return path.with_name(f"{path.name}.{number}{packed}")
+
+
+def _shift(log: LogBounds) -> None:
+    """Number all files one higher, the oldest going. A gap, which a cut-off one has left, is filled by it."""
+    if not log.path.exists():
+        return
+    gap = next(
+        (n for n in range(1, log.max_files) if not any(p.exists() for p in _forms(log.path, n))),
+        log.max_files - 1,
+    )
+    for path in _forms(log.path, gap):
+        path.unlink(missing_ok=True)
+    _numbered(log.path, gap, PART).unlink(missing_ok=True)
+    for number in range(gap - 1, 0, -1):
+        for packed in ("", PACKED):
+            if (path := _numbered(log.path, number, packed)).exists():
+                path.rename(_numbered(log.path, number + 1, packed))
+    log.path.rename(_numbered(log.path, 1))
+
+
+def _forms(path: Path, number: int) -> tuple[Path, Path]:
+    return _numbered(path, number), _numbered(path, number, PACKED)
+
+
+def _compress_all(log: LogBounds) -> None:
+    for number in range(1, log.max_files):
+        if (path := _numbered(log.path, number)).exists():
+            compress(path)

@@ -1,0 +1,71 @@
+"""Freezing a container's processes to disk by CRIU, through the OCI runtime."""
+
+import asyncio
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from sharedrt.drivers.oci.children import run
+from sharedrt.drivers.oci.context import Context
+from sharedrt.drivers.oci.errors import clean
+from sharedrt.drivers.oci.handlers import Handler, find_program
+from sharedrt.model.faults import FailedPrecondition, Internal
+from sharedrt.model.ids import ContainerKey
+
+CRIU: Final = "criu"
+"""The runtimes look it up in PATH themselves."""
+_CHECK_TIMEOUT_S: Final = 30.0
+_ERROR: Final = re.compile(r"Error \([^)]*\): (.+)")
+RESTORE_OPTIONS: Final = ("--tcp-established", "--file-locks")
+"""What a dump may have, a restore must be allowed."""
+
+
+async def require_criu(handler: Handler) -> None:
+    """Raises FailedPrecondition: CRIU is missing, unfit for this kernel, or the runtime was built without it."""
+    if not handler.checkpoints:
+        raise FailedPrecondition(
+            "runtime handler", handler.name, f"{handler.version} is built without CRIU; use runc"
+        )
+    program = find_program(CRIU)
+    if program is None:
+        raise FailedPrecondition("program", CRIU, "not found: install the package criu")
+    finished = await run([program, "check"], timeout_s=_CHECK_TIMEOUT_S)
+    if finished.exit_code:
+        raise FailedPrecondition(
+            "program", CRIU, f"cannot serve this kernel: {first_error(finished.output)}"
+        )
+
+
+async def checkpoint(context: Context, key: ContainerKey, folder: Path) -> None:
+    """See :meth:`OciRuntime.checkpoint`."""
+    state = context.state(key)
+    images = folder / "checkpoint"
+    await asyncio.to_thread(images.mkdir, mode=0o700, parents=True, exist_ok=True)
+    finished = await context.runtime(
+        state, "checkpoint",
+        "--image-path", str(images), "--work-path", str(folder),
+        "--leave-running", *RESTORE_OPTIONS, key.id,
+    )  # fmt: skip
+    if finished.exit_code:
+        words = await asyncio.to_thread(_words_of, folder / "dump.log")
+        raise Internal(f"checkpoint of {key.id}", words or clean(finished.output))
+    config = context.layout.bundle(key) / "config.json"
+    await asyncio.to_thread(shutil.copyfile, config, folder / "spec.dump")
+
+
+def first_error(text: str) -> str:
+    """CRIU's first complaint: those that follow are its consequences."""
+    if match := _ERROR.search(text):
+        return match[1].strip()
+    return clean(text) or "no reason given"
+
+
+def _words_of(log: Path) -> str:
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return ""
+    # Not the complaint about an rlimit, which comes with every run that lacks CAP_SYS_RESOURCE.
+    lines = [line for line in text.splitlines() if "Error (" in line and "rlimit:" not in line]
+    return first_error(lines[0]) if lines else ""

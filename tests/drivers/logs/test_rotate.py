@@ -1,0 +1,131 @@
+"""Rotation: names, compression, and what a crash in the middle of it leaves."""
+
+import gzip
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sharedrt.drivers.logs import FileLogReader, FileLogRotator
+from sharedrt.drivers.logs.compressed import compress, open_plain
+from sharedrt.model.drivers import LogBounds, LogLine, LogQuery
+from sharedrt.model.faults import FailedPrecondition
+from sharedrt.wire.cri_log import format_line
+
+SECOND = 10**9
+
+
+@pytest.fixture
+async def rotator() -> AsyncIterator[FileLogRotator]:
+    made = FileLogRotator()
+    yield made
+    await made.aclose()
+
+
+def bounds(path: Path, *, files: int = 3, compress: bool = False) -> LogBounds:
+    return LogBounds(path, 100, files, compress)
+
+
+def write(path: Path, *numbers: int) -> None:
+    lines = (format_line(LogLine(n * SECOND, 1, b"line %d" % n, False)) for n in numbers)
+    with path.open("ab") as file:
+        file.write(b"".join(lines))
+
+
+def names(path: Path) -> list[str]:
+    return sorted(p.name.removeprefix(path.name) for p in path.parent.iterdir())
+
+
+async def read(path: Path, query: LogQuery) -> list[int]:
+    reader = FileLogReader()
+    found = []
+    async for batch in reader.read(path, query, ended=lambda: True):
+        found += [line.time_ns // SECOND for line in batch]
+    await reader.aclose()
+    return found
+
+
+class Writer:
+    """conmon: opens the log anew when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+
+    async def reopen(self) -> None:
+        self.path.touch()
+        self.count += 1
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_files_move_up_and_the_oldest_goes(
+    rotator: FileLogRotator, tmp_path: Path, packed: bool
+) -> None:
+    path = tmp_path / "container.log"
+    writer = Writer(path)
+    log = bounds(path, compress=packed)
+    assert await rotator.due([log]) == []
+    for first in (1, 11, 21, 31):
+        write(path, *range(first, first + 10))
+        assert await rotator.due([log]) == [log]
+        await rotator.rotate(log, writer.reopen)
+        assert await rotator.due([log]) == []
+    assert writer.count == 4
+    assert names(path) == (["", ".1.gz", ".2.gz"] if packed else ["", ".1", ".2"])
+    write(path, 41)
+    assert await read(path, LogQuery()) == [*range(21, 42)]
+    assert await read(path, LogQuery(tail=12)) == [*range(30, 42)]
+    assert await read(path, LogQuery(tail=0)) == []
+    assert await read(path, LogQuery(since_ns=35 * SECOND)) == [*range(35, 42)]
+
+
+async def test_one_that_has_ended_is_rotated_all_the_same(
+    rotator: FileLogRotator, tmp_path: Path
+) -> None:
+    path = tmp_path / "container.log"
+    write(path, *range(10))
+
+    async def refuse() -> None:
+        raise FailedPrecondition("container", "x", "is not running")
+
+    await rotator.rotate(bounds(path, compress=True), refuse)
+    assert names(path) == [".1.gz"]
+
+
+async def test_what_a_crash_has_cut_off_is_finished(
+    rotator: FileLogRotator, tmp_path: Path
+) -> None:
+    path = tmp_path / "container.log"
+    log = bounds(path, files=4, compress=True)
+    writer = Writer(path)
+    # Killed between the renaming and conmon's opening it anew.
+    write(path.with_name("container.log.1"), *range(10))
+    assert await rotator.due([log]) == [log]
+    await rotator.rotate(log, writer.reopen)
+    assert names(path) == ["", ".1.gz"]
+    # Killed while files were moved up, and while one was compressed: no file goes for the gap's sake.
+    path.with_name("container.log.1.gz").rename(path.with_name("container.log.2.gz"))
+    write(path.with_name("container.log.3"), *range(5))
+    path.with_name("container.log.3.part").write_bytes(b"half")
+    write(path, *range(20, 30))
+    await rotator.rotate(log, writer.reopen)
+    assert names(path)[:4] == ["", ".1.gz", ".2.gz", ".3.gz"]
+    assert await read(path, LogQuery()) == [*range(5), *range(10), *range(20, 30)]
+
+
+def test_compressing_keeps_the_time_and_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "log.1"
+    write(path, *range(1000))
+    text, stamp = path.read_bytes(), path.stat().st_mtime_ns
+    compress(path)
+    packed = tmp_path / "log.1.gz"
+    assert not path.exists()
+    assert packed.stat().st_mtime_ns == stamp
+    assert packed.stat().st_size < len(text) / 2
+    assert gzip.decompress(packed.read_bytes()) == text
+    with open(open_plain(packed), "rb") as plain:
+        assert plain.read() == text
+    # What breaks off gives what there is.
+    packed.write_bytes(packed.read_bytes()[:-500])
+    with open(open_plain(packed), "rb") as plain:
+        assert text.startswith(plain.read())
+    assert list(tmp_path.iterdir()) == [packed]

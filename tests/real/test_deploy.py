@@ -1,0 +1,116 @@
+"""The README's two commands, as a newcomer runs them, with folders and names of a test's own.
+
+Only pip's cache is shared with other runs: the virtualenv is made anew by the script.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.real.daemon import DaemonUnderTest
+from tests.real.leaks import look
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+class Deployed:
+    """A place that deploy/up fills and deploy/down empties."""
+
+    def __init__(self) -> None:
+        self.daemon = DaemonUnderTest()
+        self.root = self.daemon.root
+        self.program = self.root / "bin" / f"srt{self.daemon.number}"
+        self._environment = {
+            **os.environ,
+            "SHAREDRT_PREFIX": str(self.root / "opt"),
+            "SHAREDRT_CONFIG": str(self.daemon.config_path),
+            "SHAREDRT_UNIT": self.program.name,
+            "SHAREDRT_BIN": str(self.program.parent),
+            "SHAREDRT_NO_SYSTEMD": "1",
+            "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip")),
+        }
+
+    async def run(self, *command: str | Path) -> str:
+        """What it prints. Raises AssertionError when it fails."""
+        process = await asyncio.create_subprocess_exec(
+            *map(str, command),
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        words = f"{out.decode(errors='replace')}\n--- stderr ---\n{err.decode(errors='replace')}"
+        assert process.returncode == 0, f"{command}: {process.returncode}\n{words}"
+        return out.decode()
+
+    async def up(self, *arguments: str) -> str:
+        return await self.run(DEPLOY / "up", *arguments)
+
+    async def down(self, *arguments: str) -> str:
+        return await self.run(DEPLOY / "down", *arguments)
+
+    def pid(self) -> int:
+        return int((self.root / "run" / "sharedrtd.pid").read_text())
+
+    def traces(self) -> dict[str, frozenset[str]]:
+        n = self.daemon.number
+        return look((f"srt{n}", f"srp{n}", f"s{n}", self.root.name)).found()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def deployed() -> AsyncIterator[Deployed]:
+    place = Deployed()
+    try:
+        yield place
+    finally:
+        if place.daemon.config_path.exists():
+            await place.down()
+            await place.daemon.purge()
+        else:
+            shutil.rmtree(place.root)
+
+
+def ids(out: str, heading: str) -> set[str]:
+    """The container ids of one listing of the demonstration."""
+    listing = out.split(heading)[1].split("\n\n")[0]
+    return set(re.findall(r"container ([0-9a-f]{12}) ", listing))
+
+
+async def test_up_again_down_and_purge(deployed: Deployed) -> None:
+    out = await deployed.up()
+    over_cri, over_http = ids(out, "Over CRI"), ids(out, "Over HTTP")
+    assert (len(over_cri), len(over_http)) == (1, 1), out
+    assert over_cri.isdisjoint(over_http)
+    assert all(id in out.split("administrator sees")[1] for id in over_cri | over_http)
+    first = deployed.pid()
+
+    again = await deployed.up()
+    assert len(ids(again, "Over CRI")) == 1, "the demonstration is shown anew, not added to"
+    assert deployed.pid() != first
+
+    # A daemon that was killed has left its containers running: they are stopped all the same.
+    os.kill(deployed.pid(), signal.SIGKILL)
+    await deployed.down()
+    assert not deployed.traces().get("processes")
+    assert await deployed.down() == "stopped\n", "there was nothing to do any more"
+
+    await deployed.up("--no-demo")
+    listed = await deployed.run(deployed.program, "containers")
+    assert "running" not in listed
+    assert listed.count("exited") == 2, "data stays"
+
+    await deployed.down("--purge")
+    assert not deployed.traces()
+    left = {str(path.relative_to(deployed.root)) for path in deployed.root.iterdir()}
+    assert left <= {"bin", "certs.d", "cni"}, "what the test had made before"
+    assert not list((deployed.root / "bin").iterdir())
