@@ -72,7 +72,7 @@ async def inspected(daemon: DaemonUnderTest, name: str) -> Any:
 async def test_figures_agree(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     for name in ("app:1", "app:2"):
         await daemon.docker("pull", "-q", name)
-    _, listed = await docker.get("/images/json", **{"shared-size": "1"})
+    _, listed = await docker.get("/images/json", **{"shared-size": "1", "manifests": "1"})
     _, usage = await docker.get("/system/df", type="image")
     by_id = {image["Id"]: image for image in listed}
     assert set(by_id) == {APP.id, NEWER.id}
@@ -83,7 +83,7 @@ async def test_figures_agree(daemon: DaemonUnderTest, docker: DockerClient) -> N
     assert 0 < shared < by_id[APP.id]["Size"]
     assert usage["LayersSize"] == sum(image["Size"] for image in listed) - shared
     for made, name in ((APP, "app:1"), (NEWER, "app:2")):
-        shown = await inspected(daemon, name)
+        _, shown = await docker.get(f"/images/{name}/json", manifests="1")
         assert (shown["Id"], shown["RepoTags"]) == (made.id, [name])
         assert shown["RepoDigests"] == [f"app@{made.digest}"] == by_id[made.id]["RepoDigests"]
         assert shown["Descriptor"] == by_id[made.id]["Descriptor"]
@@ -210,6 +210,8 @@ async def test_a_whole_repository(daemon: DaemonUnderTest, registry: RegistryUnd
     done = await daemon.docker(*listing, "--limit", "200", "app", check=False)
     assert "outside the range of [1, 100]" in done.stderr
 
+    saved = (await daemon.run("sh", "-c", "docker save app | tar -xO manifest.json")).stdout
+    assert [entry["RepoTags"] for entry in json.loads(saved)] == [["app:1"], ["app:2"]]
     out = (await daemon.docker("rmi", "app:1", "app:2", f"{copy}:1", f"{copy}:2")).stdout
     assert out.count("Deleted: ") == 2 + 3
 

@@ -402,6 +402,9 @@ class FakeImages:
                 continue
         raise NotFound("image", ref)
 
+    def select(self, ref: str) -> Sequence[Image]:
+        return [self.get(ref)]
+
     def list(self) -> Sequence[Image]:
         return list(self.images)
 
