@@ -271,6 +271,8 @@ class ContainerSpec:
     cwd: str = ""
     user: User = User()
     tty: bool = False
+    console_size: tuple[int, int] | None = None
+    """(width, height) that its terminal begins with."""
     open_stdin: bool = False
     stdin_once: bool = False
     hostname: str = ""

@@ -285,6 +285,7 @@ class NewExec:
     attach_stderr: bool = True
     privileged: bool = False
     detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
 
 
 class Execs(Protocol):

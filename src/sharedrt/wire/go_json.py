@@ -42,8 +42,9 @@ def read_first(raw: bytes) -> tuple[Any, bool]:
     start = _skip(text, 0)
     try:
         value, end = _DECODER.raw_decode(text, start)
-        if text[end - 1].isdigit() and text[end : end + 1] in _CUT_NUMBER:
-            raise ValueError("a number is cut short")
+        cut = text[end - 1].isdigit() and text[end : end + 1] in _CUT_NUMBER
+        if cut and syntax_error(raw.decode("latin-1")):
+            raise ValueError("no number")
     except RecursionError as error:
         raise GoJsonError(_invalid(text[start], "exceeded max depth")) from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -315,12 +314,6 @@ def test_namespaces_shared_with_another_container() -> None:
         create(host={"PidMode": "container:nope"})
 
 
-def test_ipc_must_be_shareable(monkeypatch: pytest.MonkeyPatch) -> None:
-    private = replace(OTHER, extensions={})
-    monkeypatch.setattr("tests.edges.docker.test_translate_create.OTHER", private)
-    assert "409 can't join IPC of container" in refused(host={"IpcMode": "container:other"})
-
-
 def test_host_modes() -> None:
     made = create(
         host={
@@ -549,3 +542,49 @@ def test_figures_that_mean_nothing_are_shown_as_none() -> None:
 )
 def test_more_that_is_refused_by_name(host: dict[str, Any], words: str) -> None:
     assert words in refused(host=host)
+
+
+def test_the_terminal_s_size_and_the_working_directory() -> None:
+    spec = create({"Tty": True, "WorkingDir": "/tmp//x/"}, {"ConsoleSize": [33, 99]}).request.spec
+    assert (spec.console_size, spec.cwd) == ((99, 33), "/tmp/x")
+    assert create(host={"ConsoleSize": [0, 0]}).request.spec.console_size is None
+
+
+def test_sysctls_of_a_network_namespace_of_its_own() -> None:
+    context = CreateContext(
+        HOST, find, lambda: "", sysctls=frozenset({"net.ipv4.ping_group_range"})
+    )
+
+    def sysctls(**host: Any) -> dict[str, str]:
+        body = Fields({"Image": "busybox"})
+        made = translate_create(ID, "web", body, host, IMAGE, context)
+        return dict(made.request.spec.sysctls)
+
+    assert sysctls() == {"net.ipv4.ping_group_range": "0 2147483647"}
+    own = {"net.ipv4.ping_group_range": "1 0"}
+    assert sysctls(Sysctls=own) == own
+    assert sysctls(NetworkMode="host") == sysctls(NetworkMode="container:other") == {}
+
+
+def test_writable_cgroups() -> None:
+    def writable(option: str) -> bool | None:
+        return create(host={"SecurityOpt": [option]}).request.spec.security.writable_cgroups
+
+    assert writable("writable-cgroups")
+    assert writable("writable-cgroups=true")
+    assert writable("writable-cgroups=false") is False
+    assert "400 invalid --security-opt 2" in refused(
+        host={"SecurityOpt": ["writable-cgroups=potato"]}
+    )
+
+
+def test_links_are_kept_by_id_on_the_default_bridge() -> None:
+    made = create(host={"Links": ["other:/db"]}).request
+    assert made.networks[0].links == (f"{OTHER.id}:db",)
+    assert create(host={"Links": ["other:db"], "NetworkMode": "n"}).request.networks[0].links == (
+        "other:db",
+    )
+
+
+def test_an_annotation_has_a_name() -> None:
+    assert "400 invalid Annotations: the empty string" in refused(host={"Annotations": {"": "a"}})

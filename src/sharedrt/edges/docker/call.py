@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.links import find_container
 from sharedrt.edges.docker.versions import NEWEST, ApiVersion
 from sharedrt.edges.docker.words import Refusal, bad_request, quoted
 from sharedrt.model.records import ContainerRecord
@@ -100,7 +101,7 @@ class Call:
 
     def container(self) -> ContainerRecord:
         """The container that the path's ``{id}`` names. Raises NotFound, Ambiguous."""
-        return self.runtime.containers.get(self.params["id"])
+        return find_container(self.runtime.containers, self.params["id"])
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work`` to its end even if the client goes away meanwhile, as dockerd does."""

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -15,13 +14,15 @@ from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modif
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.host_abilities import optional_files
+from sharedrt.edges.docker.host_abilities import known_sysctls, optional_files
 from sharedrt.edges.docker.image_access import find_image, image_config
+from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.network_access import bridge_gateway
 from sharedrt.edges.docker.platform_choice import check_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
+    DEFAULT_SYSCTLS,
     EXTENSION,
     CreateContext,
     Translation,
@@ -61,19 +62,16 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
     host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
-    try:
-        endpoints = body.sub("NetworkingConfig").keys("EndpointsConfig")
-        versions.check_endpoints(call.version, endpoints)
-    except InvalidArgument as fault:
-        raise bad_request(fault.reason) from fault
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
+    _check_networks(call, body)
     context = CreateContext(
         call.door.host,
         call.runtime.containers.get,
         lambda: bridge_gateway(call.runtime),
         await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
+        await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
         versions.readonly_is_recursive(call.version),
     )
     await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
@@ -89,6 +87,12 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
 
     record, warnings = await _create(call, translate, name)
     return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
+
+
+def _check_networks(call: Call, body: Fields) -> None:
+    networks = body.sub("NetworkingConfig").sub("EndpointsConfig").raw
+    if len(networks) > 1 and not versions.joins_many_networks(call.version):
+        raise bad_request("Container cannot be created with multiple network endpoints")
 
 
 async def _create(
@@ -137,19 +141,25 @@ async def post_containers_start(call: Call) -> web.StreamResponse:
         return not_modified()
     except StartFailed as fault:
         raise Refusal(*start_failed(fault)) from fault
+    except FailedPrecondition as fault:
+        raise _not_startable(record, fault) from fault
     except InvalidArgument as fault:
         raise Refusal(*to_http(fault)) from fault
-    await _set_console_size(call, record)
     return no_content()
 
 
-async def _set_console_size(call: Call, record: ContainerRecord) -> None:
-    """HostConfig.ConsoleSize is [height, width]."""
-    size = ContainerView(record).host_config.get("ConsoleSize")
-    if not record.spec.tty or not isinstance(size, list) or size in ([], [0, 0]):
-        return
-    with suppress(FailedPrecondition):  # it has ended already
-        await call.runtime.containers.resize(record.id, int(str(size[1])), int(str(size[0])))
+def _not_startable(record: ContainerRecord, fault: FailedPrecondition) -> Exception:
+    """A container that it shares a namespace with does not run: dockerd's words, and its statuses."""
+    spec = record.spec.namespaces
+    if fault.kind == "container" and fault.reason == "is not running":
+        text = f"container {fault.name} is not running"
+        if fault.name == spec.pid.target:
+            return Refusal(500, f"failed to join PID namespace: {text}")
+        if fault.name == spec.ipc.target:
+            return Refusal(500, f"failed to join IPC namespace: {text}")
+        if fault.name == spec.network.target:
+            return Refusal(409, f"cannot join network of a non running container: {fault.name}")
+    return fault
 
 
 async def post_containers_stop(call: Call) -> web.StreamResponse:
@@ -237,11 +247,9 @@ async def post_containers_rename(call: Call) -> web.StreamResponse:
 
 
 async def delete_containers(call: Call) -> web.StreamResponse:
-    record = call.container()
     if call.flag("link"):
-        raise Refusal(
-            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
-        )
+        return await _delete_link(call)
+    record = call.container()
     force = call.flag("force")
     view = ContainerView(record, call.runtime.containers.restarting(record.id))
     if view.restarting and not force:
@@ -251,6 +259,20 @@ async def delete_containers(call: Call) -> web.StreamResponse:
         await call.finish(work)
     except FailedPrecondition as fault:
         raise _not_removable(view) from fault
+    return no_content()
+
+
+async def _delete_link(call: Call) -> web.StreamResponse:
+    """``docker rm --link CONTAINER/ALIAS``: the containers stay; the name goes with the next start."""
+    owner, slash, alias = call.params["id"].strip("/").partition("/")
+    record = call.runtime.containers.get(owner)
+    if not slash:
+        raise Refusal(
+            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
+        )
+    await call.finish(
+        call.runtime.containers.change(record.id, lambda old: without_link(old, alias))
+    )
     return no_content()
 
 
@@ -307,6 +329,7 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
         auto_remove=record.auto_remove,
         cpus=call.door.host.cpus,
     )
+    await asyncio.to_thread(check_cpusets, body)
     if update.resources is not None:
         await call.finish(call.runtime.containers.update(record.id, update.resources))
 
@@ -335,5 +358,5 @@ ROUTES = (
     Route("POST", "/containers/{id}/wait", post_containers_wait),
     Route("POST", "/containers/{id}/resize", post_containers_resize),
     Route("POST", "/containers/{id}/update", post_containers_update),
-    Route("DELETE", "/containers/{id}", delete_containers),
+    Route("DELETE", "/containers/{id+}", delete_containers),
 )

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -48,6 +48,14 @@ def find_image(call: Call, reference: str) -> Image:
         except InvalidArgument:
             raise bad_request("invalid reference format") from fault
         raise NotFound("image", name) from fault
+
+
+def select_images(call: Call, reference: str) -> Sequence[Image]:
+    """As :func:`find_image`, but a name without a tag stands for all tags of its repository."""
+    try:
+        return call.runtime.images.select(reference)
+    except NotFound as fault:
+        raise NotFound("image", complete(reference)) from fault
 
 
 def complete(reference: str) -> str:

@@ -68,7 +68,8 @@ def merge_config(body: Fields, image_config: Mapping[str, Any]) -> ContainerConf
         raise bad_request(
             f"the working directory '{working_dir}' is invalid, it needs to be an absolute path"
         )
-    working_dir = clean_path(working_dir) if working_dir else ""
+    if working_dir:
+        working_dir = "/" + posixpath.normpath(working_dir).lstrip("/")
     stop_signal = body.text("StopSignal") or image.text("StopSignal")
     shell = body.strings("Shell") or image.strings("Shell")
     rendered: dict[str, Json] = {
@@ -122,11 +123,6 @@ def merge_config(body: Fields, image_config: Mapping[str, Any]) -> ContainerConf
         health_check=translate_health(Fields(health or {}, "Healthcheck"), shell),
         rendered=rendered,
     )
-
-
-def clean_path(path: str) -> str:
-    """An absolute path without ``.``, ``..`` and needless slashes."""
-    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def merge_command(

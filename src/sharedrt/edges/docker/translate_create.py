@@ -26,6 +26,7 @@ from sharedrt.edges.docker.translate_mounts import (
     translate_volumes,
 )
 from sharedrt.edges.docker.translate_network import (
+    DEFAULT_NETWORK,
     network_mode,
     plan_network,
     translate_dns,
@@ -44,19 +45,19 @@ from sharedrt.edges.docker.translate_resources import (
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import ContainerId
-from sharedrt.model.records import ContainerRecord, Json
-from sharedrt.model.spec import ContainerSpec, NamespaceMode, NamespaceRef, Namespaces, User
+from sharedrt.model.records import ContainerRecord, Json, NetworkRequest
+from sharedrt.model.spec import ContainerSpec, Namespaces, User
 from sharedrt.services.contracts import HostInfo, NewContainer
 
 EXTENSION: Final = "docker"
 """Key of what this edge keeps with a container: ``Config`` and ``HostConfig`` as ``inspect`` shows them."""
 
+DEFAULT_SYSCTLS: Final = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _BUILT_IN_RUNTIME: Final = "io.containerd.runc.v2"
-_OPEN_NETWORK: Final[Mapping[str, str]] = {
-    "net.ipv4.ping_group_range": "0 2147483647",
-    "net.ipv4.ip_unprivileged_port_start": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class CreateContext:
     bridge_gateway: Callable[[], str]
     cgroup_files: frozenset[str] = frozenset()
     """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
+    sysctls: frozenset[str] = frozenset()
+    """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
     recursive_readonly: bool = True
     """Whether a read-only bind is so all the way down, as it is for clients of today."""
 
@@ -110,7 +113,7 @@ def translate_create(
     find = context.find_container
     config = merge_config(body, image_config)
     mode = security.resolve_mode(network_mode(host), find)
-    _check_links(host, find)
+    links = _links_by_id(host, find)
     plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
     ipc_mode = security.resolve_mode(host.text("IpcMode"), find)
@@ -119,7 +122,7 @@ def translate_create(
     namespaces = Namespaces(
         network=plan.namespace,
         pid=security.pid_namespace(pid_mode),
-        ipc=security.ipc_namespace(ipc_mode, find),
+        ipc=security.ipc_namespace(ipc_mode),
         uts=security.uts_namespace(host.text("UTSMode")),
         cgroup=security.cgroup_namespace(cgroupns),
         user=security.user_namespace(host.text("UsernsMode")),
@@ -134,7 +137,7 @@ def translate_create(
         state_dir=context.host.state_dir,
     )
     spec = _spec(host, config, namespaces, hostname, mounts)
-    spec = _with_limits(spec, host, context.host)
+    spec = _with_limits(spec, host, context)
     resources = spec.resources
     warnings += resource_warnings(resources, context.cgroup_files)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
@@ -171,7 +174,7 @@ def translate_create(
         log_max_files=logs.max_files,
         log_compress=logs.compress,
         log_forward=logs.forward,
-        networks=plan.networks,
+        networks=tuple(_linked_by_id(request, links) for request in plan.networks),
         ports=plan.ports,
         dns=translate_dns(host),
         volumes=translate_volumes(host),
@@ -202,15 +205,25 @@ def _refuse_the_rest(host: Fields) -> None:
         )
 
 
-def _check_links(host: Fields, find: Callable[[str], ContainerRecord]) -> None:
+def _links_by_id(host: Fields, find: Callable[[str], ContainerRecord]) -> dict[str, str]:
+    """Each of the Links as it came, and with the other container's id in the place of its name."""
+    by_id = {}
     for link in translate_links(host.strings("Links")):
-        name = link.partition(":")[0]
+        name, _, alias = link.partition(":")
         try:
-            find(name)
+            by_id[link] = f"{find(name).id}:{alias}"
         except NotFound as fault:
             raise bad_request(
                 f"could not get container for {name}: No such container: {name}"
             ) from fault
+    return by_id
+
+
+def _linked_by_id(request: NetworkRequest, by_id: Mapping[str, str]) -> NetworkRequest:
+    """Links of the default bridge outlive renames."""
+    if request.network != DEFAULT_NETWORK:
+        return request
+    return replace(request, links=tuple(by_id.get(link, link) for link in request.links))
 
 
 def _spec(
@@ -228,6 +241,7 @@ def _spec(
         cwd=config.working_dir,
         user=_user(host, config),
         tty=config.tty,
+        console_size=_console_size(host),
         open_stdin=config.open_stdin,
         stdin_once=config.stdin_once,
         hostname=hostname,
@@ -246,16 +260,27 @@ def _spec(
     )
 
 
-def _with_limits(spec: ContainerSpec, host: Fields, info: HostInfo) -> ContainerSpec:
+def _console_size(host: Fields) -> tuple[int, int] | None:
+    """ConsoleSize is [height, width]; zeros are no size."""
+    size = host.raw.get("ConsoleSize")
+    if not isinstance(size, list) or len(size) != 2 or not any(size):
+        return None
+    height, width = (n if isinstance(n, int) else -1 for n in size)
+    if not (0 <= height < 1 << 16 and 0 <= width < 1 << 16):
+        raise bad_request("invalid ConsoleSize: must be [height, width]")
+    return width, height
+
+
+def _with_limits(spec: ContainerSpec, host: Fields, context: CreateContext) -> ContainerSpec:
     score = host.integer("OomScoreAdj")
     return replace(
         spec,
-        resources=translate_resources(host, info.cpus),
+        resources=translate_resources(host, context.host.cpus),
         devices=translate_devices(host),
         device_rules=translate_device_rules(host),
         cdi_devices=translate_device_requests(host),
         rlimits=translate_ulimits(host),
-        sysctls={**_default_sysctls(spec.namespaces.network), **_sysctls(host)},
+        sysctls={**_default_sysctls(host, context), **_sysctls(host)},
         oom_score_adj=score or None,
     )
 
@@ -311,9 +336,12 @@ def _runtime(host: Fields, info: HostInfo) -> str:
     return name
 
 
-def _default_sysctls(network: NamespaceRef) -> Mapping[str, str]:
-    """In a network namespace of its own every user may ping, and listen on any port."""
-    return _OPEN_NETWORK if network.mode is NamespaceMode.PRIVATE else {}
+def _default_sysctls(host: Fields, context: CreateContext) -> dict[str, str]:
+    """What dockerd sets in each network namespace that it makes: no capability is needed to ping, nor for low ports."""
+    mode = network_mode(host)
+    if mode == "host" or mode.startswith("container:"):
+        return {}
+    return {name: value for name, value in DEFAULT_SYSCTLS.items() if name in context.sysctls}
 
 
 def _sysctls(host: Fields) -> dict[str, str]:

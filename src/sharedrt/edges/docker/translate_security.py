@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
+from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.records import ContainerRecord
 from sharedrt.model.spec import (
     Capabilities,
@@ -147,20 +147,11 @@ def pid_namespace(mode: str) -> NamespaceRef:
     return _ref(mode, "PID")
 
 
-def ipc_namespace(mode: str, find: FindContainer) -> NamespaceRef:
-    """``IpcMode``, resolved; a container that keeps its IPC private cannot be joined."""
+def ipc_namespace(mode: str) -> NamespaceRef:
+    """``IpcMode``, resolved; whether another container shares its own shows at the start."""
     if mode in ("", "private", "shareable", "none"):
         return _PRIVATE
-    ref = _ref(mode, "IPC")
-    if ref.mode is NamespaceMode.CONTAINER:
-        donor = find(ref.target)
-        if _ipc_mode_of(donor) not in ("shareable", "host"):
-            raise Refusal(
-                409,
-                f"can't join IPC of container {donor.id}: non-shareable IPC "
-                "(hint: use IpcMode:shareable for the donor container)",
-            )
-    return ref
+    return _ref(mode, "IPC")
 
 
 def uts_namespace(mode: str) -> NamespaceRef:

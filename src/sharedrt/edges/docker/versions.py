@@ -5,7 +5,6 @@ Facts: Engine API version history.
 """
 
 import re
-from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 from sharedrt.model.faults import InvalidArgument
@@ -74,10 +73,12 @@ def sends_text(version: ApiVersion) -> bool:
 
 
 def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
-    """1.48: Descriptor. 1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: a placeholder for
-    no names."""
+    """1.48: Descriptor. 1.47: Manifests. 1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: a
+    placeholder for no names."""
     if version < (1, 48):
-        del summary["Descriptor"]
+        summary.pop("Descriptor", None)
+    if version < (1, 47):
+        summary.pop("Manifests", None)
     if version < (1, 44):
         summary["VirtualSize"] = summary["Size"]
         summary["RepoTags"] = summary["RepoTags"] or ["<none>:<none>"]
@@ -87,13 +88,15 @@ def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any
 
 def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
     """1.44: VirtualSize is gone, and Created is left out when the image does not say it. 1.45: Container and
-    ContainerConfig are gone. 1.48: Descriptor. 1.50: those fields of Config that an image never sets are gone."""
+    ContainerConfig are gone. 1.48: Descriptor and Manifests. 1.50: those fields of Config that an image never
+    sets are gone."""
     if version < (1, 44):
         image["VirtualSize"] = image["Size"]
     elif image["Created"] == ZERO_TIME:
         del image["Created"]
     if version < (1, 48):
-        del image["Descriptor"]
+        image.pop("Descriptor", None)
+        image.pop("Manifests", None)
     if version < (1, 45):
         image["Container"] = ""
         image["ContainerConfig"] = None
@@ -209,6 +212,18 @@ def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict
     return host_config
 
 
+def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
+    """1.40: an update changes PidsLimit."""
+    if version < (1, 40):
+        body = {name: value for name, value in body.items() if name.lower() != "pidslimit"}
+    return body
+
+
+def joins_many_networks(version: ApiVersion) -> bool:
+    """1.44: a container may be created on several networks."""
+    return version >= (1, 44)
+
+
 def prunes_named_volumes(version: ApiVersion) -> bool:
     """1.42: a prune of volumes takes anonymous ones alone, unless it is asked for all."""
     return version < (1, 42)
@@ -222,27 +237,6 @@ def wait_condition(version: ApiVersion, condition: str) -> str:
 def reads_auto_remove(version: ApiVersion) -> bool:
     """1.25: the engine removes; before, the client did."""
     return version >= (1, 25)
-
-
-def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
-    """1.40 brought PidsLimit; before, it changed nothing."""
-    if version < (1, 40):
-        body = {name: value for name, value in body.items() if name.lower() != "pidslimit"}
-    return body
-
-
-def check_endpoints(version: ApiVersion, endpoints: Collection[str]) -> None:
-    """1.44: a container may be created on several networks.
-
-    Raises:
-        InvalidArgument: ``reason`` holds Docker's words.
-    """
-    if version < (1, 44) and len(endpoints) > 1:
-        raise InvalidArgument(
-            "EndpointsConfig",
-            list(endpoints),
-            f"Container cannot be created with multiple network endpoints: {', '.join(endpoints)}",
-        )
 
 
 def readonly_is_recursive(version: ApiVersion) -> bool:

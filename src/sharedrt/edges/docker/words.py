@@ -75,6 +75,8 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
         case FailedPrecondition(kind="container", name=name, reason=reason):
             joint = " " if reason.startswith("is ") else ": "
             return 409, reason if name and name in reason else f"container {name}{joint}{reason}"
+        case FailedPrecondition(kind="program"):
+            return 500, str(fault)
         case FailedPrecondition():
             return 409, str(fault)
         case InvalidArgument(field="signal", value=value):

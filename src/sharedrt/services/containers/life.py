@@ -264,7 +264,7 @@ class ContainerLife:
             if not run.settled.done():
                 run.settled.set_result(None)
         record = self._records.by_id(id)
-        if not run.expected and wants_restart(record):
+        if not run.expected:
             self.restarts.schedule_after(record)
         self._tell_exit(record)
         if not run.expected and record.auto_remove and self.on_auto_remove is not None:
@@ -297,7 +297,7 @@ class ContainerLife:
         """Commit it, however long that takes (a full disk): what tells of it must stay until then."""
 
         def ended(record: ContainerRecord) -> ContainerRecord:
-            return replace(
+            made = replace(
                 record,
                 state=ContainerState.EXITED,
                 paused=False,
@@ -310,6 +310,9 @@ class ContainerLife:
                 health=health_rules.ended(record.health),
                 reason=reason,
             )
+            if not run.expected and wants_restart(made):
+                self.restarts.announce(id)  # before anybody can see it ended
+            return made
 
         actions = ("oom", "die") if status.oom_killed else ("die",)
         lasted_ns = max(status.finished_ns - self._records.by_id(id).started_ns, 0)
@@ -342,12 +345,9 @@ class ContainerLife:
             record = self._records.by_id(id)
             number = self.stop_signal(record, signal)
             run = self._runs.get(id)
-            was_due = self.restarting(id)
-            self.restarts.cancel(id)
+            was_due = self.restarts.cancel(id)
             if record.restart_policy != "no" and not record.stopped_by_client:
                 record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
-                # An end during the commit was answered by the policy as it was.
-                was_due = self.restarts.cancel(id) or was_due
             if was_due:
                 self._tell_exit(record)
         if run is None or run.exited.is_set():
@@ -514,15 +514,6 @@ class ContainerLife:
     def is_running(self, id: ContainerId) -> bool:
         run = self._runs.get(id)
         return run is not None and not run.exited.is_set()
-
-    def restarting(self, id: ContainerId) -> bool:
-        """Whether its policy is about to start it again; also while the clean-up after its end goes on."""
-        if self.restarts.due(id):
-            return True
-        record, run = self._records.find(id), self._runs.get(id)
-        if record is None or run is None or run.expected:
-            return False
-        return record.state is ContainerState.EXITED and wants_restart(record)
 
     def find(self, id: ContainerId) -> ContainerRecord | None:
         """Its record, if there is one."""

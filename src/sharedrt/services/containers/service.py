@@ -313,7 +313,7 @@ class ContainerService:
 
     def restarting(self, id: ContainerId) -> bool:
         """Whether its restart policy is about to start it again."""
-        return self._life.restarting(id)
+        return self._life.restarts.due(id)
 
     # ------------------------------------------------------------ change
 

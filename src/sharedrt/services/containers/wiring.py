@@ -229,6 +229,13 @@ class Wirer:
         if ipc.mode is NamespaceMode.CONTAINER:
             record = self._find_container(ipc.target)
             ipc = record.spec.namespaces.ipc
+            if not record.spec.shm_shared and ipc.mode is not NamespaceMode.HOST:
+                raise FailedPrecondition(
+                    "container",
+                    record.id,
+                    f"can't join IPC of container {record.id}: non-shareable IPC "
+                    "(hint: use IpcMode:shareable for the donor container)",
+                )
         elif record.spec.shm_shared:
             folder = self._layout.container_run(record.id) / _SHM
             size = record.spec.shm_size_bytes or _DEFAULT_SHM_BYTES
