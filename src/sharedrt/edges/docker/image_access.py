@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterable
 
 from sharedrt.edges.docker.call import Call
@@ -15,6 +16,8 @@ from sharedrt.model.records import ContainerRecord
 from sharedrt.services.contracts import NamespacedRuntime
 from sharedrt.services.images import Image
 from sharedrt.wire.reference import parse_name, parse_reference
+
+_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
 
 
 def familiar(reference: str) -> str:
@@ -41,8 +44,10 @@ def find_image(call: Call, reference: str) -> Image:
 def _complete(reference: str) -> str:
     try:
         return parse_reference(reference).familiar
-    except InvalidArgument:
-        return reference
+    except InvalidArgument as fault:
+        if _ID.fullmatch(reference):
+            return reference
+        raise bad_request("invalid reference format") from fault
 
 
 def check_platform(image: Image, platform: str, reference: str) -> None:
