@@ -73,6 +73,8 @@ class Daemon:
             checkpoints=cast(Any, FakeCheckpoints(epoch)),
             log_rotator=fakes,
             log_forwarder=fakes,
+            downloader=fakes,
+            git=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

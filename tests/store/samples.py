@@ -86,6 +86,11 @@ def operation(id_: str = "o1") -> r.OperationRecord:
     return r.OperationRecord(OperationId(id_), "sandbox.run", "s1", {"step": [1, None]})
 
 
+def build_step(key: str = "b1", layer: int = 1) -> r.BuildStepRecord:
+    blob = r.Descriptor("application/vnd.oci.image.layer.v1.tar", digest(layer), 10 + layer)
+    return r.BuildStepRecord(key, "{}", SnapshotKey("k1"), (blob,), "RUN true")
+
+
 def fill(tx: Transaction) -> None:
     """One row, or more, in each of a namespace's tables but ``image_shares``, referring to one another."""
     for number in range(3):
@@ -110,3 +115,5 @@ def fill(tx: Transaction) -> None:
     tx.endpoints.add(endpoint(addresses=("10.1.0.2/24",)))
     tx.events.append(1, "container", "create", "c1", {"name": "web"})
     tx.operations.add(operation())
+    tx.build_steps.add(build_step())
+    tx.build_caches.add(r.BuildCacheRecord("f1", "/root/.cache"))

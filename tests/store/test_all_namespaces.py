@@ -50,6 +50,9 @@ async def test_a_namespace_in_use_stays(database: Database) -> None:
         await database.write_global(lambda tx: tx.delete_namespace(TEAM))
     assert set(caught.value.users) == {
         "blob_access",
+        "build_caches",
+        "build_step_layers",
+        "build_steps",
         "container_volumes",
         "containers",
         "endpoint_addresses",

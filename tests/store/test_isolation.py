@@ -198,6 +198,8 @@ async def test_another_namespaces_row_is_as_good_as_none(
     assert await k8s.read(lambda tx: tx.containers.get(samples.container().id)) is None
     assert await k8s.read(lambda tx: tx.blobs.get(samples.digest())) is None
     assert await k8s.read(lambda tx: tx.events.since(0, 9, 9)) == []
+    assert await k8s.read(lambda tx: tx.build_steps.get("b1")) is None
+    assert await k8s.read(lambda tx: tx.build_caches.list()) == []
     assert not await k8s.write(lambda tx: tx.containers.delete(samples.container().id))
     assert not await k8s.write(lambda tx: tx.blobs.revoke(samples.digest()))
     for foreign in (
@@ -207,6 +209,7 @@ async def test_another_namespaces_row_is_as_good_as_none(
         lambda tx: tx.snapshots.add(samples.snapshot("k3", "k1")),
         lambda tx: tx.endpoints.add(samples.endpoint("e2")),
         lambda tx: tx.execs.add(samples.exec_("x2")),
+        lambda tx: tx.build_steps.add(samples.build_step("b2")),
     ):
         with pytest.raises(NotFound):
             await k8s.write(foreign)

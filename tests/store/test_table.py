@@ -154,7 +154,7 @@ async def test_what_a_record_refers_to_must_be_there(
     ("use_case", "kind", "users"),
     [
         (lambda tx: tx.sandboxes.delete("s1"), "sandbox", ("c1",)),
-        (lambda tx: tx.snapshots.delete("k1"), "snapshot", ("k2",)),
+        (lambda tx: tx.snapshots.delete("k1"), "snapshot", ("b1", "k2")),
         (lambda tx: tx.snapshots.delete("k2"), "snapshot", ("c1",)),
         (lambda tx: tx.volumes.delete("v1"), "volume", ("c1",)),
         (lambda tx: tx.networks.delete("n1"), "network", ("c1",)),

@@ -55,7 +55,10 @@ class ContentStore(Protocol):
     def path(self, digest: Digest) -> Path: ...
 
     def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:
-        """Open, or resume, the ingest of that name. Two at once of one name: the second waits."""
+        """Open, or resume, the ingest of that name. Two at once of one name: the second waits.
+
+        Left without a commit, what has arrived stays, to be resumed; ResourceExhausted takes it away.
+        """
         ...
 
     async def read(self, digest: Digest, *, limit: int = 8 << 20) -> bytes:
@@ -126,11 +129,13 @@ class LayerUnpacker(Protocol):
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
         exclude: Sequence[str] = (),
+        newest_ns: int | None = None,
     ) -> None:
         """The tar of an overlayfs upper folder as a layer (whiteouts in OCI form), to ``sink``.
 
         With the mappings of its mount, owners become those of the image again. ``exclude``: paths without a leading
-        slash that are left out when they are empty (mount points that a runtime has made).
+        slash that are left out when they are empty, but for others of them (mount points that a runtime has made).
+        ``newest_ns``: later times become this one.
         """
         ...
 
@@ -299,12 +304,34 @@ class Repository(Protocol):
     async def tags(self) -> Sequence[str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRepository:
+    """A repository that a search has found. ``name`` is the path at its registry."""
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    official: bool = False
+    automated: bool = False
+
+
 class Registry(Protocol):
     """Registries, as configured by ``certs.d``."""
 
     def repository(
         self, host: str, path: str, credentials: Credentials | None, *, push: bool = False
     ) -> Repository: ...
+
+    async def search(
+        self, host: str, term: str, limit: int, credentials: Credentials | None
+    ) -> Sequence[FoundRepository]:
+        """Repositories of the registry ``host`` that have ``term`` in their name (or whatever its own search
+        finds), at most ``limit``.
+
+        Raises:
+            Unauthenticated, PermissionDenied, Unavailable, DeadlineExceeded. NotFound: it can neither search nor list.
+        """
+        ...
 
     async def login(self, credentials: Credentials) -> str:
         """Check credentials against ``server_address``; an identity token where the registry gives one.
@@ -828,8 +855,27 @@ class BridgeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentConfig:
+    """The link of the host on which macvlan and ipvlan interfaces sit.
+
+    ``vlan`` and ``base``: a subinterface for that VLAN of the link ``base``, made when it is not there.
+    ``private``: a link that leads nowhere, made here, for networks that have no way out. ``kind`` is ``macvlan`` or
+    ``ipvlan``.
+    """
+
+    name: str
+    kind: str
+    base: str = ""
+    vlan: int = 0
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """One interface in a network namespace, plugged into a bridge, with its published ports."""
+    """One interface in a network namespace, plugged into a bridge, with its published ports.
+
+    For ``driver`` ``macvlan`` and ``ipvlan``, ``bridge`` is the parent link's name, and no ports are published.
+    """
 
     id: str
     bridge: str
@@ -843,6 +889,13 @@ class EndpointConfig:
     ingress_bps: int = 0
     """Bits a second towards the container; 0: no bound."""
     egress_bps: int = 0
+    driver: str = "bridge"
+    mode: str = ""
+    """``bridge private vepa passthru`` of macvlan, ``l2 l3 l3s`` of ipvlan."""
+    flag: str = ""
+    """``bridge private vepa`` of ipvlan."""
+    device_route: bool = False
+    """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
 
 
 class BridgeNetwork(Protocol):
@@ -852,7 +905,25 @@ class BridgeNetwork(Protocol):
         """Make or mend the bridge, its addresses and its rules. Idempotent."""
         ...
 
-    async def remove_bridge(self, name: str) -> None: ...
+    async def remove_bridge(self, name: str) -> None:
+        """If we have made it, and its rules in any case. Idempotent."""
+        ...
+
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        """Make or find the parent link. Idempotent.
+
+        Raises:
+            FailedPrecondition: it is not there and cannot be made, or the kernel knows no links of that kind.
+        """
+        ...
+
+    async def remove_parent(self, name: str) -> None:
+        """If we have made it. Idempotent."""
+        ...
+
+    async def parents_on_host(self) -> Sequence[str]:
+        """Names of the parent links that we made, for removing what no row owns."""
+        ...
 
     async def connect(self, config: EndpointConfig) -> None:
         """Plug in and publish, or nothing at all. Idempotent under the same id."""
@@ -862,9 +933,15 @@ class BridgeNetwork(Protocol):
         """Idempotent, also when the network namespace is gone."""
         ...
 
-    async def point_names(self, netns: Path, server: str) -> None:
+    async def point_names(
+        self, netns: Path, server: str, ports: tuple[int, int] = (53, 53)
+    ) -> None:
         """Let port 53 of 127.0.0.11 in a network namespace lead to a server (IPv4); empty: nowhere. Idempotent,
-        also when the namespace is gone."""
+        also when the namespace is gone.
+
+        Args:
+            ports: the server's, of UDP and of TCP.
+        """
         ...
 
     async def endpoints_on_host(self) -> Sequence[str]:
@@ -884,7 +961,11 @@ class BridgeNetwork(Protocol):
         ...
 
     async def mend(self) -> bool:
-        """Put our table back if others changed or removed it; whether that was needed."""
+        """Put our rules back if others changed or removed them; whether that was needed."""
+        ...
+
+    async def rules_changed(self) -> None:
+        """Wait until somebody, we not left out, may have changed rules that matter to us."""
         ...
 
     async def problems(self) -> Sequence[str]:
@@ -949,6 +1030,18 @@ class NameServers(Protocol):
         """
         ...
 
+    async def serve_inside(
+        self, key: str, netns: Path, answer: Callable[[str, NameQuestion], NameAnswer]
+    ) -> tuple[int, int]:
+        """Answer on 127.0.0.11 in a container's own network namespace: its ports of UDP and TCP. For networks
+        on which the host has no address. A server of that key which is there is replaced; ``answer`` is told
+        the key for an address.
+
+        Raises:
+            Unavailable: the namespace is gone, or has no loopback.
+        """
+        ...
+
     def serves(self, key: str) -> bool: ...
 
     async def stop(self, key: str) -> None:
@@ -1006,12 +1099,55 @@ class ExtractRules:
 
     ``owner``: (uid, gid) of all that is written, instead of the archive's. ``keep_types``: no folder in the place of
     something else, nor the other way round. ``root_entry``: whether the archive's own root (``./``) changes owner and
-    mode of the folder extracted into.
+    mode of the folder extracted into. ``parent_owner``: of folders that are made because an entry needs them; ``None``:
+    root's.
     """
 
     owner: tuple[int, int] | None = None
     keep_types: bool = False
     root_entry: bool = False
+    parent_owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Files of a root that COPY or ADD take.
+
+    ``sources``: paths below the root, with wildcards. ``ignore``: patterns of ``.dockerignore``, for paths from the
+    root; ``exclude``: the same for paths from each source. ``parents``: folders on the way are kept, from a ``/./`` on.
+    ``probe``: sources that are archives are not taken, but told of. ``keep_owner``: owners are part of the content.
+    """
+
+    sources: tuple[str, ...]
+    ignore: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+    probe: bool = False
+    keep_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What a selection holds. ``digest`` covers names, modes and content, no times. ``archives``: paths."""
+
+    digest: str
+    count: int
+    """Sources, of which so many are folders:"""
+    folders: int
+    archives: tuple[str, ...]
+    entries: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a selection goes: ``target`` is a path, ``into`` says that it is a folder. ``chmod``: octal or as
+    chmod(1) reads it; empty: modes stay."""
+
+    target: str
+    into: bool
+    owner: tuple[int, int] | None = None
+    chmod: str = ""
 
 
 class RootArchiver(Protocol):
@@ -1044,6 +1180,65 @@ class RootArchiver(Protocol):
 
     async def copy(self, rootfs: Path, path: str, target: Path) -> None:
         """A folder's content, with owner and mode of the folder itself, into the host folder ``target``."""
+        ...
+
+    async def survey(self, view: RootView, selection: Selection) -> Surveyed:
+        """Raises NotFound for a source without wildcards that is not there."""
+        ...
+
+    def gather(
+        self, view: RootView, selection: Selection, placement: Placement
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The selection as a tar whose names are those of the placement."""
+        ...
+
+    def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of a plain file, links followed inside the root."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file that came over the network."""
+
+    sha256: str
+    """64 hex digits."""
+    size_bytes: int
+    content_type: str = ""
+
+
+class Downloader(Protocol):
+    """Files from HTTP servers."""
+
+    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+        """Write what a URL leads to (redirects followed) into a new file, with the server's time of it.
+
+        Raises:
+            NotFound: kind ``url``. Unavailable: naming the host. ResourceExhausted: the disk, or ``limit_bytes``.
+            InvalidArgument: no URL of HTTP.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GitRemote:
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+
+    url: str
+    ref: str = ""
+    folder: str = ""
+
+
+class GitRepositories(Protocol):
+    """Remote git repositories."""
+
+    async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
+        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+
+        Raises:
+            Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.
+            DeadlineExceeded.
+        """
         ...
 
 

@@ -32,7 +32,10 @@ class PortMapping:
     protocol: str
     container_port: int
     host_port: int
+    """Of a request, 0: any free one."""
     host_ip: str = ""
+    host_port_last: int = 0
+    """Of a request that is not 0: any free one from ``host_port`` to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +418,42 @@ class VolumeRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     anonymous: bool = False
     created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStepRecord:
+    """What a build's instruction made, to be used again by later builds.
+
+    ``key`` is a digest of all that it came of. ``config`` is the image configuration after it, as JSON text: its
+    digest is the id that the step was shown with. ``layers`` are all of that image, the base layer first.
+    """
+
+    key: str
+    config: str
+    snapshot_key: SnapshotKey | None
+    """The topmost layer's."""
+    layers: tuple[Descriptor, ...]
+    description: str
+    """The instruction, as the image's history has it."""
+    parent: str = ""
+    """The key of the step before; empty for the first of a stage."""
+    size_bytes: int = 0
+    """Of the layer that this step added."""
+    created_ns: int = 0
+    last_used_ns: int = 0
+    uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildCacheRecord:
+    """A folder that ``RUN --mount=type=cache`` keeps between builds. ``id``: the folder's name, a digest."""
+
+    id: str
+    name: str
+    """As the Dockerfile calls it, or its target."""
+    created_ns: int = 0
+    last_used_ns: int = 0
+    uses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

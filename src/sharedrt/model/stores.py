@@ -26,6 +26,8 @@ from sharedrt.model.ids import (
 )
 from sharedrt.model.records import (
     BlobRecord,
+    BuildCacheRecord,
+    BuildStepRecord,
     ContainerRecord,
     EndpointRecord,
     EventRecord,
@@ -139,6 +141,10 @@ class Transaction(Protocol):
     def execs(self) -> Table[ExecId, ExecRecord]: ...
     @property
     def operations(self) -> Table[OperationId, OperationRecord]: ...
+    @property
+    def build_steps(self) -> Table[str, BuildStepRecord]: ...
+    @property
+    def build_caches(self) -> Table[str, BuildCacheRecord]: ...
     @property
     def events(self) -> EventLog: ...
 

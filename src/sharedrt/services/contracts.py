@@ -47,10 +47,11 @@ from sharedrt.services.volumes import NewVolume
 if TYPE_CHECKING:
     import socket
 
+    from sharedrt.services.builds import Builds
     from sharedrt.services.commits import Commits
     from sharedrt.services.containers.checkpoints import Checkpoints
     from sharedrt.services.containers.files import ContainerFiles
-    from sharedrt.services.images import Images
+    from sharedrt.services.images import Image, Images
     from sharedrt.services.networks import Networks
     from sharedrt.services.volumes import Volumes
 
@@ -95,6 +96,9 @@ class NewContainer:
     """Chosen by the caller, or made here."""
     checkpoint: str = ""
     """Host path of an archive that it shall be restored from; ``image`` is then the archive's."""
+    base: "Image | None" = None
+    """What to run instead of an image that ``image`` finds: one that has no name and no row (yet). Its layers' rows
+    are there."""
 
 
 class WaitCondition(StrEnum):
@@ -522,6 +526,8 @@ class NamespacedRuntime(Protocol):
     def commits(self) -> "Commits": ...
     @property
     def checkpoints(self) -> "Checkpoints": ...
+    @property
+    def builds(self) -> "Builds": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

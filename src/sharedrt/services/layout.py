@@ -42,6 +42,24 @@ class Layout:
         return f"{self.namespace}@{id}.{number}"
 
     @property
+    def builds_root(self) -> Path:
+        """Contexts of builds under way: nothing of it outlives the daemon."""
+        return self.state_dir / "builds" / self.namespace
+
+    @property
+    def builds_run_root(self) -> Path:
+        """Mount points and secrets of RUNs under way, in memory."""
+        return self.run_dir / "builds" / self.namespace
+
+    def build_directory(self, name: str) -> str:
+        """The folder name of a build's snapshot, which has no row: recovery removes it."""
+        return f"{self.namespace}@build-{name}"
+
+    def build_cache(self, id: str) -> Path:
+        """What ``RUN --mount=type=cache`` keeps."""
+        return self.state_dir / "build-caches" / self.namespace / id
+
+    @property
     def volumes_root(self) -> Path:
         return self.state_dir / "volumes" / self.namespace
 

@@ -16,6 +16,8 @@ from sharedrt.model.drivers import (
     CheckpointArchives,
     CniNetwork,
     ContentStore,
+    Downloader,
+    GitRepositories,
     HostFiles,
     LayerUnpacker,
     LogForwarder,
@@ -47,6 +49,8 @@ from sharedrt.model.records import (
     SandboxRecord,
 )
 from sharedrt.model.stores import Database, GlobalTransaction
+from sharedrt.services.builds import Builds
+from sharedrt.services.builds.service import BuildDrivers
 from sharedrt.services.commits import Commits
 from sharedrt.services.containers import (
     ContainerFiles,
@@ -99,6 +103,8 @@ class Drivers:
     checkpoints: CheckpointArchives
     log_rotator: LogRotator
     log_forwarder: LogForwarder
+    downloader: Downloader
+    git: GitRepositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +267,24 @@ class NamespaceServices:
         self.commits = Commits(
             self.containers, self.files, self.images, self.events, settings.platform
         )
+        self.builds = Builds(
+            layout,
+            self._store,
+            self.containers,
+            self.files,
+            self.images,
+            BuildDrivers(
+                drivers.snapshotter,
+                drivers.unpacker,
+                drivers.archiver,
+                drivers.users,
+                drivers.host,
+                drivers.volumes,
+                drivers.downloader,
+                drivers.git,
+            ),
+            settings.platform,
+        )
         self.execs = ExecService(
             namespace, self._execs_set, life, self.events, drivers.oci, self._owner
         )
@@ -326,6 +350,7 @@ class NamespaceServices:
         folders = await self._drivers.host.names(self.layout.containers_run_root)
         await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
+        await self.builds.recover(operations)
         await self.volumes.recover()
         await self._remove_unowned()
 

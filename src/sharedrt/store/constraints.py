@@ -12,6 +12,8 @@ from sharedrt.store.statements import Statement, Value
 
 _NOUNS = {
     "blob_access": "blob",
+    "build_caches": "build cache",
+    "build_steps": "build step",
     "containers": "container",
     "endpoint_addresses": "address",
     "endpoints": "endpoint",
@@ -27,6 +29,7 @@ _NOUNS = {
     "volumes": "volume",
 }
 _HOLDERS = {
+    "build_step_layers": "step",
     "container_volumes": "container_id",
     "endpoint_addresses": "endpoint_id",
     "published_ports": "endpoint_id",

@@ -169,6 +169,10 @@ def _address_rows(record: records.EndpointRecord) -> Rows:
     return rows
 
 
+def _layer_rows(record: records.BuildStepRecord) -> Rows:
+    return [{"digest": digest} for digest in sorted({layer.digest for layer in record.layers})]
+
+
 CONTAINERS = Kind[ContainerId, records.ContainerRecord](
     models.ContainerRow,
     records.ContainerRecord,
@@ -218,6 +222,16 @@ ENDPOINTS = Kind[EndpointId, records.EndpointRecord](
 )
 EXECS = Kind[ExecId, records.ExecRecord](
     models.ExecRow, records.ExecRecord, "id", ("id", "container_id", "created_ns")
+)
+BUILD_STEPS = Kind[str, records.BuildStepRecord](
+    models.BuildStepRow,
+    records.BuildStepRecord,
+    "key",
+    ("key", "snapshot_key", "created_ns"),
+    links=(Links(models.BuildStepLayerRow, "step", _layer_rows),),
+)
+BUILD_CACHES = Kind[str, records.BuildCacheRecord](
+    models.BuildCacheRow, records.BuildCacheRecord, "id", ("id", "created_ns")
 )
 OPERATIONS = Kind[OperationId, records.OperationRecord](
     models.OperationRow, records.OperationRecord, "id", ("id", "kind", "subject", "created_ns")

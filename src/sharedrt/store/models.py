@@ -235,6 +235,37 @@ class PublishedPortRow(Namespaced, Base):
     endpoint_id: Mapped[str]
 
 
+class BuildStepRow(Namespaced, Documented, Base):
+    __tablename__ = "build_steps"
+    __table_args__ = (
+        refers("snapshots", snapshot_key="key"),
+        Index(None, "namespace", "snapshot_key"),
+    )
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    snapshot_key: Mapped[str | None]
+
+
+class BuildStepLayerRow(Namespaced, Base):
+    """Which blobs a step needs, so that they cannot go before it."""
+
+    __tablename__ = "build_step_layers"
+    __table_args__ = (
+        refers("build_steps", step="key", on_delete="CASCADE"),
+        refers("blob_access", digest="digest"),
+        Index(None, "namespace", "digest"),
+    )
+
+    step: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+
+
+class BuildCacheRow(Namespaced, Documented, Base):
+    __tablename__ = "build_caches"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+
+
 class EventRow(Namespaced, Base):
     __tablename__ = "events"
     __table_args__ = (Index(None, "namespace", "time_ns"),)

@@ -75,5 +75,13 @@ class NamespaceTransaction:
         return RecordTable(kinds.OPERATIONS, self._connection, self._namespace)
 
     @property
+    def build_steps(self) -> RecordTable[str, r.BuildStepRecord]:
+        return RecordTable(kinds.BUILD_STEPS, self._connection, self._namespace)
+
+    @property
+    def build_caches(self) -> RecordTable[str, r.BuildCacheRecord]:
+        return RecordTable(kinds.BUILD_CACHES, self._connection, self._namespace)
+
+    @property
     def events(self) -> NamespaceEvents:
         return NamespaceEvents(self._connection, self._namespace, self._events_keep)

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from sharedrt.edges.docker.host_abilities import cgroup_abilities, optional_files, sysctl_is_on
+import pytest
+
+from sharedrt.edges.docker.host_abilities import (
+    cgroup_abilities,
+    optional_files,
+    recursive_read_only,
+    sysctl_is_on,
+)
 from sharedrt.edges.docker.translate_resources import BLKIO_WEIGHT, MEMORY_SWAP
 
 
@@ -31,6 +38,14 @@ def test_nothing_there(tmp_path: Path) -> None:
     for version in (1, 2):
         assert not any(cgroup_abilities(version, tmp_path).values())
     assert not sysctl_is_on("no/such/switch")
+
+
+@pytest.mark.parametrize(
+    ("release", "can"),
+    [("5.11.22-generic", False), ("5.12.0", True), ("6.1.0-13-amd64", True), ("odd", False)],
+)
+def test_recursive_read_only(release: str, can: bool) -> None:
+    assert recursive_read_only(release) is can
 
 
 def test_files_that_not_every_kernel_has(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_create import (
     CreateContext,
     Translation,
@@ -239,7 +240,8 @@ def test_resources() -> None:
         ({"ExtraHosts": ["a:b"]}, '400 invalid IP address in add-host: "b"'),
         ({"PortBindings": {"odd": []}}, '400 invalid port specification: "odd"'),
         ({"PortBindings": {"80/odd": []}}, "400 invalid proto: odd"),
-        ({"PortBindings": {"80": [{"HostPort": "1-2"}]}}, "501 a range of host ports"),
+        ({"PortBindings": {"80": [{"HostPort": "2-1"}]}}, "400 invalid range specified for port"),
+        ({"PortBindings": {"80": [{"HostPort": "2-x"}]}}, "400 invalid port specification"),
         ({"PortBindings": {"80": [{"HostIp": "odd"}]}}, "400 invalid IP address: odd"),
         ({"Binds": ["/a"]}, "400 invalid volume specification: '/a'"),
         ({"Binds": ["/a:b"]}, "400 invalid mount path: 'b' mount path must be absolute"),
@@ -350,10 +352,12 @@ def test_ports() -> None:
             "PortBindings": {
                 "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "::1"}],
                 "443/tcp": None,
+                "8080/sctp": [{"HostPort": "9000-9010"}],
             },
         },
     ).request.ports
     assert set(ports) == {
+        PortMapping("sctp", 8080, 9000, "", 9010),
         PortMapping("tcp", 80, 8080, "127.0.0.1"),
         PortMapping("tcp", 80, 0, "::1"),
         PortMapping("tcp", 443, 0),
@@ -412,6 +416,7 @@ def test_mounts() -> None:
         "/src",
         "/dst",
         readonly=True,
+        recursive_readonly=recursive_read_only(),
         propagation="rslave",
         create_source=True,
         selinux_relabel="shared",
@@ -422,6 +427,23 @@ def test_mounts() -> None:
     assert by_target["/scratch"].readonly
     assert by_target["/u"].options == ("size=2097152", "mode=1777")
     assert not by_target["/t"].create_source
+
+
+@pytest.mark.parametrize(
+    ("options", "recursive"),
+    [({}, True), ({"ReadOnlyNonRecursive": True}, False), ({"ReadOnlyForceRecursive": True}, True)],
+)
+def test_read_only_binds(options: dict[str, Any], recursive: bool) -> None:
+    bind = {
+        "Type": "bind",
+        "Source": "/m",
+        "Target": "/t",
+        "ReadOnly": True,
+        "BindOptions": options,
+    }
+    (mount, *_) = create(host={"Mounts": [bind]}).request.spec.mounts
+    assert mount.readonly
+    assert mount.recursive_readonly is (recursive and recursive_read_only())
 
 
 def test_volumes() -> None:

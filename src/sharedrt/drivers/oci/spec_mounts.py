@@ -124,11 +124,13 @@ def check_propagation(mounts: Sequence[ResolvedMount], mountinfo: str) -> None:
         shared, slave = peers.get(on, (False, False))
         if wanted & _SHARED and not shared:
             raise FailedPrecondition(
-                "mount", mount.source, f"lies on {on!r}, which is not a shared mount"
+                "mount", "", f"path {mount.source} is mounted on {on} but it is not a shared mount"
             )
         if wanted & _SLAVE and not (shared or slave):
             raise FailedPrecondition(
-                "mount", mount.source, f"lies on {on!r}, which is not a shared or slave mount"
+                "mount",
+                "",
+                f"path {mount.source} is mounted on {on} but it is not a shared or slave mount",
             )
 
 

@@ -62,6 +62,8 @@ class ArchiveRules:
     owner: Callable[[int, int], tuple[int, int]]
     keep_types: bool
     root_entry: bool
+    parent_owner: tuple[int, int] = (0, 0)
+    """Of folders that are made because an entry's path needs them, on the host."""
 
 
 class LayerWriter:
@@ -204,7 +206,8 @@ class LayerWriter:
                 elif not os.path.isdir(part):  # follows links: those to folders are folders
                     raise self._invalid(f"{_text(part)!r} is not a folder") from None
             else:
-                os.chown(part, 0, 0)  # a set-gid parent has given its group
+                # A set-gid parent has given its group.
+                os.chown(part, *(self._rules.parent_owner if self._rules else (0, 0)))
             self._folders.add(part)
 
     def _folder(self, path: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from sharedrt.drivers import libc, mountapi
 from sharedrt.drivers.unpack import confine, messages
 from sharedrt.drivers.unpack.apply import ArchiveRules, LayerWriter, SetAttribute
+from sharedrt.drivers.unpack.gather import cat, gather, survey
 from sharedrt.drivers.unpack.messages import Message
 from sharedrt.drivers.unpack.pack import pack, resolve, shown_name
 from sharedrt.drivers.unpack.scan import IdMap
@@ -41,6 +42,15 @@ def run(order: Message, report: socket.socket, helper: int) -> Message:
             message, resolved = _info(path)
             messages.send(report, message)
             prefix = os.fsencode(message["name"])
+        case "survey":
+            return survey(order, ids)
+        case "gather" | "cat":
+            with open(_STREAM, "wb", buffering=1 << 18) as sink:
+                if order["job"] == "cat":
+                    cat(path, sink)
+                else:
+                    gather(order, sink, ids)
+            return {"type": "result"}
         case _:
             resolved, prefix = "/", b""
     with open(_STREAM, "wb", buffering=1 << 18) as sink:
@@ -86,7 +96,8 @@ def _extract(order: Message, report: socket.socket, helper: int) -> Message:
             uid, gid = owner
         return uids.host_id(uid), gids.host_id(gid)
 
-    rules = ArchiveRules(on_host, order["keep_types"], order["root_entry"])
+    parent_owner = on_host(*order["parent_owner"]) if order["parent_owner"] else (0, 0)
+    rules = ArchiveRules(on_host, order["keep_types"], order["root_entry"], parent_owner)
     writer = LayerWriter(order["max_entries"], attribute_setter(report), rules)
     decoder = TarDecoder()
     for chunk in stream.chunks():

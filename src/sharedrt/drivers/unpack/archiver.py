@@ -19,10 +19,19 @@ from sharedrt.drivers.unpack.unpacker import (
     set_attribute,
 )
 from sharedrt.drivers.unpack.zygote import Job, readable, writable
-from sharedrt.model.drivers import ExtractRules, PathInfo, RootView
-from sharedrt.model.faults import InvalidArgument
+from sharedrt.model.drivers import (
+    ExtractRules,
+    PathInfo,
+    Placement,
+    RootView,
+    Selection,
+    Surveyed,
+)
+from sharedrt.model.faults import InvalidArgument, ResourceExhausted
 
 _READ_BYTES: Final = 1 << 20
+_MAX_PATTERN_BYTES: Final = 96 << 10
+"""Of a selection: it goes to the worker in one packet."""
 _WORKERS: Final = 32
 """More than there are CPUs, since they wait for clients most of the time."""
 
@@ -55,10 +64,35 @@ class ChrootArchiver:
 
     @contextlib.asynccontextmanager
     async def export(self, view: RootView) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._reading("export", view, "/") as chunks:
+            yield chunks
+
+    async def survey(self, view: RootView, selection: Selection) -> Surveyed:
+        nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        async with self._job("survey", view, "/", nothing, _order(selection)) as job:
+            return _surveyed(await _plain(job))
+
+    @contextlib.asynccontextmanager
+    async def gather(
+        self, view: RootView, selection: Selection, placement: Placement
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        details = {**_order(selection), **asdict(placement)}
+        async with self._reading("gather", view, "/", details) as chunks:
+            yield chunks
+
+    @contextlib.asynccontextmanager
+    async def cat(self, view: RootView, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._reading("cat", view, path) as chunks:
+            yield chunks
+
+    @contextlib.asynccontextmanager
+    async def _reading(
+        self, kind: str, view: RootView, path: str, details: Message | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
         try:
-            async with self._job("export", view, "/", write) as job:
+            async with self._job(kind, view, path, write, details) as job:
                 yield _chunks(job, read)
         finally:
             os.close(read)
@@ -136,6 +170,29 @@ async def _finish(job: Job) -> None:
                     raise messages.decode_fault(message)
         finally:
             messages.close_all(sent)
+
+
+def _order(selection: Selection) -> Message:
+    patterns = (*selection.sources, *selection.ignore, *selection.exclude)
+    if sum(len(os.fsencode(pattern)) + 8 for pattern in patterns) > _MAX_PATTERN_BYTES:
+        raise ResourceExhausted("patterns", f"longer than {_MAX_PATTERN_BYTES} bytes together")
+    return asdict(selection)
+
+
+def _surveyed(message: Message) -> Surveyed:
+    match message:
+        case {
+            "type": "result",
+            "digest": str(digest),
+            "count": int(count),
+            "folders": int(folders),
+            "archives": list(archives),
+            "entries": int(entries),
+            "size_bytes": int(size),
+        }:
+            return Surveyed(digest, count, folders, tuple(map(str, archives)), entries, size)
+        case _:
+            raise messages.decode_fault(message)
 
 
 def _path_info(message: Message) -> PathInfo:

@@ -3,11 +3,16 @@
 Control socket, daemon to helper, with three descriptors (the job's socket, the folder, the blob or sink)::
 
     {"job": "apply", "max_entries": N, "max_bytes": N}
-    {"job": "diff", "uid_mappings": [[container, host, size], ...], "gid_mappings": [...], "exclude": [PATH, ...]}
+    {"job": "diff", "uid_mappings": [[container, host, size], ...], "gid_mappings": [...], "exclude": [PATH, ...],
+     "newest_ns": N | null}
     {"job": "stat" | "pack" | "export" | "copy", "path": PATH, "mounts": [[source, target, readonly], ...],
      "readonly": BOOL, "uid_mappings": ..., "gid_mappings": ...}
     {"job": "extract", ..., "owner": [uid, gid] | null, "keep_types": BOOL, "root_entry": BOOL,
-     "max_entries": N, "max_bytes": N}
+     "parent_owner": [uid, gid] | null, "max_entries": N, "max_bytes": N}
+    {"job": "survey" | "gather", ..., "sources": [PATTERN, ...], "ignore": [PATTERN, ...],
+     "exclude": [PATTERN, ...], "parents": BOOL, "probe": BOOL, "keep_owner": BOOL,
+     "target": PATH, "into": BOOL, "owner": [uid, gid] | null, "chmod": TEXT}   the last four: gather's alone
+    {"job": "cat", "path": PATH, ...}
 
 Job socket, to the daemon::
 

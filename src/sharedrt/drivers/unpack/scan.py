@@ -57,29 +57,37 @@ class IdMap:
         raise InvalidArgument("owner", image_id, "outside of the user namespace's mapping")
 
 
-def scan_layer(sink: BinaryIO, uids: IdMap, gids: IdMap, exclude: Container[bytes] = ()) -> None:
+def scan_layer(
+    sink: BinaryIO,
+    uids: IdMap,
+    gids: IdMap,
+    exclude: Container[bytes] = (),
+    newest_ns: int | None = None,
+) -> None:
     """Write the archive. Raises OSError, and Internal when a file shrinks under us.
 
     Args:
-        exclude: paths that are left out when they are empty.
+        exclude: paths that are left out when they are empty, or hold nothing but others of these.
+        newest_ns: times after this one become this one.
     """
     links: Links = {}
     for path, info in _walk(b""):
         attributes = attributes_of(path)
         if _is_whiteout(info, attributes):
-            sink.write(_marker(path, info, whiteouts.whiteout))
+            sink.write(_marker(path, _time(info, newest_ns), whiteouts.whiteout))
             continue
-        if path in exclude and is_empty(path, info):
+        if path in exclude and _holds_nothing(path, info, exclude):
             continue
         entry = entry_of(path, path or b"./", info, attributes, links, (uids, gids))
         if entry is None:
             continue
-        sink.write(encode_header(entry))
+        sink.write(encode_header(entry._replace(mtime_ns=_time(info, newest_ns))))
         if entry.kind is Kind.FILE:
             with open_file(path) as file:
                 copy_file(file, path, info.st_size, sink, living=False)
         if attributes.get(f"{_OVERLAY_XATTR}opaque") == b"y":
-            sink.write(_marker(path + b"/", info, lambda name: whiteouts.OPAQUE))
+            mtime_ns = _time(info, newest_ns)
+            sink.write(_marker(path + b"/", mtime_ns, lambda name: whiteouts.OPAQUE))
     sink.write(END_OF_ARCHIVE)
 
 
@@ -121,13 +129,6 @@ def entry_of(
     )
 
 
-def is_empty(path: bytes, info: os.stat_result) -> bool:
-    """A file without bytes, a folder without names, or a device."""
-    if stat.S_ISDIR(info.st_mode):
-        return not os.listdir(path)
-    return not info.st_size
-
-
 def _walk(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     """Paths in order, folders before what they hold; the root itself only when it is not plain."""
     info = os.lstat(root or b".")
@@ -151,9 +152,22 @@ def names_in(folder: bytes) -> list[bytes]:
     return [prefix + name for name in sorted(os.listdir(folder or b"."), reverse=True)]
 
 
-def _marker(path: bytes, info: os.stat_result, name: Callable[[bytes], bytes]) -> bytes:
+def _time(info: os.stat_result, newest_ns: int | None) -> int:
+    return info.st_mtime_ns if newest_ns is None else min(info.st_mtime_ns, newest_ns)
+
+
+def _holds_nothing(path: bytes, info: os.stat_result, exclude: Container[bytes]) -> bool:
+    if not stat.S_ISDIR(info.st_mode):
+        return not info.st_size
+    return all(
+        below in exclude and _holds_nothing(below, os.lstat(below), exclude)
+        for below in names_in(path)
+    )
+
+
+def _marker(path: bytes, mtime_ns: int, name: Callable[[bytes], bytes]) -> bytes:
     folder, slash, base = path.rpartition(b"/")
-    entry = TarEntry(folder + slash + name(base), Kind.FILE, mode=0, mtime_ns=info.st_mtime_ns)
+    entry = TarEntry(folder + slash + name(base), Kind.FILE, mode=0, mtime_ns=mtime_ns)
     return encode_header(entry)
 
 

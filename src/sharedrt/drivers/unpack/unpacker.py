@@ -100,12 +100,14 @@ class ChrootUnpacker:
         uid_mappings: Sequence[tuple[int, int, int]] = (),
         gid_mappings: Sequence[tuple[int, int, int]] = (),
         exclude: Sequence[str] = (),
+        newest_ns: int | None = None,
     ) -> None:
         order = {
             "job": "diff",
             "uid_mappings": [list(mapping) for mapping in uid_mappings],
             "gid_mappings": [list(mapping) for mapping in gid_mappings],
             "exclude": list(exclude),
+            "newest_ns": newest_ns,
         }
         folder = await run_blocking(None, open_folder, upper)
         read, write = os.pipe2(os.O_CLOEXEC)

@@ -173,7 +173,7 @@ def _diff(order: Message, helper: int) -> Message:
     confine.die_with_parent(helper)
     ids = (IdMap(order["uid_mappings"]), IdMap(order["gid_mappings"]))
     with open(_STREAM, "wb", buffering=1 << 18) as sink:
-        scan_layer(sink, *ids, frozenset(map(os.fsencode, order["exclude"])))
+        scan_layer(sink, *ids, frozenset(map(os.fsencode, order["exclude"])), order["newest_ns"])
     return {"type": "result"}
 
 

@@ -76,10 +76,4 @@ ROUTES = (
     Route("POST", "/plugins/{name*}/push", no_plugin),
     Route("POST", "/plugins/{name*}/set", no_plugin),
     Route("DELETE", "/plugins/{name*}", no_plugin),
-    Route("POST", "/session", refused("a BuildKit session")),
-    Route("POST", "/grpc", refused("BuildKit")),
-    Route("POST", "/build", refused("a build")),
-    Route("POST", "/build/prune", refused("the build cache")),
-    Route("POST", "/build/cancel", refused("a build")),
-    Route("GET", "/images/search", refused("searching a registry")),
 )

@@ -121,7 +121,8 @@ async def get_export(call: Call) -> web.StreamResponse:
 
 
 async def get_changes(call: Call) -> web.StreamResponse:
-    changes = await call.runtime.files.changes(call.container().id)
+    record = call.container()
+    changes = await call.runtime.files.changes(record.id)
     rendered: list[dict[str, Any]] = [{"Path": c.path, "Kind": int(c.kind)} for c in changes]
     return answer(rendered or None)
 

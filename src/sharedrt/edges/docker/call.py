@@ -34,6 +34,7 @@ class DockerSettings:
     """CIDR, for ``/info``."""
     init_binary: str = "catatonit"
     warnings: tuple[str, ...] = ()
+    debug: bool = False
 
 
 class Door:

@@ -102,6 +102,7 @@ async def _serve_attach(
 ) -> None:
     try:
         if call.flag("logs"):
+            await stream.head_taken()
             await _replay(call, record, stream, plan)
         if session is not None and await pump(stream, session, plan):
             await call.runtime.events.publish("container", "detach", record.id, _attributes(record))

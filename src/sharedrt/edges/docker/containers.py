@@ -15,9 +15,11 @@ from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.host_abilities import known_sysctls, optional_files
-from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
+from sharedrt.edges.docker.image_access import find_image, image_config
 from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
+from sharedrt.edges.docker.network_access import bridge_gateway
+from sharedrt.edges.docker.platform_choice import check_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
     DEFAULT_SYSCTLS,
@@ -67,7 +69,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     context = CreateContext(
         call.door.host,
         call.runtime.containers.get,
-        lambda: _bridge_gateway(call),
+        lambda: bridge_gateway(call.runtime),
         await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
         await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
     )
@@ -116,13 +118,6 @@ async def _check_sources(mounts: tuple[Mount, ...]) -> None:
             raise bad_request(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
-
-
-def _bridge_gateway(call: Call) -> str:
-    network = call.runtime.networks.get("bridge")
-    if not network.gateways:
-        raise bad_request("unable to derive the IP value for host-gateway")
-    return network.gateways[0].partition("/")[0]
 
 
 # ---------------------------------------------------------------- life

@@ -1,6 +1,9 @@
 """What the host's cgroups can hold and which switches are on, for ``/info``: read when asked, since both change."""
 
+import os
+import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +57,18 @@ def known_sysctls(names: Iterable[str]) -> frozenset[str]:
 def sysctl_is_on(name: str) -> bool:
     """Whether ``/proc/sys/NAME`` holds 1."""
     return _read(Path("/proc/sys", name)).strip() == "1"
+
+
+def recursive_read_only(release: str = "") -> bool:
+    """Whether what is mounted below a read-only bind can be made read-only too: mount_setattr(2), Linux 5.12."""
+    version = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 12)
+
+
+@cache
+def has_ipv6() -> bool:
+    """Whether the kernel has IPv6 and it is not turned off as a whole."""
+    return Path("/proc/net/if_inet6").exists()
 
 
 def _read(path: Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_config import ContainerConfig
 from sharedrt.edges.docker.translate_security import FindContainer
 from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
@@ -111,6 +112,7 @@ def parse_bind(text: str) -> Mount:
         posixpath.normpath(source) if is_path else source,
         target,
         readonly=options.readonly,
+        recursive_readonly=is_path and options.readonly and recursive_read_only(),
         propagation=options.propagation,
         create_source=is_path,
         nocopy=options.nocopy,
@@ -200,15 +202,25 @@ def _bind_mount(item: Fields, target: str) -> Mount:
     propagation = options.text("Propagation")
     if propagation and propagation not in _PROPAGATIONS:
         raise _invalid("bind", f"invalid propagation mode: {propagation}")
-    forced = options.boolean("ReadOnlyForceRecursive")
-    if forced and options.boolean("ReadOnlyNonRecursive"):
-        raise _invalid("bind", "ReadOnlyForceRecursive and ReadOnlyNonRecursive exclude each other")
+    # As dockerd does: read-only means all that is mounted below, too, where the kernel can do that.
+    recursive = item.boolean("ReadOnly") and not options.boolean("ReadOnlyNonRecursive")
+    if options.boolean("ReadOnlyForceRecursive"):
+        if not recursive:
+            raise _invalid(
+                "bind", "ReadOnlyForceRecursive needs ReadOnly, without ReadOnlyNonRecursive"
+            )
+        if propagation not in ("", "private", "rprivate"):
+            raise _invalid("bind", "ReadOnlyForceRecursive needs private propagation")
+        if not recursive_read_only():
+            raise not_implemented(
+                "ReadOnlyForceRecursive on this host's kernel (Linux 5.12 needed)"
+            )
     return Mount(
         MountKind.BIND,
         posixpath.normpath(source),
         target,
         readonly=item.boolean("ReadOnly"),
-        recursive_readonly=forced,
+        recursive_readonly=recursive and recursive_read_only(),
         propagation=propagation,
         options=("bind",) if options.boolean("NonRecursive") else (),
         create_source=options.boolean("CreateMountpoint"),
@@ -260,7 +272,10 @@ def _from_others(texts: Iterable[str], find: FindContainer) -> Iterable[Mount]:
                 mount.source,
                 mount.target,
                 readonly=readonly,
+                recursive_readonly=mount.recursive_readonly
+                or (readonly and mount.kind is MountKind.BIND and recursive_read_only()),
                 propagation=mount.propagation,
+                options=mount.options,
                 create_source=mount.create_source,
                 nocopy=True,
                 sub_path=mount.sub_path,

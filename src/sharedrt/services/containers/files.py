@@ -4,7 +4,7 @@ What is seen is the root file system with the container's volumes, binds and ima
 not what lives in its mount namespace alone (tmpfs, /proc, /dev).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -125,12 +125,28 @@ class ContainerFiles:
             await self._archiver.extract(view, path, archive, rules)
         await self._tell("extract-to-dir", id)
 
-    async def changes(self, id: ContainerId) -> Sequence[PathChange]:
-        """What differs from the image, by path."""
-        return await self._snapshots.changes(self._records.by_id(id), RUNTIME_PATHS)
+    async def changes(
+        self, id: ContainerId, *, ignored: Collection[str] = ()
+    ) -> Sequence[PathChange]:
+        """What differs from the image, by path. ``ignored``: further mount points, no change as long as they are empty,
+        without a leading slash."""
+        record = self._records.by_id(id)
+        return await self._snapshots.changes(record, RUNTIME_PATHS | frozenset(ignored))
 
-    async def layer(self, id: ContainerId, sink: Callable[[bytes], Awaitable[None]]) -> None:
-        """The same as the tar of a layer."""
+    async def layer(
+        self,
+        id: ContainerId,
+        sink: Callable[[bytes], Awaitable[None]],
+        *,
+        exclude: Collection[str] = (),
+        newest_ns: int | None = None,
+    ) -> None:
+        """The same as the tar of a layer.
+
+        Args:
+            exclude: further mount points, no change as long as they are empty, without a leading slash.
+            newest_ns: later times become this one.
+        """
         # Mounted, so that the folder is there even when the container has never run.
         async with self._rootfs(id) as (record, _):
             spec = record.spec.namespaces
@@ -139,7 +155,8 @@ class ContainerFiles:
                 sink,
                 uid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.uid_mappings],
                 gid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.gid_mappings],
-                exclude=sorted(RUNTIME_PATHS),
+                exclude=sorted({*RUNTIME_PATHS, *exclude}),
+                newest_ns=newest_ns,
             )
 
     # ------------------------------------------------------------ views

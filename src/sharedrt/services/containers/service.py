@@ -121,7 +121,7 @@ class ContainerService:
         id = request.id or ContainerId(new_id())
         self._records.reserve(request.name, id)
         try:
-            image = await self._image_for(request)
+            image = request.base or await self._image_for(request)
             await self._images.ensure_unpacked(image)
             now = time.time_ns()
             config = image.config

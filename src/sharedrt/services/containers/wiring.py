@@ -149,7 +149,7 @@ class Wirer:
             request.network,
             owner=record.id,
             netns=netns,
-            ports=() if any(endpoint.default_route for endpoint in placed) else record.ports,
+            ports=() if any(endpoint.ports for endpoint in placed) else record.ports,
             aliases=request.aliases,
             mac=request.mac,
             address=request.address,

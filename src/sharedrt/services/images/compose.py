@@ -3,21 +3,23 @@
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharedrt.model.faults import Internal
-from sharedrt.model.ids import Digest
-from sharedrt.model.records import Descriptor, Json
+from sharedrt.model.ids import Digest, SnapshotKey
+from sharedrt.model.records import BlobRecord, Descriptor, Json, SnapshotRecord
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NewEvent
-from sharedrt.services.images.host import Hold, ImageHost
+from sharedrt.services.images.host import Hold, ImageHost, layer_directory
 from sharedrt.services.images.image import Image
 from sharedrt.services.images.register import Registrar
 from sharedrt.services.images.rows import ImageRows
 from sharedrt.services.images.spool import uncompressed
+from sharedrt.services.images.unpack import snapshot_records, unpack_layer
 from sharedrt.wire import media_types
-from sharedrt.wire.oci_image import descriptor_json
+from sharedrt.wire.oci_image import chain_ids, descriptor_json
 
 Sink = Callable[[bytes], Awaitable[None]]
 
@@ -51,6 +53,27 @@ class Composer:
             NewLayer(blob, diff_id)
             for blob, diff_id in zip(image.layer_blobs, image.config.diff_ids, strict=True)
         ]
+
+    async def keep(self, layers: Sequence[NewLayer]) -> None:
+        """Layers of this namespace that stay from now on, once the caller has found them still there."""
+        for layer, key in zip(layers, _chain(layers), strict=True):
+            await self._hold.blob(layer.blob.digest)
+            await self._hold.layer(layer_directory(key))
+
+    async def unpack(self, layers: Sequence[NewLayer]) -> Sequence[str]:
+        """Have the topmost layer's folder; the names of all folders, topmost first, as a mount wants them."""
+        chain = _chain(layers)
+        if layers:
+            top = layers[-1]
+            await unpack_layer(self._host, self._hold, top.blob, top.diff_id, chain[-1])
+        return [layer_directory(key) for key in reversed(chain)]
+
+    def rows(self, layers: Sequence[NewLayer]) -> tuple[BlobRecord, list[SnapshotRecord]]:
+        """What the database has to know of layers, the topmost of which was made here: its blob, and all snapshots."""
+        now = time.time_ns()
+        blob = layers[-1].blob
+        record = BlobRecord(blob.digest, blob.size, blob.media_type, created_ns=now, updated_ns=now)
+        return record, snapshot_records(self._host, _chain(layers))
 
     async def layer(self, write: Callable[[Sink], Awaitable[None]]) -> NewLayer:
         """A layer of what ``write`` puts into the sink it gets: a tar, not compressed.
@@ -108,7 +131,7 @@ class Composer:
             "schemaVersion": 2,
             "mediaType": media_types.OCI_MANIFEST,
             "config": descriptor_json(config_blob),
-            "layers": [descriptor_json(layer.blob) for layer in layers],
+            "layers": [descriptor_json(_as_oci(layer.blob)) for layer in layers],
         }
         target = await self._put(_encode(manifest), media_types.OCI_MANIFEST)
         registrar = Registrar(self._host, self._store, self._rows, self._hold)
@@ -125,6 +148,15 @@ class Composer:
             await ingest.commit(digest, len(data))
         self._own.add(digest)
         return Descriptor(media_type, digest, len(data))
+
+
+def _chain(layers: Sequence[NewLayer]) -> tuple[SnapshotKey, ...]:
+    return chain_ids([layer.diff_id for layer in layers])
+
+
+def _as_oci(blob: Descriptor) -> Descriptor:
+    """A layer as an OCI manifest names it: Docker's types are other words for the same bytes."""
+    return replace(blob, media_type=media_types.OCI_NAMES.get(blob.media_type, blob.media_type))
 
 
 def _encode(document: dict[str, Json]) -> bytes:

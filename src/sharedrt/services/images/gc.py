@@ -1,7 +1,7 @@
 """Which of a namespace's rows nothing needs any more (containerd's rules, on our tables).
 
 What is kept: all that images need; a container's configuration blob and the layers below every writable
-snapshot; what an unexpired lease or a ``containerd.io/gc.root`` label names.
+snapshot; layers of the build cache; what an unexpired lease or a ``containerd.io/gc.root`` label names.
 """
 
 import time
@@ -55,6 +55,10 @@ def sweep(tx: Transaction, images: Roots, only: Roots | None, grace_s: float) ->
             elif kind.startswith(_SNAPSHOTS):
                 keep.snapshots.add(SnapshotKey(name))
     keep.digests |= {container.image_id for container in tx.containers.list()}
+    for step in tx.build_steps.list():
+        keep.digests |= {layer.digest for layer in step.layers}
+        if step.snapshot_key is not None:
+            keep.snapshots.add(step.snapshot_key)
     snapshots = _sweep_snapshots(tx, keep.snapshots, only.snapshots if only else None)
     digests = []
     for blob in tx.blobs.list():

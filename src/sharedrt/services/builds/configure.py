@@ -1,0 +1,179 @@
+"""Instructions that change an image's configuration alone."""
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sharedrt.model.faults import InvalidArgument
+from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.services.containers.signals import parse_signal
+from sharedrt.wire.dockerfile import Expander
+from sharedrt.wire.dockerfile import instructions as i
+from sharedrt.wire.oci_image import Healthcheck
+
+Config = dict[str, Any]
+NOP: Final = "/bin/sh -c #(nop) "
+_PORT: Final = re.compile(
+    r"(?:\d{1,5}(?:-\d{1,5})?:)?(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE
+)
+_DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+
+
+class Words:
+    """Substitution with one set of variables."""
+
+    def __init__(self, escape: str, variables: Mapping[str, str]) -> None:
+        self._expander = Expander(escape)
+        self.variables = variables
+
+    def one(self, text: str) -> str:
+        return self._expander.word(text, self.variables)
+
+    def many(self, text: str) -> list[str]:
+        return self._expander.words(text, self.variables)
+
+
+def shell_words(command: i.Command, shell: tuple[str, ...]) -> list[str]:
+    """What is run: the exec form as it is, the shell form by the shell."""
+    return list(command.words) if command.words is not None else [*shell, command.text]
+
+
+def configure(
+    config: Mapping[str, Any], instruction: i.AnyInstruction, words: Words
+) -> tuple[Config, str]:
+    """The new configuration, and the instruction as the history shows it.
+
+    Raises:
+        DockerfileError: a variable that must be set is not. BuildFailed: a value that makes no sense.
+    """
+    changed: Config = dict(config)
+    match instruction:
+        case i.Env(pairs):
+            shown = _env(changed, [(words.one(n), words.one(v)) for n, v in pairs])
+        case i.Label(pairs):
+            shown = _label(changed, [(words.one(n), words.one(v)) for n, v in pairs])
+        case i.Expose(ports):
+            shown = _expose(changed, [word for port in ports for word in words.many(port)])
+        case i.Volume(paths):
+            shown = _volume(changed, [words.one(path) for path in paths])
+        case i.User(name):
+            changed["User"] = words.one(name)
+            shown = f"USER {changed['User']}"
+        case i.Workdir(path):
+            shown = _workdir(changed, words.one(path))
+        case i.StopSignal(signal):
+            shown = _stop_signal(changed, words.one(signal))
+        case i.Cmd(command):
+            changed["Cmd"] = shell_words(command, _shell(config))
+            shown = f"CMD {_listed(changed['Cmd'])}"
+        case i.Entrypoint(command):
+            changed["Entrypoint"] = shell_words(command, _shell(config))
+            shown = f"ENTRYPOINT {_listed(changed['Entrypoint'])}"
+        case i.Shell(shell):
+            changed["Shell"] = list(shell)
+            shown = f"SHELL {_listed(list(shell))}"
+        case i.Health(check):
+            changed["Healthcheck"] = _health(check)
+            shown = f"HEALTHCHECK {json.dumps(changed['Healthcheck'], sort_keys=True)}"
+        case i.OnBuild(trigger):
+            changed["OnBuild"] = [*(config.get("OnBuild") or ()), trigger]
+            shown = f"ONBUILD {trigger}"
+        case _:
+            raise BuildFailed(f"{type(instruction).__name__} changes more than a configuration")
+    return changed, f"{NOP} {shown}"
+
+
+def _shell(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(config.get("Shell") or _DEFAULT_SHELL)
+
+
+def _listed(words: list[str]) -> str:
+    """As Go prints a list of quoted strings."""
+    return "[" + " ".join(json.dumps(word) for word in words) + "]"
+
+
+def _env(config: Config, pairs: list[tuple[str, str]]) -> str:
+    env = list(config.get("Env") or ())
+    for name, value in pairs:
+        if not name:
+            raise BuildFailed("ENV names can not be blank")
+        names = [str(item).partition("=")[0] for item in env]
+        if name in names:
+            env[names.index(name)] = f"{name}={value}"
+        else:
+            env.append(f"{name}={value}")
+    config["Env"] = env
+    return "ENV " + " ".join(f"{name}={value}" for name, value in pairs)
+
+
+def _label(config: Config, pairs: list[tuple[str, str]]) -> str:
+    config["Labels"] = {**(config.get("Labels") or {}), **dict(pairs)}
+    return "LABEL " + " ".join(f"{name}={value}" for name, value in pairs)
+
+
+def _expose(config: Config, words: list[str]) -> str:
+    ports = dict(config.get("ExposedPorts") or {})
+    for word in words:
+        found = _PORT.fullmatch(word)
+        first = int(found[1]) if found else 0
+        last = int(found[2] or first) if found else 0
+        if found is None or not 0 < first <= last < 1 << 16:
+            raise BuildFailed(f"Invalid containerPort: {word}")
+        protocol = (found[3] or "tcp").lower()
+        ports |= {f"{port}/{protocol}": {} for port in range(first, last + 1)}
+    config["ExposedPorts"] = ports
+    return "EXPOSE " + " ".join(words)
+
+
+def _volume(config: Config, paths: list[str]) -> str:
+    if not all(path.strip() for path in paths):
+        raise BuildFailed("VOLUME specified can not be an empty string")
+    config["Volumes"] = {**(config.get("Volumes") or {}), **{path.strip(): {} for path in paths}}
+    return f"VOLUME {_listed(paths)}"
+
+
+def _workdir(config: Config, path: str) -> str:
+    if not path:
+        raise BuildFailed("cannot normalize nothing")
+    before = str(config.get("WorkingDir") or "/")
+    joined = posixpath.normpath(posixpath.join("/", before, path))
+    config["WorkingDir"] = "/" + joined.lstrip("/")
+    return f"WORKDIR {config['WorkingDir']}"
+
+
+def _stop_signal(config: Config, signal: str) -> str:
+    try:
+        parse_signal(signal)
+    except InvalidArgument as fault:
+        raise BuildFailed(f"Invalid signal: {signal}") from fault
+    config["StopSignal"] = signal
+    return f"STOPSIGNAL {signal}"
+
+
+def _health(check: Healthcheck) -> dict[str, Any]:
+    fields = {
+        "Interval": check.interval_ns,
+        "Timeout": check.timeout_ns,
+        "StartPeriod": check.start_period_ns,
+        "StartInterval": check.start_interval_ns,
+        "Retries": check.retries,
+    }
+    return {"Test": list(check.test), **{name: value for name, value in fields.items() if value}}
+
+
+KINDS: Final[tuple[type, ...]] = (
+    i.Env,
+    i.Label,
+    i.Expose,
+    i.Volume,
+    i.User,
+    i.StopSignal,
+    i.Cmd,
+    i.Entrypoint,
+    i.Shell,
+    i.Health,
+    i.OnBuild,
+)
+"""What :func:`configure` does whole (WORKDIR makes its folder, too)."""
