@@ -178,6 +178,7 @@ def translate_create(
         ports=plan.ports,
         dns=translate_dns(host),
         volumes=translate_volumes(host),
+        exposed_ports=config.exposed_ports,
         extra_hosts=translate_extra_hosts(host, context.bridge_gateway),
         auto_remove=host.boolean("AutoRemove"),
         restart_policy=restart.policy,

@@ -149,6 +149,7 @@ class ContainerService:
                 networks=request.networks,
                 ports=request.ports,
                 dns=request.dns,
+                exposed_ports=request.exposed_ports,
                 extra_hosts=request.extra_hosts,
                 snapshot_key=SnapshotKey(id),
                 log_path=self._log_path(id, request),
