@@ -157,21 +157,31 @@ async def resume(context: Context, key: ContainerKey) -> None:
 async def update(context: Context, key: ContainerKey, resources: Resources) -> None:
     """Change limits of a running container; what is ``None`` stays as it is."""
     state = context.state(key)
-    lifted = resources.cpu_quota_us is not None and resources.cpu_quota_us < 0
-    if lifted:
-        resources = replace(resources, cpu_quota_us=None)
+    # crun hands the kernel (v1) -1 for what shall be unlimited, which it does not take
+    lifted = Resources(
+        cpu_quota_us=_unlimited(resources.cpu_quota_us), pids_limit=_unlimited(resources.pids_limit)
+    )
+    resources = replace(
+        resources,
+        cpu_quota_us=None if lifted.cpu_quota_us else resources.cpu_quota_us,
+        pids_limit=None if lifted.pids_limit else resources.pids_limit,
+    )
     rendered = await asyncio.to_thread(
         render_resources, resources, context.facts.cgroups, context.notes
     )
     context.notes.log_new()
-    if lifted:
-        # crun hands the kernel (v1) an unsigned -1, which it refuses
-        await context.cgroups.set_limits(state.cgroup, Resources(cpu_quota_us=-1))
+    if lifted != Resources():
+        await context.cgroups.set_limits(state.cgroup, lifted)
     if not rendered:
         return
     file = context.layout.bundle(key) / "resources.json"
     file.write_text(json.dumps(rendered))
     await context.must(state, "update", "--resources", str(file), key.id)
+
+
+def _unlimited(limit: int | None) -> int | None:
+    """-1 for a limit that is to be lifted, else ``None``."""
+    return -1 if limit is not None and limit < 0 else None
 
 
 async def delete(context: Context, key: ContainerKey) -> None:
