@@ -613,6 +613,10 @@ class OciRuntime(Protocol):
 
     async def resize(self, key: ContainerKey, width: int, height: int) -> None: ...
 
+    async def check_exec(self, key: ContainerKey, exec: ExecRecord) -> None:
+        """Raises NotFound: its user or group is not in the container. FailedPrecondition when not running."""
+        ...
+
     async def exec(
         self,
         key: ContainerKey,

@@ -51,6 +51,17 @@ def test_info() -> None:
     assert oldest["SecurityOptions"] == ["seccomp", "cgroupns"]
 
 
+def test_updates() -> None:
+    body = {"pidslimit": 5, "CpuShares": 1}
+    assert versions.update_config(V(1, 39), body) == {"CpuShares": 1}
+    assert versions.update_config(V(1, 40), body) == body
+
+
+def test_read_only_binds() -> None:
+    assert not versions.readonly_is_recursive(V(1, 43))
+    assert versions.readonly_is_recursive(V(1, 44))
+
+
 def test_stream_media_types() -> None:
     assert versions.stream_content_type(V(1, 41), tty=False).endswith("raw-stream")
     assert versions.stream_content_type(V(1, 42), tty=False).endswith("multiplexed-stream")

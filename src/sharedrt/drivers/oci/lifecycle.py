@@ -158,13 +158,15 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
     """Change limits of a running container; what is ``None`` stays as it is."""
     state = context.state(key)
     # crun hands the kernel (v1) -1 for what shall be unlimited, which it does not take
+    quota, pids = resources.cpu_quota_us, resources.pids_limit
     lifted = Resources(
-        cpu_quota_us=_unlimited(resources.cpu_quota_us), pids_limit=_unlimited(resources.pids_limit)
+        cpu_quota_us=-1 if quota is not None and quota < 0 else None,
+        pids_limit=-1 if pids is not None and pids <= 0 else None,
     )
     resources = replace(
         resources,
-        cpu_quota_us=None if lifted.cpu_quota_us else resources.cpu_quota_us,
-        pids_limit=None if lifted.pids_limit else resources.pids_limit,
+        cpu_quota_us=None if lifted.cpu_quota_us else quota,
+        pids_limit=None if lifted.pids_limit else pids,
     )
     rendered = await asyncio.to_thread(
         render_resources, resources, context.facts.cgroups, context.notes
@@ -177,11 +179,6 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
     file = context.layout.bundle(key) / "resources.json"
     file.write_text(json.dumps(rendered))
     await context.must(state, "update", "--resources", str(file), key.id)
-
-
-def _unlimited(limit: int | None) -> int | None:
-    """-1 for a limit that is to be lifted, else ``None``."""
-    return -1 if limit is not None and limit < 0 else None
 
 
 async def delete(context: Context, key: ContainerKey) -> None:
