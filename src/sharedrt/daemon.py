@@ -202,7 +202,7 @@ async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitS
         streaming = StreamingDoor()
         address, port = config.streaming.address, config.streaming.port
         await doors.enter_async_context(streaming.listening(address, port))
-        door = CriDoor(runtime, streaming)
+        door = CriDoor(runtime, streaming, config.cri.pinned_images)
         await doors.enter_async_context(door.listening(config.socket("cri")))
     if config.docker.enabled:
         await _open_docker(config, runtime, doors)
