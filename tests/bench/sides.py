@@ -254,8 +254,9 @@ def remove_traces(peers: Sequence[Peer]) -> None:
             if Path("/sys/class/net", bridge).exists():
                 subprocess.run(["ip", "link", "del", bridge], check=True)
         for parent in (f"srd{peer.number}", f"srb{peer.number}"):
-            for folder in Path("/sys/fs/cgroup").glob(f"**/{parent}"):
-                folder.rmdir()
+            for pattern in (parent, f"*/{parent}"):  # v2, v1
+                for folder in Path("/sys/fs/cgroup").glob(pattern):
+                    folder.rmdir()
     for folder in (Path("/run/containerd/s"), Path("/run/containerd")):
         # Where shims listen: no setting moves it. Another containerd may use it too.
         with contextlib.suppress(OSError):
