@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from sharedrt.drivers import mountapi
 from sharedrt.drivers.overlay import mounter
 
 
@@ -40,6 +41,6 @@ class SomewhatOldKernel(OldKernel):
 def test_older_kernels(kernel: type, monkeypatch: pytest.MonkeyPatch) -> None:
     mounter.takes_layer_by_layer.cache_clear()
     with monkeypatch.context() as patched:
-        patched.setattr(mounter.mountapi, "FileSystem", kernel)
+        patched.setattr(mountapi, "FileSystem", kernel)
         assert mounter.takes_layer_by_layer() is False
     mounter.takes_layer_by_layer.cache_clear()
