@@ -21,13 +21,14 @@ START_TIMEOUT_S = 60.0
 
 
 class Side:
-    """One daemon. ``cri`` and ``docker`` are its sockets, where it has such a door."""
+    """One daemon."""
 
     name: str
     number: int
     """Of the run: it is in all names on the host."""
-    cri: Path
-    docker: Path
+    cri: Path | None = None
+    """Its CRI socket, if it has one."""
+    docker: Path | None = None
 
     async def start(self) -> float:
         """Start it; seconds until it answers."""
