@@ -40,3 +40,23 @@ def test_threads_of_pools_have_it_and_children_do_not() -> None:
     else:
         assert why  # without CAP_SYS_NICE it says so, and goes on
         assert own == str(before)
+
+
+def test_a_session_of_its_own_is_raised_too() -> None:
+    program = """
+import os
+from sharedrt.aio.priority import favour
+
+why = favour(-6)
+try:
+    with open("/proc/self/autogroup") as file:
+        print(why, file.read().split()[-1], sep=";")
+except FileNotFoundError:
+    print(why, "none", sep=";")
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, start_new_session=True
+    )
+    why, nice = done.stdout.strip().split(";")
+    assert nice in (("-6", "none") if not why else ("0", "none"))

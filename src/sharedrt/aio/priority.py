@@ -21,6 +21,7 @@ def favour(nice: int = NICE) -> str:
     """
     try:
         _raise_thread(nice)
+        _raise_session(nice)
     except OSError as error:
         return error.strerror or str(error)
     _wanted["nice"] = nice
@@ -47,3 +48,16 @@ def _raise_thread(nice: int) -> None:
     # The flag first: nothing may be started at the new priority.
     os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
     os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+
+def _raise_session(nice: int) -> None:
+    """With autogroups (sched(7)) a thread's own figure counts inside its session alone. Ours is us and the runtimes
+    that we call; conmon and containers have sessions of their own. Not that of a shell which we were started from.
+    """
+    if os.getsid(0) != os.getpid():
+        return
+    try:
+        with open("/proc/self/autogroup", "w") as file:
+            file.write(str(nice))
+    except FileNotFoundError:
+        return
