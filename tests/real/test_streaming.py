@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +15,7 @@ from grpclib import GRPCError, Status
 from sharedrt.pb.runtime import v1 as pb
 from sharedrt.wire.spdy import DataReceived, SpdyConnection
 from tests.real.clients import CriClient
+from tests.real.daemon import DaemonUnderTest
 from tests.real.streaming_clients import SpdyClient, spdy, upgrade, websocket
 from tests.real.test_cri import PRIVATE_PID, pod, secured
 
@@ -370,10 +373,10 @@ async def test_port_forward_over_spdy(cri: CriClient) -> None:
             await echoes(client, 100)
 
 
-async def listening(cri: CriClient, container: str) -> None:
+async def listening(cri: CriClient, container: str, ports: Iterable[int] = PORTS) -> None:
     for _ in range(200):
         shown = (await cri.exec_sync(container, "netstat", "-ltn")).stdout.decode()
-        if all(f":{port}" in shown for port in PORTS):
+        if all(f":{port}" in shown for port in ports):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("nothing listens")
@@ -407,6 +410,72 @@ async def test_port_forward_into_the_hosts_network(cri: CriClient) -> None:
         await echoes(client, 1, port)
     server.close()
     await server.wait_closed()
+
+
+async def test_a_connection_that_the_pod_resets_ends_alone(
+    daemon: DaemonUnderTest, cri: CriClient
+) -> None:
+    """The client, which goes on writing into it, keeps its other connections and can open new ones."""
+    options = pb.NamespaceOption(
+        network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER, ipc=PRIVATE_PID.ipc
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        word = await reader.readexactly(5)
+        if word == b"reset":
+            no_linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, no_linger
+            )
+            writer.transport.abort()
+            return
+        writer.write(word + await reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with (
+        pod(cri, "resets", options=options) as (id, _),
+        spdy(await forward_url(cri, id), "portforward.k8s.io") as client,
+    ):
+        _, kept = await forward(client, 1, port)
+        await client.send(kept, b"hello, ")
+        errors = []
+        for request in range(2, 6):
+            error, broken = await forward(client, request, port)
+            errors.append(error)
+            await client.send(broken, b"reset")
+            while broken not in client.reset | client.ended:
+                await client.send(broken, b"more" * 1000)
+                await asyncio.sleep(0.002)
+        assert set(await client.wait_end(*errors)) == {b""}
+        await echoes(client, 9, port)
+        await client.send(kept, b"still here", fin=True)
+        assert await client.wait_end(kept) == [b"hello, still here"]
+    server.close()
+    await server.wait_closed()
+    assert "background task failed" not in daemon.log_path.read_text()
+
+
+async def test_clients_that_vanish_leave_no_failed_task(
+    daemon: DaemonUnderTest, cri: CriClient
+) -> None:
+    async with running(cri, "vanish", ["nc", "-ll", "-p", "8080", "-e", "yes"]) as (id, container):
+        await listening(cri, container, [8080])
+        for _ in range(4):
+            async with spdy(await forward_url(cri, id), "portforward.k8s.io") as client:
+                _, data = await forward(client, 1, 8080)
+                await client.wait_data(data, b"y\ny\n")
+                client.drop()
+            url = await exec_url(cri, container, "yes")
+            async with websocket(url, "v5.channel.k8s.io") as connection:
+                await connection.receive()
+                assert connection._response.connection is not None
+                assert connection._response.connection.transport is not None
+                connection._response.connection.transport.abort()
+        await asyncio.sleep(0.3)
+    assert "background task failed" not in daemon.log_path.read_text()
 
 
 async def test_port_forward_tunnelled_in_websocket(cri: CriClient) -> None:

@@ -55,7 +55,10 @@ class ContentStore(Protocol):
     def path(self, digest: Digest) -> Path: ...
 
     def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:
-        """Open, or resume, the ingest of that name. Two at once of one name: the second waits."""
+        """Open, or resume, the ingest of that name. Two at once of one name: the second waits.
+
+        Left without a commit, what has arrived stays, to be resumed; ResourceExhausted takes it away.
+        """
         ...
 
     async def read(self, digest: Digest, *, limit: int = 8 << 20) -> bytes:

@@ -341,6 +341,8 @@ class ExecRecord:
     attach_stderr: bool = True
     privileged: bool = False
     detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
+    """(width, height) that its terminal begins with."""
     pid: int = 0
     running: bool = False
     exit_code: int | None = None

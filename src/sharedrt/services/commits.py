@@ -91,14 +91,19 @@ class Commits:
         await self._events.publish("container", "commit", id, details)
         return image
 
-    async def import_rootfs(self, archive: AsyncIterator[bytes], request: NewCommit) -> Image:
+    async def import_rootfs(
+        self, archive: AsyncIterator[bytes], request: NewCommit, *, platform: str = ""
+    ) -> Image:
         """An image of one layer: a tar of a root file system.
+
+        Args:
+            platform: what it is for; empty: this host's.
 
         Raises:
             InvalidArgument: no tar, a hostile one, or the name. ResourceExhausted: the disk, or a bound.
         """
         names = _names(request.name)
-        os, architecture, *variant = self._platform.split("/")
+        os, architecture, *variant = (platform or self._platform).split("/")
         now = format_time(time.time_ns())
         async with self._images.composing() as composer:
             layer = await composer.layer_of_archive(archive)

@@ -118,6 +118,16 @@ class ContainerStats:
     writable: Usage | None
 
 
+@dataclass(frozen=True, slots=True)
+class LayerFolders:
+    """Of a container's overlay mount. ``lower``: topmost first."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    merged: str
+
+
 class Containers(Protocol):
     """One namespace's containers. All methods that change are safe to cancel: the step under way is
     finished or undone, never left half done. Calls on one container queue behind each other."""
@@ -250,6 +260,10 @@ class Containers(Protocol):
         """Host folder of its generated ``resolv.conf``, ``hosts`` and ``hostname`` while it runs."""
         ...
 
+    async def layers(self, id: ContainerId) -> LayerFolders:
+        """Host folders that its root file system is made of."""
+        ...
+
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         """Its places on networks while it runs."""
         ...
@@ -271,6 +285,7 @@ class NewExec:
     attach_stderr: bool = True
     privileged: bool = False
     detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
 
 
 class Execs(Protocol):

@@ -49,7 +49,7 @@ class Layout:
     @property
     def builds_run_root(self) -> Path:
         """Mount points and secrets of RUNs under way, in memory."""
-        return self.run_dir / "files" / self.namespace / "builds"
+        return self.run_dir / "builds" / self.namespace
 
     def build_directory(self, name: str) -> str:
         """The folder name of a build's snapshot, which has no row: recovery removes it."""

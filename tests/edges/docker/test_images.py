@@ -233,6 +233,7 @@ async def test_list_and_filters(door: DoorUnderTest) -> None:
     assert await tags({"reference": ["*:v?"]}) == []
     assert await tags({"before": ["busybox"]}) == [[]]
     assert await tags({"until": ["2021-01-01"]}) == [[]]
+    assert await tags({"until": ["2021-01-01", "2030-01-01"]}) == [[]]
     status, value, _ = await door.call("GET", '/images/json?filters={"since":["nope"]}')
     assert (status, value["message"]) == (404, "No such image: nope:latest")
     _, listed, _ = await door.call("GET", "/images/json?shared-size=1")
@@ -249,6 +250,7 @@ async def test_inspect(door: DoorUnderTest) -> None:
     assert image["RootFS"]["Layers"] == ["sha256:" + "b" * 64]
     assert image["Size"] == 2000
     assert image["Descriptor"]["digest"] == image["Manifests"][0]["ID"]
+    assert "Descriptor" not in (await door.call("GET", "/images/busybox/json"))[1]
     assert (await door.call("GET", f"/images/{image['Id']}/json"))[0] == 200
     status, value, _ = await door.call("GET", "/images/reg.example/no/such:1/json")
     assert (status, value["message"]) == (404, "No such image: reg.example/no/such:1")
@@ -404,7 +406,7 @@ async def test_load_and_save(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatc
     assert (bar["status"], bar["id"]) == ("Loading layer", "ab" * 6)
     assert loaded_for == [None, None, "linux/arm64/v8"]
     url = f"http://docker/images/load?platform={arm}&platform={arm}"
-    assert (await door.http.post(url, data=b"tar")).status == 501
+    assert (await door.http.post(url, data=b"tar")).status == 400
     amd = '{"os":"linux","architecture":"amd64"}'
     url = f"http://docker/images/get?names=busybox,busybox:latest&platform={amd}"
     async with door.http.get(url) as response:
@@ -413,6 +415,9 @@ async def test_load_and_save(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatc
     saves = [event for event in door.runtime.events.published if event[1] == "save"]
     assert [actor for _, _, actor, _ in saves] == [image.id, image.id]
     assert (await door.call("GET", f"/images/get?names=busybox&platform={arm}"))[0] == 404
+    url = f"/images/get?names=busybox&platform={arm}&platform={amd}"
+    status, value, _ = await door.call("GET", url)
+    assert (status, value["message"]) == (400, "multiple platform parameters not supported")
     assert (await door.call("GET", "/images/get?names=busybox&platform=[]"))[0] == 400
     assert (await door.call("GET", "/images/nope/get"))[0] == 404
     assert (await door.call("GET", "/images/get"))[0] == 400
@@ -442,11 +447,50 @@ async def test_a_list_counts_containers_and_shows_manifests(door: DoorUnderTest)
     assert image["Containers"] == 1
     assert image["Manifests"][0]["ImageData"]["Containers"] == [user]
     assert image["Manifests"][0]["Descriptor"]["digest"] == image["Manifests"][0]["ID"]
+    assert image["Descriptor"]["digest"] == image["Manifests"][0]["ID"]
+    _, [image], _ = await door.call("GET", "/v1.46/images/json?manifests=1")
+    assert "Manifests" not in image
     _, [image], _ = await door.call("GET", "/v1.50/images/json")
     assert image["Containers"] == -1
-    assert "Manifests" not in image
+    assert image.keys().isdisjoint({"Manifests", "Descriptor"})
     _, listed, _ = await door.call("GET", "/v1.40/images/json?filter=nope")
     assert listed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("linux", "linux/amd64"),
+        ("LINUX/ARM64", "linux/arm64"),
+        ("aarch64", "linux/arm64"),
+        ("arm/v7", "arm/v7"),
+        ("windows/amd64", "windows/amd64"),
+        ("linux/foobar", "linux/foobar"),
+        ("macos", "darwin/amd64"),
+    ],
+)
+async def test_platforms_of_a_pull(door: DoorUnderTest, text: str, platform: str) -> None:
+    assert (await door.call("POST", f"/images/create?fromImage=a&tag=1&platform={text}"))[0] == 200
+    assert door.runtime.images.pulled is not None
+    assert door.runtime.images.pulled[2] == platform
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("foobar", '"foobar": unknown operating system or architecture'),
+        ("%20%20", "is an invalid OS component"),
+        ("/", "is an invalid OS component"),
+        ("linux/a%20b", "is an invalid component"),
+        ("a/b/c/d", "cannot parse platform specifier"),
+    ],
+)
+async def test_no_platforms(door: DoorUnderTest, text: str, words: str) -> None:
+    for source in ("fromImage=a&tag=1", "fromSrc=-"):
+        status, value, _ = await door.call("POST", f"/images/create?{source}&platform={text}")
+        assert (status, words in value["message"]) == (400, True)
+    status, value, _ = await door.call("POST", "/images/create?fromSrc=-&platform=macos/arm64")
+    assert (status, value["message"]) == (400, "operating system is not supported")
 
 
 async def test_platform_of_create(door: DoorUnderTest) -> None:

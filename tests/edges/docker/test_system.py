@@ -1,5 +1,7 @@
 """System endpoints, and those of what this engine has none of."""
 
+import json
+
 import pytest
 
 from sharedrt.edges.docker import DockerSettings
@@ -85,6 +87,25 @@ async def test_every_documented_route_is_answered(door: DoorUnderTest) -> None:
             text = await response.text()
             assert "page not found" not in text, f"{method} {path}"
             assert response.status != 500, f"{method} {path}: {text}"
+            if response.status >= 400 and method != "HEAD":
+                assert response.content_type == "application/json", f"{method} {path}"
+                assert json.loads(text).keys() == {"message"}, f"{method} {path}: {text}"
+                assert json.loads(text)["message"], f"{method} {path}"
+
+
+@pytest.mark.parametrize("query", ["limit=many", "filters=[", 'filters={"nope":["x"]}', "tail=x"])
+async def test_every_documented_route_refuses_nonsense_in_dockers_shape(
+    door: DoorUnderTest, query: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    for method, path in ENDPOINTS:
+        filled = path.replace("{id}", "nope").replace("{name}", "nope")
+        url = f"http://docker/v1.51{filled}?{query}"
+        async with door.http.request(method, url, data=b"{broken", headers=headers) as response:
+            text = await response.text()
+            assert response.status != 500, f"{method} {path}: {text}"
+            if response.status >= 400 and method != "HEAD":
+                assert json.loads(text)["message"], f"{method} {path}"
 
 
 ENDPOINTS_TEXT = """

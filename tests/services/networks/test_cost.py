@@ -14,7 +14,7 @@ from sharedrt.services.networks import Networks, NewNetwork
 from sharedrt.store.database import SqliteDatabase
 from tests.fakes.name_servers import NameServersMemory
 from tests.netlab import Lab
-from tests.services.networks.test_service import SETTINGS
+from tests.services.networks.test_service import SETTINGS, WEB
 
 pytestmark = pytest.mark.real
 
@@ -44,13 +44,16 @@ def watch_processes() -> list[str]:
 
 
 async def test_joining_is_cheap_and_starts_no_process(tmp_path: Path, lab: Lab) -> None:
-    places = [await lab.new_netns(f"n{number}") for number in range(ROUNDS)]
+    places = [await lab.new_netns(f"n{number}") for number in range(ROUNDS + 1)]
     async with await SqliteDatabase.open(tmp_path / "test.db") as database:
         store = database.within(parse_namespace(DOCKER_NAMESPACE))
         events = NamespacedEvents(store, EventBus())
         networks = Networks(store, database, lab.bridges, SETTINGS, events, NameServersMemory())
         await networks.recover(())
         await networks.create(NewNetwork("one"))
+        # The first published port of all starts the relay, which serves all others.
+        warm = await networks.connect("one", owner="w", netns=places.pop(), ports=[WEB])
+        await networks.disconnect(warm.id)
         started = watch_processes()
         took, used = [], []
         for number, netns in enumerate(places):

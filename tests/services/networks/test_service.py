@@ -493,3 +493,21 @@ async def test_bad_options_of_stacked_networks(
         await networks.create(NewNetwork("odd", driver=driver, options=options))
     with pytest.raises(Unimplemented):
         await networks.create(NewNetwork("odd", driver=driver, options={"nosuch": "1"}))
+
+
+async def test_an_open_port_is_not_one_that_was_named(networks: Networks, lab: Lab) -> None:
+    """The same container port on a named port of one address, and on any port of all."""
+    await networks.ensure_defaults()
+    named, opened = PortMapping("tcp", 80, 8081, HOST), PortMapping("tcp", 80, 0)
+    twins = [replace(opened, host_ip=HOST), replace(opened, host_ip="127.0.0.1")]
+    endpoint = await networks.connect(
+        "bridge", owner="c1", netns=await lab.new_netns("a"), ports=[named, opened]
+    )
+    first, second = endpoint.ports
+    assert first.host_port == 8081
+    assert second.host_port >= 32768
+    other = await networks.connect(
+        "bridge", owner="c2", netns=await lab.new_netns("b"), ports=twins
+    )
+    one, two = other.ports
+    assert one.host_port == two.host_port, "one number for both addresses"

@@ -201,11 +201,10 @@ class HostBridges:
             return set()
         owner = f"endpoint:{config.id}"
         elements = endpoint_elements(config)
-        ipv6 = any(ip_interface(cidr).version == 6 for cidr in config.addresses)
         with ExitStack() as undo:
             undo.callback(self._undo_connect, config.id)
             try:
-                self._ports.hold(config.id, config.ports, ipv6=ipv6)
+                self._ports.hold(config.id, config.ports, config.addresses)
             except InUse as error:
                 if not elements or self._table.elements(owner) != elements:
                     raise
@@ -340,6 +339,7 @@ class HostBridges:
         whole = self._table.verify()
         if not whole:
             self._table.restore()
+        self._ports.relay.mend()
         admitted = self._foreign.readmit(self._table.owners("bridge"))
         return bool(admitted) or not whole
 

@@ -36,13 +36,14 @@ _WS_MESSAGE_BYTES: Final = 1 << 20
 
 def _plan(call: Call, record: ContainerRecord, *, framed: bool) -> PumpPlan:
     tty = record.spec.tty
+    keys = parse_keys(call.text("detachKeys"))
     return PumpPlan(
         stdin=call.flag("stdin") and record.spec.open_stdin,
         stdout=call.flag("stdout"),
         stderr=call.flag("stderr"),
         framed=framed and not tty,
         close_stdin=record.spec.stdin_once and not tty,
-        detach_keys=parse_keys(call.text("detachKeys")) if tty else b"",
+        detach_keys=keys if tty else b"",
     )
 
 

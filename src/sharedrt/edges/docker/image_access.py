@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -38,6 +38,14 @@ def find_image(call: Call, reference: str) -> Image:
     """By name or id. Raises NotFound with the name as dockerd completes it (``busybox:latest``)."""
     try:
         return call.runtime.images.get(reference)
+    except NotFound as fault:
+        raise NotFound("image", complete(reference)) from fault
+
+
+def select_images(call: Call, reference: str) -> Sequence[Image]:
+    """As :func:`find_image`, but a name without a tag stands for all tags of its repository."""
+    try:
+        return call.runtime.images.select(reference)
     except NotFound as fault:
         raise NotFound("image", complete(reference)) from fault
 

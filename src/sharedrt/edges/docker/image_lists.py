@@ -16,7 +16,7 @@ from sharedrt.edges.docker.render_image import (
     created_ns,
     render_image_inspect,
     render_image_summary,
-    render_manifest_summary,
+    render_manifests,
 )
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
@@ -75,7 +75,7 @@ def image_summaries(
             shared_bytes=shared_bytes.get(image.id, 0) if shared else -1,
         )
         if manifests:
-            summary["Manifests"] = [render_manifest_summary(image, of_image)]
+            summary |= render_manifests(image, of_image)
         summaries.append(versions.image_summary(call.version, summary))
     return summaries
 
@@ -103,7 +103,7 @@ async def get_image_json(call: Call) -> web.StreamResponse:
     rendered = render_image_inspect(image, call.door.host)
     if call.flag("manifests"):
         users = [r.id for r in call.runtime.containers.list() if r.image_id == image.id]
-        rendered["Manifests"] = [render_manifest_summary(image, users)]
+        rendered |= render_manifests(image, users)
     return answer(versions.image_inspect(call.version, rendered))
 
 

@@ -6,11 +6,11 @@ from typing import Final
 from aiohttp import web
 
 from sharedrt.edges.docker.call import Call
-from sharedrt.edges.docker.image_access import familiar, find_image, short_id
+from sharedrt.edges.docker.image_access import familiar, select_images, short_id
 from sharedrt.edges.docker.platform_choice import check_json_platform, json_platform
 from sharedrt.edges.docker.progress import Message, ProgressStream, stream_progress
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.words import bad_request
 from sharedrt.services.images import LoadedImage, PullPhase, PullProgress
 from sharedrt.wire.docker_progress import layer_progress
 
@@ -20,7 +20,7 @@ _CHUNK_BYTES: Final = 256 << 10
 async def post_images_load(call: Call) -> web.StreamResponse:
     platforms = call.texts("platform")
     if len(platforms) > 1:
-        raise not_implemented("loading more than one platform of an archive at once")
+        raise bad_request("multiple platform parameters not supported")
     progress = ProgressStream()
 
     def tell(step: PullProgress) -> None:
@@ -59,8 +59,10 @@ async def get_image_get(call: Call) -> web.StreamResponse:
 
 
 async def _save(call: Call, names: list[str]) -> web.StreamResponse:
-    images = [find_image(call, name) for name in names]
-    for image, name in zip(images, names, strict=True):
+    if len(call.texts("platform")) > 1:
+        raise bad_request("multiple platform parameters not supported")
+    images = [(image, name) for name in names for image in select_images(call, name)]
+    for image, name in images:
         check_json_platform(call, image, name)
     chunks = call.runtime.images.save(names)
     first = await _next(chunks)
@@ -68,7 +70,7 @@ async def _save(call: Call, names: list[str]) -> web.StreamResponse:
         while first is not None:
             await response.write(first)
             first = await _next(chunks)
-        for image in images:
+        for image, _ in images:
             attributes = {**image.config.labels, "name": image.id}
             await call.runtime.events.publish("image", "save", image.id, attributes)
     return response

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from sharedrt.aio.groups import task_group
 from sharedrt.edges.docker.call import Call, dump
+from sharedrt.edges.docker.refused import log_refused
 from sharedrt.edges.docker.words import Refusal, to_http
 from sharedrt.model.faults import AnyFault, Fault
 from sharedrt.model.records import Json
@@ -89,6 +90,7 @@ async def stream_progress(
             if (error := outcome.exception()) is not None:
                 refusal = _refusal(error, refuse)
                 if isinstance(refusal, Refusal):
+                    log_refused(call, refusal.status, refusal.message)
                     await response.write(dump(failure(refusal.message)) + b"\r\n")
                 else:
                     raise refusal

@@ -32,7 +32,6 @@ def render_image_summary(image: Image, *, containers: int, shared_bytes: int) ->
         "SharedSize": shared_bytes,
         "Labels": dict(image.config.labels) or None,
         "Containers": containers,
-        "Descriptor": render_descriptor(image.target),
     }
 
 
@@ -56,7 +55,6 @@ def render_image_inspect(image: Image, host: HostInfo) -> dict[str, Any]:
         "GraphDriver": {"Name": host.storage_driver, "Data": None},
         "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
         "Metadata": {"LastTagTime": format_time(image.updated_ns)},
-        "Descriptor": render_descriptor(image.target),
     }
     if config.variant:
         rendered["Variant"] = config.variant
@@ -86,10 +84,16 @@ def _render_config(image: Image) -> dict[str, Any]:
     return rendered
 
 
-def render_manifest_summary(image: Image, users: Sequence[str]) -> dict[str, Any]:
-    """An ImageManifestSummary of the one platform that is here. ``users``: ids of its containers."""
+def render_manifests(image: Image, users: Sequence[str]) -> dict[str, Any]:
+    """What a client gets that asks for manifests: the image's Descriptor, and an ImageManifestSummary of the one
+    platform that is here. An engine whose images have their configuration's digest for an id, as ours have, does not
+    tell either unasked.
+
+    Args:
+        users: ids of its containers.
+    """
     total = image.content_size_bytes + image.unpacked_size_bytes
-    return {
+    summary = {
         "ID": image.manifest,
         "Descriptor": render_descriptor(image.manifest_descriptor),
         "Available": True,
@@ -101,6 +105,7 @@ def render_manifest_summary(image: Image, users: Sequence[str]) -> dict[str, Any
             "Size": {"Unpacked": image.unpacked_size_bytes},
         },
     }
+    return {"Descriptor": render_descriptor(image.target), "Manifests": [summary]}
 
 
 def render_descriptor(descriptor: Descriptor) -> dict[str, Any]:

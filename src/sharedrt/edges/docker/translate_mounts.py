@@ -16,6 +16,14 @@ _PROPAGATIONS: Final = frozenset(["private", "rprivate", "shared", "rshared", "s
 _CONSISTENCIES: Final = frozenset(["default", "consistent", "cached", "delegated"])
 """For file sharing between a Mac and its Linux machine; they mean nothing on Linux."""
 
+_TMPFS_FLAGS_TEXT: Final = (
+    "async atime defaults dev diratime dirsync exec mand noatime nodev nodiratime noexec nomand norelatime "
+    "nostrictatime nosuid private relatime rprivate rshared rslave runbindable ro rw shared slave "
+    "strictatime suid sync unbindable"
+)
+_TMPFS_FLAGS: Final = frozenset(_TMPFS_FLAGS_TEXT.split())
+_TMPFS_VALUES: Final = frozenset(["gid", "mode", "mpol", "nr_blocks", "nr_inodes", "size", "uid"])
+
 
 def translate_mounts(
     host: Fields, config: ContainerConfig, find: FindContainer
@@ -232,6 +240,10 @@ def _tmpfs_mount(item: Fields, target: str) -> Mount:
 
 def _tmpfs(path: str, text: str) -> Mount:
     options = [option for option in text.split(",") if option]
+    for option in options:
+        name, separator, _ = option.partition("=")
+        if name not in (_TMPFS_VALUES if separator else _TMPFS_FLAGS):
+            raise bad_request(f'invalid tmpfs option ["{option}"]')
     readonly = "ro" in options
     kept = tuple(option for option in options if option not in ("ro", "rw"))
     return Mount(MountKind.TMPFS, "", clean_target(path), readonly=readonly, options=kept)

@@ -73,10 +73,12 @@ def sends_text(version: ApiVersion) -> bool:
 
 
 def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
-    """1.48: Descriptor. 1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: a placeholder for
-    no names."""
+    """1.48: Descriptor. 1.47: Manifests. 1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: a
+    placeholder for no names."""
     if version < (1, 48):
-        del summary["Descriptor"]
+        summary.pop("Descriptor", None)
+    if version < (1, 47):
+        summary.pop("Manifests", None)
     if version < (1, 44):
         summary["VirtualSize"] = summary["Size"]
         summary["RepoTags"] = summary["RepoTags"] or ["<none>:<none>"]
@@ -86,13 +88,15 @@ def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any
 
 def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
     """1.44: VirtualSize is gone, and Created is left out when the image does not say it. 1.45: Container and
-    ContainerConfig are gone. 1.48: Descriptor. 1.50: those fields of Config that an image never sets are gone."""
+    ContainerConfig are gone. 1.48: Descriptor and Manifests. 1.50: those fields of Config that an image never
+    sets are gone."""
     if version < (1, 44):
         image["VirtualSize"] = image["Size"]
     elif image["Created"] == ZERO_TIME:
         del image["Created"]
     if version < (1, 48):
-        del image["Descriptor"]
+        image.pop("Descriptor", None)
+        image.pop("Manifests", None)
     if version < (1, 45):
         image["Container"] = ""
         image["ContainerConfig"] = None
@@ -206,6 +210,18 @@ def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict
     if version < (1, 41) and not host_config.get("CgroupnsMode"):
         host_config["CgroupnsMode"] = "host"
     return host_config
+
+
+def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
+    """1.40: an update changes PidsLimit."""
+    if version < (1, 40):
+        body.pop("PidsLimit", None)
+    return body
+
+
+def joins_many_networks(version: ApiVersion) -> bool:
+    """1.44: a container may be created on several networks."""
+    return version >= (1, 44)
 
 
 def prunes_named_volumes(version: ApiVersion) -> bool:

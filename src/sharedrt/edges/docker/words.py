@@ -69,8 +69,16 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
         case FailedPrecondition(kind="container", name=name, reason=reason):
             joint = " " if reason.startswith("is ") else ": "
             return 409, reason if name and name in reason else f"container {name}{joint}{reason}"
+        case FailedPrecondition(kind="program"):
+            return 500, str(fault)
         case FailedPrecondition():
             return 409, str(fault)
+        case InvalidArgument(field="signal", value=value):
+            return 400, f"invalid signal: {value}"
+        case InvalidArgument(field="device", value=value, reason=reason):
+            return 400, (
+                f'error gathering device information while adding custom device "{value}": {reason}'
+            )
         case InvalidArgument():
             return 400, str(fault)
         case Unimplemented():
@@ -105,11 +113,10 @@ def _not_found(fault: NotFound) -> tuple[int, str]:
             return 404, f"get {fault.name}: no such volume"
         case "runtime handler":
             return 400, f"unknown or invalid runtime name: {fault.name}"
-        case "user" | "group":
-            return (
-                400,
-                f"unable to find {fault.kind} {fault.name}: no matching entries in passwd file",
-            )
+        case "user":
+            return 400, f"unable to find user {fault.name}: no matching entries in passwd file"
+        case "group":
+            return 400, f"unable to find group {fault.name}: no matching entries in group file"
         case _:
             return 404, str(fault)
 

@@ -200,6 +200,14 @@ class Copier:
         for url in plan.urls:
             await self._add_download(plan, pad.view, downloads[url], into, owner)
 
+    async def digest(self, context: BuildContext, path: str) -> str:
+        """Of a part of the context that is mounted. Raises BuildFailed when it is not there."""
+        try:
+            selection = Selection((path,), context.ignore)
+            return (await self._archiver.survey(context.root, selection)).digest
+        except NotFound as fault:
+            raise BuildFailed(f"failed to mount {path!r}: no such file or directory") from fault
+
     async def missing(self, view: RootView, targets: Sequence[str]) -> list[str]:
         """Those of the paths, and of the folders above them, that are not there; without a leading slash."""
         found = []

@@ -67,8 +67,8 @@ class Runner:
         self._newest_ns = newest_ns
         self._remove, self._force_remove = remove, force_remove
 
-    async def run(self, state: StageState, plan: RunPlan, output: StageOutput) -> NewLayer:
-        """Raises BuildFailed when the command does not end well."""
+    async def run(self, state: StageState, plan: RunPlan, output: StageOutput) -> NewLayer | None:
+        """The layer, or ``None`` when nothing was changed. Raises BuildFailed when the command does not end well."""
         id = ContainerId(new_id())
         operation = OperationRecord(OperationId(new_id()), OPERATION, id)
         await self._store.write(lambda tx: tx.operations.add(operation))
@@ -83,18 +83,23 @@ class Runner:
                 keep = not self._force_remove
                 raise
 
-            async def write(sink: Sink) -> None:
-                await self._files.layer(
-                    id, sink, exclude=plan.mount_points, newest_ns=self._newest_ns
-                )
-
-            layer = await self._composer.layer(write)
+            layer = await self._layer(id, plan)
             keep = not self._remove
         finally:
             await complete(self._let_go(id, operation.id, keep))
         if not keep:
             await output.say(f" ---> Removed intermediate container {id[:_SHORT]}\n")
         return layer
+
+    async def _layer(self, id: ContainerId, plan: RunPlan) -> NewLayer | None:
+        # Asked first, since folders that hold mount points look changed in a layer.
+        if not await self._files.changes(id, ignored=plan.mount_points):
+            return None
+
+        async def write(sink: Sink) -> None:
+            await self._files.layer(id, sink, exclude=plan.mount_points, newest_ns=self._newest_ns)
+
+        return await self._composer.layer(write)
 
     async def _watch(self, id: ContainerId, plan: RunPlan, output: StageOutput) -> None:
         shown = " ".join(plan.argv)

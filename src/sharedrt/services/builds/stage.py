@@ -376,24 +376,7 @@ class StageBuilder:
             return ""
         if mount.from_:
             return (await self._other(mount.from_)).id
-        plan = CopyPlan(
-            files=(mount.source or "/",),
-            heredocs=(),
-            urls=(),
-            target="/",
-            chown="",
-            chmod="",
-            exclude=(),
-            checksum="",
-            from_="",
-            link=False,
-            parents=False,
-            add=False,
-            unpack=None,
-        )
-        context = self._tools.context
-        surveyed = await self._tools.copier.survey(plan, context.root, context.ignore)
-        return surveyed.digest
+        return await self._tools.copier.digest(self._tools.context, mount.source or "/")
 
     @asynccontextmanager
     async def _root(self, name: str, writable: bool) -> AsyncIterator[Path]:

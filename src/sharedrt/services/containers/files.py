@@ -125,9 +125,13 @@ class ContainerFiles:
             await self._archiver.extract(view, path, archive, rules)
         await self._tell("extract-to-dir", id)
 
-    async def changes(self, id: ContainerId) -> Sequence[PathChange]:
-        """What differs from the image, by path."""
-        return await self._snapshots.changes(self._records.by_id(id), RUNTIME_PATHS)
+    async def changes(
+        self, id: ContainerId, *, ignored: Collection[str] = ()
+    ) -> Sequence[PathChange]:
+        """What differs from the image, by path. ``ignored``: further mount points, no change as long as they are empty,
+        without a leading slash."""
+        record = self._records.by_id(id)
+        return await self._snapshots.changes(record, RUNTIME_PATHS | frozenset(ignored))
 
     async def layer(
         self,

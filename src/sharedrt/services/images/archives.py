@@ -225,8 +225,12 @@ class ArchiveLoader:
         content = self._host.content
         async with content.ingest(f"{self._store.namespace}/{blob.digest}") as ingest:
             await ingest.truncate()
-            async for data in archive.stream(name):
-                await ingest.write(data)
+            try:
+                async for data in archive.stream(name):
+                    await ingest.write(data)
+            except BaseException:
+                await ingest.truncate()  # no archive is resumed
+                raise
             await ingest.commit(blob.digest, blob.size)
         own.add(blob.digest)
 

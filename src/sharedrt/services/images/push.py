@@ -38,8 +38,13 @@ class Pusher:
             target = Descriptor("", image.manifest, len(data))
             documents = await read_documents(reader_of(content), target, None, str(ref))
             target = documents.target
+            # Docker's clients see layers alone.
+            config = documents.config_blob
+            tellers = {blob.digest: tell for blob in documents.layers} | {
+                config.digest: _tell_nobody
+            }
             blobs = [blob for blob in documents.blobs if blob.digest != target.digest]
-            await all_of(self._blob(repository, ref, blob, tell) for blob in blobs)
+            await all_of(self._blob(repository, ref, blob, tellers[blob.digest]) for blob in blobs)
             digest = await repository.push_manifest(
                 ref.tag or target.digest, target.media_type, data
             )
@@ -81,3 +86,7 @@ class Pusher:
         record = await self._store.read(lambda tx: tx.blobs.get(digest))
         other = record.labels.get(SOURCE_LABEL + ref.domain, "") if record is not None else ""
         return "" if other == ref.path else other
+
+
+def _tell_nobody(_: PushProgress) -> None:
+    return None

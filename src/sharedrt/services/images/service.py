@@ -99,6 +99,10 @@ class Images:
         """
         return self._library.get(ref)
 
+    def select(self, ref: str) -> Sequence[Image]:
+        """As :meth:`get`, but a name without a tag stands for all tags of its repository. Raises as that does."""
+        return [image for image, _ in self._library.select(ref)]
+
     def list(self) -> Sequence[Image]:
         """All, each once however many references name it."""
         return self._library.images()

@@ -37,14 +37,17 @@ class HostPortChooser:
             InvalidArgument. ResourceExhausted: no port is free.
         """
         settled: list[PortMapping] = []
+        chosen: dict[PortMapping, int] = {}
         for mapping in dict.fromkeys(ports):
             _check(mapping)
             each = replace(mapping, host_ip=mapping.host_ip or host_ip)
             if is_open(each):
                 # The same port on every address of the host for one container port, as Docker shows it.
-                twin = next((s for s in settled if _same_but_address(s, each)), None)
-                port = twin.host_port if twin else await self._choose(each, taken, settled)
-                each = replace(each, host_port=port, host_port_last=0)
+                key = replace(each, host_ip="")
+                twins = {s.host_ip for s in settled if chosen.get(key) == s.host_port}
+                if key not in chosen or each.host_ip in twins:
+                    chosen[key] = await self._choose(each, taken, settled)
+                each = replace(each, host_port=chosen[key], host_port_last=0)
             settled.append(each)
         return tuple(settled)
 
@@ -79,11 +82,6 @@ class HostPortChooser:
 def is_open(mapping: PortMapping) -> bool:
     """Whether the host port is still to be chosen."""
     return not mapping.host_port or bool(mapping.host_port_last)
-
-
-def _same_but_address(one: PortMapping, other: PortMapping) -> bool:
-    key = (one.protocol, one.container_port)
-    return key == (other.protocol, other.container_port) and one.host_ip != other.host_ip
 
 
 def _check(mapping: PortMapping) -> None:
