@@ -1,16 +1,18 @@
 """Pinned namespaces for pods and containers, without a process to hold them (namespaces(7))."""
 
-import asyncio
 import errno
 import os
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
+from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.priority import favour_thread, thread_pool
 from sharedrt.drivers import libc
 from sharedrt.drivers.linuxns import (
     CLONE_NEWIPC,
@@ -24,6 +26,7 @@ from sharedrt.drivers.network.sysctls import check_sysctls, is_ipc_sysctl
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument
 
 T = TypeVar("T")
+_STARTERS: Final = thread_pool(4, "namespaces-of-pods")
 
 _FLAGS: Final = {"net": CLONE_NEWNET, "ipc": CLONE_NEWIPC, "uts": CLONE_NEWUTS}
 _KINDS: Final = frozenset({*_FLAGS, "user"})
@@ -281,31 +284,24 @@ def _enter(pid: int, kinds: frozenset[str]) -> None:
 async def _on_own_thread(function: Callable[[], T]) -> T:
     """Run on a thread that ends with it. A cancelled caller waits for the end (about 1 ms) first, and
     what was made is then found, or removed, under its known name."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+    try:
+        return await run_blocking(_STARTERS, _on_fresh_thread, function)
+    except OSError as error:
+        raise Internal("namespaces", str(error)) from error
 
-    def deliver(result: T | None, error: BaseException | None) -> None:
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
+
+def _on_fresh_thread(function: Callable[[], T]) -> T:
+    """The same for a thread that may wait: until a new one runs at all takes a while on a busy host."""
+    outcome: Future[T] = Future()
 
     def run() -> None:
-        result, failure = None, None
         try:
-            result = function()
-        except OSError as error:
-            failure = Internal("namespaces", str(error))
-            failure.__cause__ = error
-        except BaseException as error:  # noqa: BLE001 - delivered to the awaiting task
-            loop.call_soon_threadsafe(deliver, None, error)
-            return
-        loop.call_soon_threadsafe(deliver, result, failure)
+            favour_thread()
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            outcome.set_exception(error)
 
-    threading.Thread(target=run, name="namespaces", daemon=True).start()
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        future.exception()
-        raise
+    thread = threading.Thread(target=run, name="namespaces", daemon=True)
+    thread.start()
+    thread.join()
+    return outcome.result()
