@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sharedrt.pb.codec import is_present
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient
 from tests.real.daemon import DaemonUnderTest
@@ -150,6 +151,18 @@ async def test_pod_stats(daemon: DaemonUnderTest, cri: CriClient) -> None:
             await cri.runtime.update_pod_sandbox_resources(
                 pb.UpdatePodSandboxResourcesRequest(pod_sandbox_id=id, resources=resources)
             )
+
+
+async def test_network_of_pods_without_a_process(cri: CriClient) -> None:
+    """A kubelet reads the default interface of any network that it is told of, and dies where it is missing."""
+    on_host = pb.NamespaceOption(
+        network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER, ipc=PRIVATE_PID.ipc
+    )
+    async with pod(cri, "empty") as (empty, _), pod(cri, "onhost", options=on_host) as (host, _):
+        stats = (await cri.runtime.list_pod_sandbox_stats(pb.ListPodSandboxStatsRequest())).stats
+        networks = {one.attributes.id: one.linux.network for one in stats}
+        assert networks[empty].default_interface.name == "eth0"
+        assert not is_present(networks[host])
 
 
 async def test_metrics_have_descriptors(daemon: DaemonUnderTest, cri: CriClient) -> None:

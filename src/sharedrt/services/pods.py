@@ -406,14 +406,9 @@ class PodService:
         parent = record.spec.cgroup_parent
         cgroup = await self._runtime.parent_stats(parent) if parent else None
         networks: Sequence[NetworkStats] = ()
-        if not record.spec.host_network and (pid := self._some_pid(record)):
-            networks = await self._runtime.network_stats(pid)
+        if record.netns_path and record.state is SandboxState.READY:
+            networks = await self._namespaces.network_stats(Path(record.netns_path))
         return PodStats(id, cgroup, tuple(networks))
-
-    def _some_pid(self, record: SandboxRecord) -> int:
-        """A process in the pod's network namespace; 0: there is none."""
-        running = (c.pid for c in self.containers_of(record.id) if c.pid)
-        return record.pause_pid or next(running, 0)
 
     async def update_resources(
         self, id: SandboxId, overhead: Resources, resources: Resources
