@@ -795,6 +795,14 @@ class SandboxNamespaces(Protocol):
         """
         ...
 
+    async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
+        """Interfaces of that network namespace, without ``lo``, whether or not a process is in it.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CniResult:

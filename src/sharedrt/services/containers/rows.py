@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 class ContainerRows:
     """A container ends whenever it likes, in the middle of a rename too: so a change is a function of the
-    row as it is at its turn. Disk first, then memory, and a cancellation never comes between the two.
+    row as it is at its turn. Disk first, then memory, then the events, and a cancellation never comes between.
     """
 
     def __init__(self, records: WorkingSet[ContainerRecord], events: NamespacedEvents) -> None:
@@ -51,8 +51,9 @@ class ContainerRows:
             await self._events.commit(
                 lambda tx: tx.containers.put(record),
                 *(NewEvent("container", action, id, told) for action in actions),
+                then=lambda: self._records.put(record),
             )
-            return self._records.put(record)
+            return record
 
     async def tell(self, record: ContainerRecord, action: str, **details: str) -> None:
         """An event of something that has been done: what cannot be recorded does not make it fail."""
