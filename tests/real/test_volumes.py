@@ -303,6 +303,15 @@ async def test_what_is_mounted_below_a_bind(
     assert ("seen" in said, "wrote" in said) == (seen, writable)
 
 
+async def test_one_file(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("host")
+    assert await run(daemon, "-v", f"{tmp_path}/f:/f:ro", "busybox", "cat", "/f") == "host"
+    refused = await daemon.docker(
+        "run", "--rm", "-v", f"{tmp_path}/f:/f:ro", "busybox", "touch", "/f", check=False
+    )
+    assert "Read-only file system" in refused.stderr
+
+
 async def test_propagation_needs_a_shared_source(daemon: DaemonUnderTest, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -284,6 +284,9 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 async def _bind(mount: Mount) -> ResolvedMount:
     source = await asyncio.to_thread(_bind_source, mount)
+    if mount.recursive_readonly and not await asyncio.to_thread(os.path.isdir, source):
+        # Nothing is mounted below a file, and crun asks for a folder.
+        mount = replace(mount, recursive_readonly=False)
     propagation = mount.propagation or "rprivate"
     # A client's own ``bind`` leaves out what is mounted below the source; of the runtimes some take a recursive
     # propagation for a recursive bind.
