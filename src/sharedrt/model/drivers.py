@@ -896,6 +896,8 @@ class EndpointConfig:
     """``bridge private vepa`` of ipvlan."""
     device_route: bool = False
     """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
+    sysctls: tuple[str, ...] = ()
+    """``NAME=VALUE`` each, with ``IFNAME`` in the place of the interface's name."""
 
 
 class BridgeNetwork(Protocol):
@@ -1345,11 +1347,16 @@ class HostFiles(Protocol):
         """Bind a file or folder on ``target``, which is made when missing."""
         ...
 
-    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
+    async def bind_in_root(
+        self, root: Path, path: str, target: Path, *, beneath: bool = False
+    ) -> None:
         """Bind what ``path`` names inside the folder ``root``, links resolved there, on ``target``, which is made.
 
+        Args:
+            beneath: a link that leads out of the folder is refused, instead of leading inside as if that were ``/``.
+
         Raises:
-            NotFound: kind ``path``.
+            NotFound: kind ``path``. InvalidArgument: kind ``path``, for such a link.
         """
         ...
 

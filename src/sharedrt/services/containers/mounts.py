@@ -227,7 +227,14 @@ class ContainerMounts:
         _check_sub_path(mount.sub_path)
         point = self._layout.container_run(record.id) / "mounts" / str(number)
         try:
-            await self._host.bind_in_root(folder, mount.sub_path, point)
+            await self._host.bind_in_root(folder, mount.sub_path, point, beneath=True)
+        except InvalidArgument as fault:
+            raise InvalidArgument(
+                "mount sub path",
+                mount.sub_path,
+                f"path concatenation escapes the base directory: base: {str(folder)!r}, "
+                f"sub: {mount.sub_path!r}",
+            ) from fault
         except NotFound as fault:
             raise InvalidArgument(
                 "mount sub path",
