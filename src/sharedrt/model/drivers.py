@@ -1276,17 +1276,19 @@ class VolumeFolders(Protocol):
 
     async def usage(self, folder: Path) -> Usage: ...
 
-    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
-        """Whether the volume is empty and ``target`` in ``rootfs`` is a folder that is not. Of an empty folder
-        owner and mode are taken over at once. Ends a copy that was cut short after :meth:`finish_copy` began."""
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str, sub_path: str = "") -> bool:
+        """Whether the volume, or its folder at ``sub_path``, is empty and ``target`` in ``rootfs`` is a folder that
+        is not. Of an empty folder owner and mode are taken over at once. Ends a copy that was cut short after
+        :meth:`finish_copy` began."""
         ...
 
     async def staging(self, folder: Path) -> Path:
         """A fresh folder to copy into; what an earlier life left there is removed."""
         ...
 
-    async def finish_copy(self, folder: Path) -> None:
-        """Make what was staged the volume's content, whole even across a crash."""
+    async def finish_copy(self, folder: Path, sub_path: str = "") -> None:
+        """Make what was staged the content of the volume, or of its folder at ``sub_path``, whole even across a
+        crash."""
         ...
 
 
