@@ -289,9 +289,9 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     assert image["Config"]["Labels"] == {"a": "b", "c": "d e"}
     assert {"stream": "Step 3/3 : LABEL c=d e\n"} in messages
     for query in ({"version": "2"}, {"outputs": "[]"}, {"remote": "client-session"}):
-        assert (await post_build(daemon, context, **query))[0] == 501
+        assert (await post_build(daemon, context, headers=None, **query))[0] == 501
     for query in ({"squash": "1"}, {"t": "no:such:name"}, {"buildargs": "["}, {"memory": "1"}):
-        assert (await post_build(daemon, context, **query))[0] == 400
+        assert (await post_build(daemon, context, headers=None, **query))[0] == 400
     assert (await post_build(daemon, b"no tar at all"))[0] == 400
     for path in ("/session", "/grpc"):
         done = await daemon.run(

@@ -9,6 +9,7 @@ import lzma
 import subprocess
 import tarfile
 from bz2 import compress as bzip2
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_
     status, text = await post_build(daemon, climbing)
     assert status == 400
     assert "Error processing tar file" in text
-    assert not list(Path(daemon.root).rglob("escaped"))
+    assert not list(daemon.root.rglob("escaped"))
     outside = tar({"Dockerfile": "FROM busybox\n"})
     assert (await post_build(daemon, outside, dockerfile="../Dockerfile"))[0] == 400
 
@@ -131,13 +132,14 @@ async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_
 async def test_contexts_and_archives_in_every_compression(
     daemon: DaemonUnderTest, tmp_path: Path, how: str
 ) -> None:
-    compress = {
+    compressions: dict[str, Callable[[bytes], bytes]] = {
         "plain": bytes,
         "gzip": gzip.compress,
         "bzip2": bzip2,
         "xz": lzma.compress,
         "zstd": zstandard.compress,
-    }[how]
+    }
+    compress = compressions[how]
     inner = compress(tar({"in/side": "unpacked"}))
     text = f"FROM busybox\n# {how}\nADD inner.bin /added/\nADD --chown=7:8 inner.bin /own/\nCOPY inner.bin /\n"
     context = compress(tar({"Dockerfile": text, "inner.bin": inner}))
