@@ -8,7 +8,8 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -122,6 +123,22 @@ class Lab:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
 
+    def start(self, where: str, program: str) -> Callable[[], str]:
+        """A Python program that says ``ready``; the result waits for its next line."""
+        process = subprocess.Popen(
+            (
+                *("nsenter", f"--net={self.netns(where)}"),
+                *(sys.executable, "-S", "-E", "-c", program),
+            ),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        stdout = process.stdout
+        assert stdout is not None
+        assert stdout.readline() == "ready\n"
+        return lambda: stdout.readline().strip()
+
     def ask(
         self, where: str, address: str, port: int, kind: str = "tcp", source_port: str = ""
     ) -> str:
@@ -186,6 +203,13 @@ class Lab:
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
+    async with laboratory() as made:
+        yield made
+
+
+@asynccontextmanager
+async def laboratory() -> AsyncIterator[Lab]:
+    """One with nothing in it, removed at the end."""
     folder = Path(mkdtemp(prefix="srt-net-"))
     namespaces = PinnedNamespaces(folder)
     for name in ("host", "outside"):

@@ -32,6 +32,8 @@ class CriConfig:
     socket: Path | None = None
     """Default: ``cri.sock`` in the run folder; the same rule for the other sockets."""
     enabled: bool = True
+    pinned_images: tuple[str, ...] = ()
+    """Shell patterns of full names; a kubelet never collects such images."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,13 @@ from sharedrt.drivers.download import HttpDownloader
 from sharedrt.drivers.git import HostGit
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
-from sharedrt.drivers.hostinfo import HostFacts, find_tool, read_host_facts, tool_versions
+from sharedrt.drivers.hostinfo import (
+    HostFacts,
+    cni_version,
+    find_tool,
+    read_host_facts,
+    tool_versions,
+)
 from sharedrt.drivers.logs import FileLogReader, FileLogRotator, HostLogForwarder
 from sharedrt.drivers.network.bridge import HostBridges
 from sharedrt.drivers.network.cni import CniPlugins
@@ -179,11 +185,11 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
             logs=logs,
-            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
-            git=HostGit(),
             checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
             log_rotator=log_rotator,
             log_forwarder=HostLogForwarder(),
+            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
+            git=HostGit(),
         )
         host = await _host_info(config, facts, cgroups, oci)
         runtime = RuntimeService(drivers, _runtime_settings(config, facts, cgroups), host)
@@ -196,7 +202,7 @@ async def _open_doors(config: Config, runtime: RuntimeService, doors: AsyncExitS
         streaming = StreamingDoor()
         address, port = config.streaming.address, config.streaming.port
         await doors.enter_async_context(streaming.listening(address, port))
-        door = CriDoor(runtime, streaming)
+        door = CriDoor(runtime, streaming, config.cri.pinned_images)
         await doors.enter_async_context(door.listening(config.socket("cri")))
     if config.docker.enabled:
         await _open_docker(config, runtime, doors)
@@ -219,6 +225,7 @@ async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExit
             insecure_registries=config.registry.insecure,
             address_pools=config.network.pools,
             init_binary=config.runtime.catatonit,
+            debug=config.daemon.log_level == "debug",
         ),
     )
     tls = None
@@ -293,7 +300,9 @@ async def _host_info(
 ) -> HostInfo:
     runtime = config.runtime
     tools = [runtime.conmon, *runtime.handlers.values(), runtime.catatonit]
-    versions = await tool_versions(tools)
+    versions = dict(await tool_versions(tools))
+    if cni := await cni_version(config.cni.bin_dirs):
+        versions["CNI"] = cni
     return HostInfo(
         hostname=facts.hostname,
         kernel=facts.kernel,

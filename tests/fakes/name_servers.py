@@ -1,6 +1,7 @@
 """Name servers without sockets: tests ask through :meth:`NameServersMemory.ask`."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sharedrt.model.drivers import NameAnswer, NameQuestion
 
@@ -20,6 +21,12 @@ class NameServersMemory:
     ) -> None:
         self.serving[key] = tuple(addresses)
         self._answers[key] = answer
+
+    async def serve_inside(
+        self, key: str, netns: Path, answer: Callable[[str, NameQuestion], NameAnswer]
+    ) -> tuple[int, int]:
+        await self.serve(key, (str(netns),), answer)
+        return 5353, 5354
 
     def serves(self, key: str) -> bool:
         return key in self.serving

@@ -49,7 +49,13 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return records_of(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(hint)
-    plain = {str: TEXTS, int: st.integers(), bool: st.booleans(), types.NoneType: st.none()}
+    plain = {
+        str: TEXTS,
+        int: st.integers(),
+        float: st.floats(allow_nan=False),
+        bool: st.booleans(),
+        types.NoneType: st.none(),
+    }
     return plain[hint]
 
 

@@ -18,7 +18,11 @@ _MAKE_IMAGE = Path(__file__).parents[2] / "deploy" / "make_image.py"
 @pytest.fixture(scope="session")
 def busybox_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image that deploy/up imports, as a ``docker save`` archive."""
-    path = tmp_path_factory.mktemp("images") / "busybox.tar"
+    return make_busybox(tmp_path_factory.mktemp("images") / "busybox.tar")
+
+
+def make_busybox(path: Path) -> Path:
+    """The archive at ``path``."""
     command = [sys.executable, str(_MAKE_IMAGE), str(path), "docker.io/library/busybox:latest"]
     subprocess.run(command, check=True)
     return path

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class DaemonUnderTest:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     number: int = field(default_factory=_free_number)
     process: "asyncio.subprocess.Process | None" = None
+    netns: Path | None = None
+    """The network namespace that is its host's."""
 
     def __post_init__(self) -> None:
         # A short path: sockets have 107 bytes.
@@ -109,6 +111,11 @@ class DaemonUnderTest:
             lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]
         return "\n".join(lines) + "\n"
 
+    @property
+    def _command(self) -> Sequence[str]:
+        inside = ("nsenter", f"--net={self.netns}") if self.netns else ()
+        return (*inside, sys.executable, "-m", "sharedrt", "--config", str(self.config_path))
+
     def socket(self, door: str) -> Path:
         return self.root / "run" / f"{door}.sock"
 
@@ -130,11 +137,7 @@ class DaemonUnderTest:
         """Start it and wait until it is ready. Raises AssertionError with its log otherwise."""
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "sharedrt",
-                "--config",
-                str(self.config_path),
+                *self._command,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -228,7 +231,7 @@ class DaemonUnderTest:
             await self.stop()
         await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "sharedrt", "--config", str(self.config_path), "--purge"],
+            [*self._command, "--purge"],
             check=True,
             capture_output=True,
             timeout=60,

@@ -28,13 +28,14 @@ async def pod(
     options: pb.NamespaceOption = PRIVATE_PID,
     privileged: bool = False,
     sysctls: dict[str, str] | None = None,
+    handler: str = "",
     **changes: Any,
 ) -> AsyncIterator[tuple[str, pb.PodSandboxConfig]]:
     """A pod that is removed at the end."""
     context = pb.LinuxSandboxSecurityContext(namespace_options=options, privileged=privileged)
     linux = pb.LinuxPodSandboxConfig(security_context=context, sysctls=sysctls or {})
     config = cri.pod_config(name, **{"linux": linux, **changes})
-    id = await cri.run_pod(config)
+    id = await cri.run_pod(config, handler)
     try:
         yield id, config
     finally:
@@ -289,12 +290,13 @@ async def test_user_namespace(cri: CriClient, tmp_path: Path) -> None:
         assert "700000" in read(f"/proc/{pid}/status")
 
 
-async def test_user_namespace_with_a_shared_pid_namespace(cri: CriClient) -> None:
+@pytest.mark.parametrize("handler", ["crun", "runc"])
+async def test_user_namespace_with_a_shared_pid_namespace(cri: CriClient, handler: str) -> None:
     """The pod's first process then runs as the root of the user namespace."""
     mapping = pb.IdMapping(container_id=0, host_id=700_000, length=65536)
     users = pb.UserNamespace(mode=pb.NamespaceMode.POD, uids=[mapping], gids=[mapping])
     options = pb.NamespaceOption(pid=pb.NamespaceMode.POD, userns_options=users)
-    async with pod(cri, "mapped-shared", options=options) as (id, config):
+    async with pod(cri, "mapped-shared", options=options, handler=handler) as (id, config):
         text = await output(cri, id, config, ["ps"], linux=secured(options))
     assert "catatonit" in text
 

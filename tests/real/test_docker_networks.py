@@ -2,15 +2,15 @@
 
 import asyncio
 import json
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
-from tests.real.leaks import look
+from tests.soak import networks
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -221,12 +221,15 @@ async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-d", "macvlan"), "macvlan"),
-        (("-d", "ipvlan"), "ipvlan"),
+        (("-d", "macvlan", "-o", "nosuch=1"), "nosuch"),
+        (("-d", "macvlan", "-o", "parent=nosuch"), "was not found on the host"),
+        (("-d", "macvlan", "-o", "parent=lo"), "loopback interface is not a valid macvlan parent"),
+        (("-d", "host"), 'only one instance of "host" network is allowed'),
+        (("--ipv4=false",), "IPv4 or IPv6 must be enabled"),
         (("-d", "weave"), "weave"),
         (("-o", "com.docker.network.bridge.inhibit_ipv4=true"), "inhibit_ipv4"),
         (("--ipam-opt", "a=b"), "a"),
-        (("--subnet", "10.0.0.1/8"), "invalid"),
+        (("--subnet", "10.0.0.1/8"), "it should be 10.0.0.0/8"),
         (("--subnet", "10.211.0.0/24", "--gateway", "10.9.0.1"), "10.9.0.1"),
     ],
 )
@@ -353,39 +356,7 @@ async def test_ports_are_free_however_it_ends(daemon: DaemonUnderTest, end: str)
     await clear(daemon)
 
 
-async def test_fifty_rounds_leave_nothing(daemon: DaemonUnderTest) -> None:
-    n = daemon.number
-    marks = (f"srt{n}", f"s{n}", daemon.root.name)
-    await daemon.docker("network", "create", "warm")
-    await daemon.docker("run", "--rm", "--network", "warm", "busybox", "true")
-    await daemon.docker("network", "rm", "warm")
-    before, descriptors = look(marks), await _descriptors(daemon)
-    bridges = []
-    for number in range(50):
-        made = await daemon.docker("network", "create", f"round{number}")
-        bridges.append(f"br-{made.stdout[:12]}")
-        assert bridges[-1] in links()
-        if number % 5 == 0:
-            await daemon.docker(
-                *("run", "--rm", "--network", f"round{number}", "-p", "127.0.0.1::80"),
-                *("busybox", "nslookup", "nosuchname"),
-                check=False,
-            )
-        await daemon.docker("network", "rm", f"round{number}")
-    after = look(marks)
-    assert (after.links, after.mounts, after.tables) == (before.links, before.mounts, before.tables)
-    assert not set(bridges) & set(links())
-    table = (await daemon.run("nft", "list", "table", "inet", f"srt{n}")).stdout
-    assert "endpoint:" not in table
-    assert table.count('comment "bridge:br-') == 0
-    assert await _descriptors(daemon) <= descriptors + 2
-
-
-def links() -> list[str]:
-    return os.listdir("/sys/class/net")
-
-
-async def _descriptors(daemon: DaemonUnderTest) -> int:
-    assert daemon.process is not None
-    listed = await daemon.run("ls", f"/proc/{daemon.process.pid}/fd")
-    return len(listed.stdout.split())
+async def test_rounds_leave_nothing(daemon: DaemonUnderTest, docker: DockerClient) -> None:
+    """``python -m tests.soak.networks`` goes a thousand."""
+    before, after = await networks.compare(daemon, docker, 30)
+    assert before == after

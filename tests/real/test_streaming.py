@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +15,7 @@ from grpclib import GRPCError, Status
 from sharedrt.pb.runtime import v1 as pb
 from sharedrt.wire.spdy import DataReceived, SpdyConnection
 from tests.real.clients import CriClient
+from tests.real.daemon import DaemonUnderTest
 from tests.real.streaming_clients import SpdyClient, spdy, upgrade, websocket
 from tests.real.test_cri import PRIVATE_PID, pod, secured
 
@@ -271,6 +274,54 @@ async def test_terminal_over_websocket_v4(cri: CriClient) -> None:
         assert json.loads(channels[3])["status"] == "Success"
 
 
+async def test_slow_websocket_reader_and_its_last_words(cri: CriClient) -> None:
+    """The process waits for the reader; output and status come whole, after it has ended, too."""
+    size = 6 << 20
+    async with running(cri, "wsslow", SLEEP) as (_, container):
+        script = f"head -c {size} /dev/zero; exit 5"
+        url = await exec_url(cri, container, "sh", "-c", script)
+        async with websocket(url, "v5.channel.k8s.io") as connection:
+            got, status = 0, b""
+            await asyncio.sleep(0.5)
+            async for message in connection:
+                if message.data[0] == 3:
+                    status += message.data[1:]
+                else:
+                    got += len(message.data) - 1
+                if got < 1 << 20:
+                    await asyncio.sleep(0.01)
+        assert got == size
+        assert json.loads(status)["details"]["causes"][0]["message"] == "5"
+
+
+async def test_many_at_once_over_both_protocols(cri: CriClient) -> None:
+    async def over_spdy(container: str, number: int) -> None:
+        url = await exec_url(cri, container, "sh", "-c", f"cat; exit {number}", stdin=True)
+        payload = f"spdy {number} ".encode() * 20_000
+        async with spdy(url) as client:
+            streams = await open_streams(client, "stdin", "stdout")
+            await client.send(streams["stdin"], payload, fin=True)
+            out, status = await client.wait_end(streams["stdout"], streams["error"])
+        assert out == payload
+        assert json.loads(status)["details"]["causes"][0]["message"] == str(number)
+
+    async def over_websocket(container: str, number: int) -> None:
+        url = await exec_url(cri, container, "sh", "-c", f"cat; exit {number}", stdin=True)
+        payload = f"websocket {number} ".encode() * 20_000
+        async with websocket(url, "v5.channel.k8s.io") as connection:
+            for start in range(0, len(payload), 30_000):
+                await connection.send_bytes(b"\x00" + payload[start : start + 30_000])
+            await connection.send_bytes(b"\xff\x00")
+            channels = await received(connection)
+        assert channels[1] == payload
+        assert json.loads(channels[3])["details"]["causes"][0]["message"] == str(number)
+
+    async with running(cri, "crowd", SLEEP) as (_, container), asyncio.TaskGroup() as group:
+        for number in range(1, 13):
+            group.create_task(over_spdy(container, number))
+            group.create_task(over_websocket(container, number))
+
+
 async def test_unknown_websocket_protocol(cri: CriClient) -> None:
     async with running(cri, "wsbad", SLEEP) as (_, container):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -322,10 +373,10 @@ async def test_port_forward_over_spdy(cri: CriClient) -> None:
             await echoes(client, 100)
 
 
-async def listening(cri: CriClient, container: str) -> None:
+async def listening(cri: CriClient, container: str, ports: Iterable[int] = PORTS) -> None:
     for _ in range(200):
         shown = (await cri.exec_sync(container, "netstat", "-ltn")).stdout.decode()
-        if all(f":{port}" in shown for port in PORTS):
+        if all(f":{port}" in shown for port in ports):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("nothing listens")
@@ -359,6 +410,72 @@ async def test_port_forward_into_the_hosts_network(cri: CriClient) -> None:
         await echoes(client, 1, port)
     server.close()
     await server.wait_closed()
+
+
+async def test_a_connection_that_the_pod_resets_ends_alone(
+    daemon: DaemonUnderTest, cri: CriClient
+) -> None:
+    """The client, which goes on writing into it, keeps its other connections and can open new ones."""
+    options = pb.NamespaceOption(
+        network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER, ipc=PRIVATE_PID.ipc
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        word = await reader.readexactly(5)
+        if word == b"reset":
+            no_linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, no_linger
+            )
+            writer.transport.abort()
+            return
+        writer.write(word + await reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with (
+        pod(cri, "resets", options=options) as (id, _),
+        spdy(await forward_url(cri, id), "portforward.k8s.io") as client,
+    ):
+        _, kept = await forward(client, 1, port)
+        await client.send(kept, b"hello, ")
+        errors = []
+        for request in range(2, 6):
+            error, broken = await forward(client, request, port)
+            errors.append(error)
+            await client.send(broken, b"reset")
+            while broken not in client.reset | client.ended:
+                await client.send(broken, b"more" * 1000)
+                await asyncio.sleep(0.002)
+        assert set(await client.wait_end(*errors)) == {b""}
+        await echoes(client, 9, port)
+        await client.send(kept, b"still here", fin=True)
+        assert await client.wait_end(kept) == [b"hello, still here"]
+    server.close()
+    await server.wait_closed()
+    assert "background task failed" not in daemon.log_path.read_text()
+
+
+async def test_clients_that_vanish_leave_no_failed_task(
+    daemon: DaemonUnderTest, cri: CriClient
+) -> None:
+    async with running(cri, "vanish", ["nc", "-ll", "-p", "8080", "-e", "yes"]) as (id, container):
+        await listening(cri, container, [8080])
+        for _ in range(4):
+            async with spdy(await forward_url(cri, id), "portforward.k8s.io") as client:
+                _, data = await forward(client, 1, 8080)
+                await client.wait_data(data, b"y\ny\n")
+                client.drop()
+            url = await exec_url(cri, container, "yes")
+            async with websocket(url, "v5.channel.k8s.io") as connection:
+                await connection.receive()
+                assert connection._response.connection is not None
+                assert connection._response.connection.transport is not None
+                connection._response.connection.transport.abort()
+        await asyncio.sleep(0.3)
+    assert "background task failed" not in daemon.log_path.read_text()
 
 
 async def test_port_forward_tunnelled_in_websocket(cri: CriClient) -> None:

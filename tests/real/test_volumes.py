@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -261,6 +263,154 @@ async def test_disk_usage_and_events(daemon: DaemonUnderTest, docker: DockerClie
         *("--format", "{{.Action}}"),
     )
     assert told.stdout.split() == ["create", "mount", "unmount", "destroy"]
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file system mounted below it."""
+    below = tmp_path / "below"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "srt-test", str(below)], check=True)
+    (below / "f").touch()
+    yield tmp_path
+    subprocess.run(["umount", str(below)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen", "writable"),
+    [
+        (("-v", "{}:/m"), True, True),
+        (("-v", "{}:/m:ro"), True, False),
+        (("--mount", "type=bind,src={},dst=/m,readonly"), True, False),
+        (("--mount", "type=bind,src={},dst=/m,readonly,bind-recursive=writable"), True, True),
+        (
+            (
+                "--mount",
+                "type=bind,src={},dst=/m,readonly,bind-propagation=rprivate,bind-recursive=readonly",
+            ),
+            True,
+            False,
+        ),
+        (("--mount", "type=bind,src={},dst=/m,bind-recursive=disabled"), False, True),
+    ],
+)
+async def test_what_is_mounted_below_a_bind(
+    daemon: DaemonUnderTest, nested: Path, arguments: tuple[str, str], seen: bool, writable: bool
+) -> None:
+    flag, value = arguments
+    script = "test -e /m/below/f && echo seen; touch /m/below/g && echo wrote"
+    said = await run(daemon, flag, value.format(nested), "busybox", "sh", "-c", f"{script}; true")
+    assert ("seen" in said, "wrote" in said) == (seen, writable)
+
+
+async def test_propagation_needs_a_shared_source(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    await daemon.run("mount", "-t", "tmpfs", "srt-test", str(shared))
+    try:
+        await daemon.run("mount", "--make-private", str(shared))
+        for kind in ("rshared", "rslave"):
+            refused = await daemon.docker(
+                "run", "--rm", "-v", f"{shared}:/m:{kind}", "busybox", "true", check=False
+            )
+            assert f"path {shared} is mounted on {shared} but it is not a shared" in refused.stderr
+        await daemon.run("mount", "--make-shared", str(shared))
+        (shared / "d").mkdir()
+        await daemon.docker(
+            *("run", "-d", "--name", "prop", "-v", f"{shared}:/m:rslave", "busybox", "sleep", "60")
+        )
+        await daemon.run("mount", "-t", "tmpfs", "late", str(shared / "d"))
+        (shared / "d" / "late").touch()
+        listed = await daemon.docker("exec", "prop", "ls", "/m/d")
+        assert listed.stdout == "late\n", "what is mounted later is seen inside"
+        await daemon.docker("rm", "-f", "prop")
+        await daemon.run("umount", str(shared / "d"))
+    finally:
+        await daemon.run("umount", "-R", str(shared))
+
+
+async def test_temporary_file_systems(daemon: DaemonUnderTest) -> None:
+    show = (
+        "stat -c '%a %u' /t; grep ' /t ' /proc/mounts; dd if=/dev/zero of=/t/f bs=1M count=4 2>&1"
+    )
+    for arguments, mode in (
+        (("--tmpfs", "/t:size=3m,mode=1700,uid=5"), "1700 5"),
+        (("--mount", "type=tmpfs,dst=/t,tmpfs-size=3m,tmpfs-mode=770"), "770 0"),
+    ):
+        done = await daemon.docker(
+            "run", "--rm", *arguments, "busybox", "sh", "-c", show, check=False
+        )
+        assert done.stdout.startswith(mode)
+        assert "size=3072k" in done.stdout
+        assert "noexec" in done.stdout
+        assert "No space left" in done.stdout
+
+
+async def test_a_volume_in_memory(daemon: DaemonUnderTest) -> None:
+    await daemon.docker(
+        *("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=5m,uid=33"),
+        "memory",
+    )
+    shown = await run(
+        daemon, "-v", "memory:/v", "busybox", "sh", "-c", "grep ' /v ' /proc/mounts; stat -c %u /v"
+    )
+    assert "tmpfs /v tmpfs" in shown
+    assert "size=5120k" in shown
+    assert shown.endswith("\n33")
+    await daemon.docker("volume", "rm", "memory")
+
+
+async def test_a_server_that_cannot_be_had(daemon: DaemonUnderTest) -> None:
+    """NFS is tried; what is in the way is said, and soon."""
+    await daemon.docker(
+        *("volume", "create", "-o", "type=nfs", "-o", "o=addr=127.0.0.1,soft,timeo=1,retrans=0"),
+        *("-o", "device=:/export", "share"),
+    )
+    done = await daemon.docker(
+        "run", "--rm", "-v", "share:/s", "busybox", "true", check=False, timeout_s=90
+    )
+    assert done.returncode == 125
+    assert "failed to mount local volume: :/export: mount" in done.stderr
+    await daemon.docker("volume", "rm", "share")
+
+
+async def test_missing_folders(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    refused = await daemon.docker(
+        *("run", "--rm", "--mount", f"type=bind,src={tmp_path}/no,dst=/m", "busybox", "true"),
+        check=False,
+    )
+    assert f"bind source path does not exist: {tmp_path}/no" in refused.stderr
+    await run(daemon, "-v", f"{tmp_path}/made/deep:/m:cached", "busybox", "true")
+    assert (tmp_path / "made" / "deep").is_dir()
+
+
+async def test_volumes_of_another_container(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    await daemon.docker(
+        *("create", "--name", "owner", "-v", "kept2:/kept:ro", "-v", "/anon"),
+        *("-v", f"{tmp_path}:/bind", "busybox", "true"),
+    )
+    script = "cat /bind/f; for d in kept anon bind; do touch /$d/g && echo $d; done; true"
+    assert await run(daemon, "--volumes-from", "owner", "busybox", "sh", "-c", script) == (
+        "xanon\nbind"
+    )
+    assert await run(daemon, "--volumes-from", "owner:ro", "busybox", "sh", "-c", script) == "x"
+    await daemon.docker("rm", "-v", "owner")
+    assert "kept2" in await volumes(daemon), "named volumes stay"
+    await daemon.docker("volume", "rm", "kept2")
+
+
+async def test_prune_by_labels(daemon: DaemonUnderTest) -> None:
+    before = await volumes(daemon)
+    await daemon.docker("volume", "create", "--label", "tier=one", "p1")
+    await daemon.docker("volume", "create", "--label", "tier=two", "p2")
+    listed = await daemon.docker("volume", "ls", "-q", "--filter", "label=tier=one")
+    assert listed.stdout.split() == ["p1"]
+    await daemon.docker(
+        "volume", "prune", "-af", "--filter", "label=tier", "--filter", "label!=tier=two"
+    )
+    assert await volumes(daemon) == before | {"p2"}
+    await daemon.docker("volume", "rm", "p2")
 
 
 async def test_volumes_are_one_namespaces_own(

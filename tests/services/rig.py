@@ -70,11 +70,11 @@ class Daemon:
             name_servers=NameServersMemory(),
             cni=self.cni,
             logs=fakes,
-            downloader=fakes,
-            git=fakes,
             checkpoints=cast(Any, FakeCheckpoints(epoch)),
             log_rotator=fakes,
             log_forwarder=fakes,
+            downloader=fakes,
+            git=fakes,
         )
         settings = RuntimeSettings(
             state_dir=Path("/state"),

@@ -1,10 +1,12 @@
 """Housekeeping goes on for ever, also when a round of it fails."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
-from sharedrt.model.faults import Unavailable
+from sharedrt.model.drivers import BridgeNetwork
+from sharedrt.model.faults import Internal, Unavailable
 from sharedrt.services import housekeeping
 
 
@@ -25,3 +27,41 @@ async def test_a_failed_round_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.wait_for(enough.wait(), 1)
         task.cancel()
     assert rounds >= 3
+
+
+class Rules:
+    """Of BridgeNetwork what housekeeping uses."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.mended = asyncio.Event()
+        self.deaf = False
+
+    async def rules_changed(self) -> None:
+        if self.deaf:
+            raise Internal("network", "no netlink")
+        await self.changed.wait()
+        self.changed.clear()
+
+    async def mend(self) -> bool:
+        self.mended.set()
+        if self.deaf:
+            raise Internal("network", "no nftables")
+        return True
+
+
+async def test_rules_are_mended_when_they_change_and_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(housekeeping, "MEND_EVERY_S", 0.2)
+    monkeypatch.setattr(housekeeping, "MEND_DELAY_S", 0.0)
+    rules = Rules()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(housekeeping.mend_networks(cast(BridgeNetwork, rules)))
+        rules.changed.set()
+        await asyncio.wait_for(rules.mended.wait(), 0.15)
+        for deaf in (False, True, True):
+            rules.deaf = deaf
+            rules.mended.clear()
+            await asyncio.wait_for(rules.mended.wait(), 2)
+        task.cancel()

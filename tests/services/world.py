@@ -21,6 +21,7 @@ from sharedrt.model.drivers import (
     CniResult,
     EndpointConfig,
     ExitStatus,
+    ParentConfig,
     ProcessIdentity,
     Usage,
 )
@@ -312,6 +313,15 @@ class FakeBridges:
     async def remove_bridge(self, name: str) -> None:
         self._world.calls.append(f"remove bridge {name}")
 
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        self._world.calls.append(f"ensure parent {config.name}")
+
+    async def remove_parent(self, name: str) -> None:
+        self._world.calls.append(f"remove parent {name}")
+
+    async def parents_on_host(self) -> Sequence[str]:
+        return []
+
     async def connect(self, config: EndpointConfig) -> None:
         await self._epoch.make(f"veth {config.id}")
 
@@ -326,6 +336,9 @@ class FakeBridges:
 
     async def host_port_free(self, protocol: str, address: str, port: int) -> bool:
         return True
+
+    async def rules_changed(self) -> None:
+        await asyncio.Event().wait()
 
     async def host_subnets(self) -> Sequence[str]:
         return []

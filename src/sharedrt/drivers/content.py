@@ -61,7 +61,8 @@ class FileContentStore:
 
     @asynccontextmanager
     async def ingest(self, reference: str) -> AsyncIterator["FileIngest"]:
-        """See the contract. Left without a commit, what has arrived stays for the next one."""
+        """See the contract. Left without a commit, what has arrived stays for the next one, but for one thing:
+        what has filled the disk is given back at once."""
         name = hashlib.sha256(reference.encode()).hexdigest()
         folder = self._ingests / name
         async with self._locks.hold(name):
@@ -70,6 +71,9 @@ class FileContentStore:
             try:
                 await ingest.open()
                 yield ingest
+            except ResourceExhausted:
+                await run_blocking(None, ingest.discard)
+                raise
             finally:
                 try:
                     await run_blocking(None, ingest.close)
@@ -211,7 +215,7 @@ class FileIngest:
             size is not None and self._flushed != size
         ):
             flushed = self._flushed
-            await run_blocking(None, self._discard)
+            await run_blocking(None, self.discard)
             if expected is not None and actual != expected:
                 raise DataLoss(f"content {expected}", f"has the digest {actual}")
             raise DataLoss(f"content {actual}", f"has {flushed} bytes, not {size}")
@@ -226,7 +230,7 @@ class FileIngest:
             if self._pending:
                 self._write_pending(self._pending)
         except OSError:
-            self._flushed = max(self._flushed, 1)  # a full disk: what is there stays
+            self._flushed = 0  # a full disk
         finally:
             self._pending = []
             os.close(self._fd)
@@ -264,9 +268,10 @@ class FileIngest:
             os.fsync(self._fd)
             os.rename(self._folder / "data", target)
             _sync_folder(target.parent)
-        self._discard()
+        self.discard()
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Close it and remove what has arrived."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

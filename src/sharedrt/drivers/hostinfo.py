@@ -74,10 +74,32 @@ async def tool_versions(tools: Sequence[str]) -> Mapping[str, str]:
     return {Path(tool).name: version for (tool, _), version in zip(found, versions, strict=True)}
 
 
+async def cni_version(bin_dirs: Sequence[Path]) -> str:
+    """The newest version of the CNI specification that the plugins of this host speak; empty without plugins.
+
+    Debian's say of themselves only this: their own version is 'unknown'.
+    """
+    for folder in bin_dirs:
+        plugin = folder / "bridge"
+        if not plugin.is_file():
+            continue
+        output = await _output(str(plugin))
+        if found := re.search(rb"protocol versions supported: ([\d., ]+)", output):
+            return found[1].decode().split(",")[-1].strip()
+        return "unknown"
+    return ""
+
+
 async def _version(path: str) -> str:
+    match = re.search(rb"\d+(?:\.\d+)+\S*", await _output(path, "--version"))
+    return match[0].decode() if match else "unknown"
+
+
+async def _output(path: str, *arguments: str) -> bytes:
+    """What a tool says, on both streams; nothing when it does not end."""
     process = await asyncio.create_subprocess_exec(
         path,
-        "--version",
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         stdin=asyncio.subprocess.DEVNULL,
@@ -88,9 +110,8 @@ async def _version(path: str) -> str:
     except TimeoutError:
         process.kill()
         await process.wait()
-        return "unknown"
-    match = re.search(rb"\d+(?:\.\d+)+\S*", output)
-    return match[0].decode() if match else "unknown"
+        return b""
+    return output
 
 
 def _os_release() -> dict[str, str]:

@@ -55,7 +55,10 @@ class ContentStore(Protocol):
     def path(self, digest: Digest) -> Path: ...
 
     def ingest(self, reference: str) -> AbstractAsyncContextManager[Ingest]:
-        """Open, or resume, the ingest of that name. Two at once of one name: the second waits."""
+        """Open, or resume, the ingest of that name. Two at once of one name: the second waits.
+
+        Left without a commit, what has arrived stays, to be resumed; ResourceExhausted takes it away.
+        """
         ...
 
     async def read(self, digest: Digest, *, limit: int = 8 << 20) -> bytes:
@@ -301,12 +304,34 @@ class Repository(Protocol):
     async def tags(self) -> Sequence[str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRepository:
+    """A repository that a search has found. ``name`` is the path at its registry."""
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    official: bool = False
+    automated: bool = False
+
+
 class Registry(Protocol):
     """Registries, as configured by ``certs.d``."""
 
     def repository(
         self, host: str, path: str, credentials: Credentials | None, *, push: bool = False
     ) -> Repository: ...
+
+    async def search(
+        self, host: str, term: str, limit: int, credentials: Credentials | None
+    ) -> Sequence[FoundRepository]:
+        """Repositories of the registry ``host`` that have ``term`` in their name (or whatever its own search
+        finds), at most ``limit``.
+
+        Raises:
+            Unauthenticated, PermissionDenied, Unavailable, DeadlineExceeded. NotFound: it can neither search nor list.
+        """
+        ...
 
     async def login(self, credentials: Credentials) -> str:
         """Check credentials against ``server_address``; an identity token where the registry gives one.
@@ -830,8 +855,27 @@ class BridgeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentConfig:
+    """The link of the host on which macvlan and ipvlan interfaces sit.
+
+    ``vlan`` and ``base``: a subinterface for that VLAN of the link ``base``, made when it is not there.
+    ``private``: a link that leads nowhere, made here, for networks that have no way out. ``kind`` is ``macvlan`` or
+    ``ipvlan``.
+    """
+
+    name: str
+    kind: str
+    base: str = ""
+    vlan: int = 0
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """One interface in a network namespace, plugged into a bridge, with its published ports."""
+    """One interface in a network namespace, plugged into a bridge, with its published ports.
+
+    For ``driver`` ``macvlan`` and ``ipvlan``, ``bridge`` is the parent link's name, and no ports are published.
+    """
 
     id: str
     bridge: str
@@ -845,6 +889,13 @@ class EndpointConfig:
     ingress_bps: int = 0
     """Bits a second towards the container; 0: no bound."""
     egress_bps: int = 0
+    driver: str = "bridge"
+    mode: str = ""
+    """``bridge private vepa passthru`` of macvlan, ``l2 l3 l3s`` of ipvlan."""
+    flag: str = ""
+    """``bridge private vepa`` of ipvlan."""
+    device_route: bool = False
+    """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
 
 
 class BridgeNetwork(Protocol):
@@ -854,7 +905,25 @@ class BridgeNetwork(Protocol):
         """Make or mend the bridge, its addresses and its rules. Idempotent."""
         ...
 
-    async def remove_bridge(self, name: str) -> None: ...
+    async def remove_bridge(self, name: str) -> None:
+        """If we have made it, and its rules in any case. Idempotent."""
+        ...
+
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        """Make or find the parent link. Idempotent.
+
+        Raises:
+            FailedPrecondition: it is not there and cannot be made, or the kernel knows no links of that kind.
+        """
+        ...
+
+    async def remove_parent(self, name: str) -> None:
+        """If we have made it. Idempotent."""
+        ...
+
+    async def parents_on_host(self) -> Sequence[str]:
+        """Names of the parent links that we made, for removing what no row owns."""
+        ...
 
     async def connect(self, config: EndpointConfig) -> None:
         """Plug in and publish, or nothing at all. Idempotent under the same id."""
@@ -864,9 +933,15 @@ class BridgeNetwork(Protocol):
         """Idempotent, also when the network namespace is gone."""
         ...
 
-    async def point_names(self, netns: Path, server: str) -> None:
+    async def point_names(
+        self, netns: Path, server: str, ports: tuple[int, int] = (53, 53)
+    ) -> None:
         """Let port 53 of 127.0.0.11 in a network namespace lead to a server (IPv4); empty: nowhere. Idempotent,
-        also when the namespace is gone."""
+        also when the namespace is gone.
+
+        Args:
+            ports: the server's, of UDP and of TCP.
+        """
         ...
 
     async def endpoints_on_host(self) -> Sequence[str]:
@@ -886,7 +961,11 @@ class BridgeNetwork(Protocol):
         ...
 
     async def mend(self) -> bool:
-        """Put our table back if others changed or removed it; whether that was needed."""
+        """Put our rules back if others changed or removed them; whether that was needed."""
+        ...
+
+    async def rules_changed(self) -> None:
+        """Wait until somebody, we not left out, may have changed rules that matter to us."""
         ...
 
     async def problems(self) -> Sequence[str]:
@@ -948,6 +1027,18 @@ class NameServers(Protocol):
 
         Raises:
             Unavailable: port 53 of an address cannot be had; nothing is served then.
+        """
+        ...
+
+    async def serve_inside(
+        self, key: str, netns: Path, answer: Callable[[str, NameQuestion], NameAnswer]
+    ) -> tuple[int, int]:
+        """Answer on 127.0.0.11 in a container's own network namespace: its ports of UDP and TCP. For networks
+        on which the host has no address. A server of that key which is there is replaced; ``answer`` is told
+        the key for an address.
+
+        Raises:
+            Unavailable: the namespace is gone, or has no loopback.
         """
         ...
 

@@ -32,7 +32,10 @@ class PortMapping:
     protocol: str
     container_port: int
     host_port: int
+    """Of a request, 0: any free one."""
     host_ip: str = ""
+    host_port_last: int = 0
+    """Of a request that is not 0: any free one from ``host_port`` to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +341,8 @@ class ExecRecord:
     attach_stderr: bool = True
     privileged: bool = False
     detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
+    """(width, height) that its terminal begins with."""
     pid: int = 0
     running: bool = False
     exit_code: int | None = None

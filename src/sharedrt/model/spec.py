@@ -114,6 +114,8 @@ class Security:
     """``None``: the runtime's defaults."""
     readonly_paths: tuple[str, ...] | None = None
     readonly_rootfs: bool = False
+    writable_cgroups: bool = False
+    """/sys/fs/cgroup can be written to, as it can by whoever is privileged."""
 
 
 class MountKind(StrEnum):
@@ -267,6 +269,8 @@ class ContainerSpec:
     cwd: str = ""
     user: User = User()
     tty: bool = False
+    console_size: tuple[int, int] | None = None
+    """(width, height) that its terminal begins with."""
     open_stdin: bool = False
     stdin_once: bool = False
     hostname: str = ""
@@ -285,6 +289,10 @@ class ContainerSpec:
     init: bool = False
     """Run catatonit as the first process, which starts and reaps the rest."""
     shm_size_bytes: int | None = None
+    shm_shared: bool = False
+    """Its /dev/shm can be joined by containers that share its IPC namespace."""
+    shm_none: bool = False
+    """There is no /dev/shm."""
     stop_signal: str = ""
     health_check: HealthCheck | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)

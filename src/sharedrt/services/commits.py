@@ -13,7 +13,7 @@ from sharedrt.services.containers.files import ContainerFiles
 from sharedrt.services.containers.rows import attributes
 from sharedrt.services.contracts import Containers
 from sharedrt.services.events import NamespacedEvents, NewEvent
-from sharedrt.services.images import Image, Images
+from sharedrt.services.images import Image, Images, image_event
 from sharedrt.wire.docker_time import format_time
 from sharedrt.wire.reference import parse_reference
 
@@ -91,14 +91,19 @@ class Commits:
         await self._events.publish("container", "commit", id, details)
         return image
 
-    async def import_rootfs(self, archive: AsyncIterator[bytes], request: NewCommit) -> Image:
+    async def import_rootfs(
+        self, archive: AsyncIterator[bytes], request: NewCommit, *, platform: str = ""
+    ) -> Image:
         """An image of one layer: a tar of a root file system.
+
+        Args:
+            platform: what it is for; empty: this host's.
 
         Raises:
             InvalidArgument: no tar, a hostile one, or the name. ResourceExhausted: the disk, or a bound.
         """
         names = _names(request.name)
-        os, architecture, *variant = self._platform.split("/")
+        os, architecture, *variant = (platform or self._platform).split("/")
         now = format_time(time.time_ns())
         async with self._images.composing() as composer:
             layer = await composer.layer_of_archive(archive)
@@ -129,7 +134,7 @@ def _names(name: str) -> list[str]:
 
 
 def _event(action: str, id: Digest, names: Sequence[str]) -> NewEvent:
-    return NewEvent("image", action, id, {"name": names[0] if names else id})
+    return image_event(action, id, id, reference=names[0] if names else "")
 
 
 def _created_by(record: ContainerRecord) -> str:

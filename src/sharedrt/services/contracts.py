@@ -93,11 +93,11 @@ class NewContainer:
     restart_max_retries: int = 0
     id: ContainerId | None = None
     """Chosen by the caller, or made here."""
+    checkpoint: str = ""
+    """Host path of an archive that it shall be restored from; ``image`` is then the archive's."""
     base: "Image | None" = None
     """What to run instead of an image that ``image`` finds: one that has no name and no row (yet). Its layers' rows
     are there."""
-    checkpoint: str = ""
-    """Host path of an archive that it shall be restored from; ``image`` is then the archive's."""
 
 
 class WaitCondition(StrEnum):
@@ -116,6 +116,16 @@ class ContainerStats:
     cgroup: CgroupStats
     networks: tuple[NetworkStats, ...]
     writable: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFolders:
+    """Of a container's overlay mount. ``lower``: topmost first."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    merged: str
 
 
 class Containers(Protocol):
@@ -250,6 +260,10 @@ class Containers(Protocol):
         """Host folder of its generated ``resolv.conf``, ``hosts`` and ``hostname`` while it runs."""
         ...
 
+    async def layers(self, id: ContainerId) -> LayerFolders:
+        """Host folders that its root file system is made of."""
+        ...
+
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         """Its places on networks while it runs."""
         ...
@@ -271,6 +285,7 @@ class NewExec:
     attach_stderr: bool = True
     privileged: bool = False
     detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
 
 
 class Execs(Protocol):
@@ -509,9 +524,9 @@ class NamespacedRuntime(Protocol):
     @property
     def commits(self) -> "Commits": ...
     @property
-    def builds(self) -> "Builds": ...
-    @property
     def checkpoints(self) -> "Checkpoints": ...
+    @property
+    def builds(self) -> "Builds": ...
     @property
     def volumes(self) -> "Volumes": ...
     @property

@@ -184,6 +184,7 @@ class ExecService:
             attach_stderr=request.attach_stderr,
             privileged=request.privileged,
             detach_keys=request.detach_keys,
+            console_size=request.console_size,
             created_ns=time.time_ns(),
         )
 

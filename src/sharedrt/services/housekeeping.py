@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -12,18 +13,33 @@ from sharedrt.model.faults import Fault
 log = structlog.get_logger(__name__)
 
 MEND_EVERY_S: Final = 15.0
-"""How soon our nftables table is back after somebody flushed the ruleset."""
+"""How soon our rules are back at the latest, whoever changed them in whatever way."""
+MEND_DELAY_S: Final = 0.5
 COLLECT_EVERY_S: Final = 3600.0
 
 
 async def mend_networks(bridge: BridgeNetwork) -> None:
-    """Put our rules back when others removed them; for ever."""
+    """Put our rules back when others removed them; for ever. At once when the kernel tells of it, and now and then
+    since it does not tell of all."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MEND_EVERY_S):
+                await _heard(bridge)
+        # A reload is many changes, and a first look at an unfinished one would be for nothing.
+        await asyncio.sleep(MEND_DELAY_S)
+        try:
+            if await bridge.mend():
+                log.warning("network rules were changed by somebody else and have been put back")
+        except Fault as fault:
+            log.warning("housekeeping failed", work="network rules", error=str(fault))
 
-    async def mend() -> None:
-        if await bridge.mend():
-            log.warning("network rules were changed by somebody else and have been put back")
 
-    await _repeat("network rules", MEND_EVERY_S, mend)
+async def _heard(bridge: BridgeNetwork) -> None:
+    try:
+        await bridge.rules_changed()
+    except Fault as fault:
+        log.warning("changes of network rules are not heard of", error=str(fault))
+        await asyncio.sleep(MEND_EVERY_S)
 
 
 async def collect_garbage(collect: Callable[[], Awaitable[None]]) -> None:

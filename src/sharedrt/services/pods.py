@@ -56,6 +56,7 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.spec import (
     ContainerSpec,
+    IdMapping,
     ImageDefaults,
     NamespaceMode,
     NamespaceRef,
@@ -94,6 +95,10 @@ def key_of(record: SandboxRecord) -> str:
 def _root_of(mappings: Sequence[tuple[int, int, int]]) -> int:
     """The host's id of id 0 in a user namespace; 0 without one."""
     return next((host - first for first, host, size in mappings if first <= 0 < first + size), 0)
+
+
+def _mappings(ranges: Sequence[tuple[int, int, int]]) -> tuple[IdMapping, ...]:
+    return tuple(IdMapping(*each) for each in ranges)
 
 
 class PodService:
@@ -275,7 +280,12 @@ class PodService:
                 rootfs=root,
                 spec=ContainerSpec(
                     command=("/catatonit", "-P"),
-                    namespaces=Namespaces(pid=NamespaceRef(NamespaceMode.PRIVATE)),
+                    namespaces=Namespaces(
+                        pid=NamespaceRef(NamespaceMode.PRIVATE),
+                        # runc wants them beside the namespace's path.
+                        uid_mappings=_mappings(record.spec.user_mappings),
+                        gid_mappings=_mappings(record.spec.group_mappings),
+                    ),
                     security=Security(no_new_privileges=True),
                     oom_score_adj=-998,
                 ),

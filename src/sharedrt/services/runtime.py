@@ -100,11 +100,11 @@ class Drivers:
     name_servers: NameServers
     cni: CniNetwork
     logs: LogReader
-    downloader: Downloader
-    git: GitRepositories
     checkpoints: CheckpointArchives
     log_rotator: LogRotator
     log_forwarder: LogForwarder
+    downloader: Downloader
+    git: GitRepositories
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ class Filters:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    def adding(self, name: str, value: str) -> "Filters":
+        """These, with one more value of a filter."""
+        return Filters({**self._values, name: self.get(name) | {value}})
+
     def get(self, name: str) -> frozenset[str]:
         return self._values.get(name, frozenset())
 

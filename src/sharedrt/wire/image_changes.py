@@ -1,18 +1,21 @@
 """``changes`` of ``docker commit`` and ``docker import``: Dockerfile instructions that alter a configuration.
 
-Spec: Engine API, ImageCommit; Dockerfile reference. Only instructions about the configuration are known, and no
-variables are expanded but in ENV's own way: none.
+Spec: Engine API, ImageCommit; Dockerfile reference ("Environment replacement"). Only instructions about the
+configuration are known; variables are those of the configuration's environment.
 """
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.dockerfile import DockerfileError, Expander
 
 Config = dict[str, Any]
+
+_WORD: Final = re.compile(r"""\s*((?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+)""", re.DOTALL)
+"""With its quotes and escapes."""
 
 _PORT: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
@@ -26,8 +29,13 @@ _UNITS_NS: Final = {
 }
 
 
-def apply_changes(config: Mapping[str, Any], changes: Iterable[str]) -> Config:
+def apply_changes(
+    config: Mapping[str, Any], changes: Iterable[str], env: Iterable[str] = ()
+) -> Config:
     """A configuration (Docker's ``Config`` object) with instructions applied in order; the given one stays as it is.
+
+    Args:
+        env: ``NAME=value`` of the container, behind what the configuration itself has.
 
     Raises:
         InvalidArgument: an instruction that is malformed, unknown, or not about the configuration; names it.
@@ -45,8 +53,36 @@ def apply_changes(config: Mapping[str, Any], changes: Iterable[str]) -> Config:
                 raise InvalidArgument(
                     "change", line, f"{word.upper()} requires at least one argument"
                 )
-            apply(changed, rest.strip())
+            apply(changed, rest.strip(), _Words([*env, *(changed.get("Env") or ())]))
     return changed
+
+
+class _Words:
+    """Substitution of variables and quotes. All methods raise InvalidArgument."""
+
+    def __init__(self, env: Iterable[str]) -> None:
+        pairs = (text.partition("=") for text in env)
+        self._variables = {name: value for name, _, value in pairs}
+        self._expander = Expander()
+
+    def one(self, text: str) -> str:
+        """The whole text as one word."""
+        try:
+            return self._expander.word(text, self._variables)
+        except DockerfileError as error:
+            raise InvalidArgument("change", text, error.reason) from error
+
+    def many(self, text: str) -> list[str]:
+        """Split at spaces that are written here, not at those of values."""
+        found, at = [], 0
+        while match := _WORD.match(text, at):
+            found.append(self.one(match[1]))
+            at = match.end()
+        if text[at:].strip():
+            raise InvalidArgument(
+                "change", text, "unexpected end of statement: a quote is not closed"
+            )
+        return found
 
 
 def _lines(text: str) -> list[str]:
@@ -54,13 +90,6 @@ def _lines(text: str) -> list[str]:
     joined = re.sub(r"\\[ \t]*\n", "", text)
     lines = (re.sub(r"\s+", " ", line.strip(), count=1) for line in joined.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise InvalidArgument("change", text, str(error)) from error
 
 
 def _command(text: str) -> list[str]:
@@ -75,11 +104,11 @@ def _command(text: str) -> list[str]:
     return ["/bin/sh", "-c", text]
 
 
-def _cmd(config: Config, text: str) -> None:
+def _cmd(config: Config, text: str, words: _Words) -> None:
     config["Cmd"] = _shell(config, text)
 
 
-def _entrypoint(config: Config, text: str) -> None:
+def _entrypoint(config: Config, text: str, words: _Words) -> None:
     config["Entrypoint"] = _shell(config, text)
 
 
@@ -96,16 +125,16 @@ def _shell(config: Config, text: str) -> list[str]:
     return command
 
 
-def _pairs(text: str, name: str) -> list[tuple[str, str]]:
+def _pairs(text: str, name: str, words: _Words) -> list[tuple[str, str]]:
     """``a=b "c d"=e``, or the old form ``NAME all the rest``."""
-    words = _words(text)
-    if "=" not in words[0]:
+    first = _WORD.match(text)
+    if first is not None and "=" not in first[1]:
         key, _, value = text.partition(" ")
         if not value.strip():
             raise InvalidArgument("change", text, f"{name} must have two arguments")
-        return [(key, value.strip())]
+        return [(words.one(key), words.one(value.strip()))]
     pairs = []
-    for word in words:
+    for word in words.many(text):
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise InvalidArgument("change", word, f"Syntax error - can't find = in {word!r}")
@@ -113,9 +142,9 @@ def _pairs(text: str, name: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _env(config: Config, text: str) -> None:
+def _env(config: Config, text: str, words: _Words) -> None:
     env = list(config.get("Env") or [])
-    for key, value in _pairs(text, "ENV"):
+    for key, value in _pairs(text, "ENV", words):
         variable = f"{key}={value}"
         names = [item.partition("=")[0] for item in env]
         if key in names:
@@ -125,13 +154,13 @@ def _env(config: Config, text: str) -> None:
     config["Env"] = env
 
 
-def _label(config: Config, text: str) -> None:
-    config["Labels"] = {**(config.get("Labels") or {}), **dict(_pairs(text, "LABEL"))}
+def _label(config: Config, text: str, words: _Words) -> None:
+    config["Labels"] = {**(config.get("Labels") or {}), **dict(_pairs(text, "LABEL", words))}
 
 
-def _expose(config: Config, text: str) -> None:
+def _expose(config: Config, text: str, words: _Words) -> None:
     ports = dict(config.get("ExposedPorts") or {})
-    for word in _words(text):
+    for word in words.many(text):
         found = _PORT.fullmatch(word)
         first = int(found[1]) if found else 0
         last = int(found[2] or first) if found else 0
@@ -142,32 +171,33 @@ def _expose(config: Config, text: str) -> None:
     config["ExposedPorts"] = ports
 
 
-def _volume(config: Config, text: str) -> None:
-    paths = _command(text) if text.startswith("[") else _words(text)
+def _volume(config: Config, text: str, words: _Words) -> None:
+    paths = _command(text) if text.startswith("[") else words.many(text)
     config["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in paths}}
 
 
-def _user(config: Config, text: str) -> None:
-    config["User"] = text
+def _user(config: Config, text: str, words: _Words) -> None:
+    config["User"] = words.one(text)
 
 
-def _workdir(config: Config, text: str) -> None:
+def _workdir(config: Config, text: str, words: _Words) -> None:
+    text = words.one(text)
     before = str(config.get("WorkingDir") or "/")
     config["WorkingDir"] = text if text.startswith("/") else f"{before.rstrip('/')}/{text}"
 
 
-def _stop_signal(config: Config, text: str) -> None:
-    config["StopSignal"] = text
+def _stop_signal(config: Config, text: str, words: _Words) -> None:
+    config["StopSignal"] = words.one(text)
 
 
-def _on_build(config: Config, text: str) -> None:
+def _on_build(config: Config, text: str, words: _Words) -> None:
     word = text.partition(" ")[0].upper()
     if word in ("ONBUILD", "FROM", "MAINTAINER"):
         raise InvalidArgument("change", text, f"{word} isn't allowed as an ONBUILD trigger")
     config["OnBuild"] = [*(config.get("OnBuild") or []), text]
 
 
-def _healthcheck(config: Config, text: str) -> None:
+def _healthcheck(config: Config, text: str, words: _Words) -> None:
     check: dict[str, Any] = {}
     while text.startswith("--"):
         flag, _, text = text.partition(" ")
@@ -203,7 +233,7 @@ def _duration(text: str) -> int:
     return int(sum(float(number) * _UNITS_NS[unit] for number, unit in parts))
 
 
-_INSTRUCTIONS: Final[Mapping[str, Callable[[Config, str], None]]] = {
+_INSTRUCTIONS: Final[Mapping[str, Callable[[Config, str, _Words], None]]] = {
     "CMD": _cmd,
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,

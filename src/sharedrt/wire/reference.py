@@ -117,7 +117,7 @@ def parse_name(text: str) -> Reference:
     if _BARE_ID.fullmatch(text):
         raise InvalidArgument("reference", text, "64 hexadecimal digits are an id, not a name")
     rest, digest = _split_digest(text)
-    domain, remainder = _split_domain(rest)
+    domain, remainder = split_domain(rest)
     path, _, tag = remainder.partition(":")
     if tag == "" and remainder.endswith(":"):
         raise InvalidArgument("reference", text, "empty tag")
@@ -130,7 +130,7 @@ def parse_name(text: str) -> Reference:
     if not _PATH.fullmatch(path):
         reason = "invalid repository name"
         if path != path.lower() and _PATH.fullmatch(path.lower()):
-            reason = "repository name must be lower case"
+            reason = f"repository name ({path}) must be lowercase"
         raise InvalidArgument("reference", text, reason)
     if len(domain) + 1 + len(path) > MAX_NAME_LENGTH:
         raise InvalidArgument("reference", text, f"name longer than {MAX_NAME_LENGTH} characters")
@@ -147,7 +147,7 @@ def _split_digest(text: str) -> tuple[str, Digest | None]:
         raise InvalidArgument("reference", text, f"invalid digest: {error.reason}") from error
 
 
-def _split_domain(text: str) -> tuple[str, str]:
+def split_domain(text: str) -> tuple[str, str]:
     """The first part is a host when it looks like one: a dot, a port, ``localhost``, or upper case
     (which no path may have)."""
     first, slash, rest = text.partition("/")

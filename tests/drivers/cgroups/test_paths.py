@@ -23,9 +23,12 @@ def test_what_is_no_slice(name: str) -> None:
 
 
 def test_cgroupfs() -> None:
+    """A pod's container has its bare id for a name: the kubelet's cAdvisor finds it by that."""
     name = container_cgroup(CgroupDriver.CGROUPFS, "/kubepods/pod1", KEY)
-    assert name.oci_path == name.path == "/kubepods/pod1/k8s.io:abc"
-    assert container_cgroup(CgroupDriver.CGROUPFS, "/", KEY).path == "/k8s.io:abc"
+    assert name.oci_path == name.path == "/kubepods/pod1/abc"
+    assert container_cgroup(CgroupDriver.CGROUPFS, "/", KEY).path == "/abc"
+    moby = ContainerKey(Namespace("moby"), ContainerId("abc"))
+    assert container_cgroup(CgroupDriver.CGROUPFS, "/p", moby).path == "/p/moby:abc"
     assert parent_path(CgroupDriver.CGROUPFS, "relative/x") == "/relative/x"
 
 
@@ -45,8 +48,10 @@ def test_two_namespaces_never_meet() -> None:
     """Even where '-' in a name could make them alike."""
     one = ContainerKey(Namespace("a"), ContainerId("b-c"))
     two = ContainerKey(Namespace("a-b"), ContainerId("c"))
+    pod, other = KEY, ContainerKey(Namespace("moby"), KEY.id)
     for driver, parent in ((CgroupDriver.CGROUPFS, "/p"), (CgroupDriver.SYSTEMD, "p.slice")):
         assert container_cgroup(driver, parent, one) != container_cgroup(driver, parent, two)
+        assert container_cgroup(driver, parent, pod) != container_cgroup(driver, parent, other)
 
 
 def test_driver_choice() -> None:

@@ -4,13 +4,14 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from sharedrt.drivers.logs import FileLogReader
-from sharedrt.drivers.logs.files import BLOCK
+from sharedrt.drivers.logs.files import BLOCK, LogFiles
 from sharedrt.model.drivers import LogLine, LogQuery
 from sharedrt.model.faults import Internal
 from sharedrt.wire.cri_log import format_line
@@ -320,3 +321,41 @@ async def test_cancelled_followers_leave_nothing(reader: FileLogReader, path: Pa
     await asyncio.wait([task])
     reader._inotify.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_log_that_stands_still_is_not_read(
+    follow: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    reads = 0
+
+    def look_again_s(quiet: int) -> float:
+        looks.append(quiet)
+        return 0.001
+
+    class Counting(LogFiles):
+        def read(self) -> list[LogLine] | None:
+            nonlocal reads
+            reads += 1
+            return super().read()
+
+    monkeypatch.setattr("sharedrt.drivers.logs.reader._look_again_s", look_again_s)
+    monkeypatch.setattr("sharedrt.drivers.logs.reader.LogFiles", Counting)
+    write(path, 1)
+    follower = follow()
+    await follower.until(1)
+    async with asyncio.timeout(10):
+        while len(looks) < 100:  # noqa: ASYNC110 - counted, not told
+            await asyncio.sleep(0.002)
+    assert reads < 20
+    write(path, 2)
+    await follower.until(1, 2)
+
+
+async def test_the_last_look_is_soon_enough(reader: FileLogReader, path: Path) -> None:
+    """However long nothing has come, ``until`` ends it in time."""
+    until_ns = time.time_ns() + SECOND
+    async with asyncio.timeout(2):
+        query = LogQuery(follow=True, until_ns=until_ns)
+        assert [batch async for batch in reader.read(path, query, ended=lambda: False)] == []
+    assert time.time_ns() >= until_ns

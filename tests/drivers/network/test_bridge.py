@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from dataclasses import replace
 
@@ -13,6 +14,28 @@ from tests.netlab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 
 pytestmark = pytest.mark.real
 
+SCTP_SINK = """
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
+s.settimeout(5)
+print("ready", flush=True)
+data, peer = s.recvfrom(200)
+print(peer[0], struct.unpack(">H", data[22:24])[0], flush=True)
+"""
+SCTP_INIT = """
+import socket, struct, sys
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+init = struct.pack(">BBHIIHHI", 1, 0, 20, 7, 65536, 1, 1, 9)
+head = struct.pack(">HHI", 40000, int(sys.argv[2]), 0)
+packet = head + struct.pack("<I", crc32c(head + bytes(4) + init)) + init
+socket.socket(socket.AF_INET, socket.SOCK_RAW, 132).sendto(packet, (sys.argv[1], 0))
+"""
 BOTH_PROTOCOLS = pytest.mark.parametrize("kind", ["tcp", "udp"])
 
 
@@ -86,7 +109,46 @@ async def test_ipv6(lab: Lab, kind: str) -> None:
     assert lab.ask("host", HOST6, 8080, kind) == f"a {HOST6}"
     assert lab.ask("a", HOST6, 8080, kind) == "a fd00:bb::1"
     assert lab.ask("outside", HOST, 8080, kind) == f"a ::ffff:{OUTSIDE}"
-    assert lab.ask("host", "::1", 8080, "tcp") == "refused"
+    assert lab.ask("host", "::1", 8080, kind) == "a fd00:bb::1"
+
+
+@BOTH_PROTOCOLS
+async def test_ipv6_on_the_host_for_a_container_without(lab: Lab, kind: str) -> None:
+    bridge = await lab.bridge()
+    ports = [
+        PortMapping(kind, 80, 8080),
+        PortMapping(kind, 80, 8081, "::1"),
+        PortMapping(kind, 80, 8082, HOST6),
+    ]
+    config = await lab.container("a", bridge, "172.31.0.2/24", ports=ports)
+    lab.serve("a", 80, kind)
+    assert lab.ask("outside", HOST6, 8080, kind) == "a 172.31.0.1"
+    assert lab.ask("host", HOST6, 8080, kind) == "a 172.31.0.1"
+    assert lab.ask("host", "::1", 8080, kind) == "a 172.31.0.1"
+    assert lab.ask("host", "::1", 8081, kind) == "a 172.31.0.1"
+    assert lab.ask("outside", HOST6, 8081, kind) in ("refused", "no answer")
+    assert lab.ask("outside", HOST6, 8082, kind) == "a 172.31.0.1"
+    await lab.bridges.disconnect(config)
+    for port in (8080, 8081, 8082):
+        assert lab.ask("host", "::1", port, kind) == "refused"
+        assert await lab.bridges.host_port_free(kind, "", port)
+
+
+async def test_a_host_without_ipv6(lab: Lab) -> None:
+    lab.sh("host", "sysctl", "net.ipv6.conf.all.disable_ipv6=1")
+    bridge = await lab.bridge()
+    await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
+    lab.serve("a", 80)
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+
+
+async def test_sctp(lab: Lab) -> None:
+    """The test's kernel need not have SCTP: packets made by hand, as an association begins."""
+    bridge = await lab.bridge()
+    await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("sctp", 80, 8080)])
+    heard = lab.start("a", SCTP_SINK)
+    lab.sh("outside", sys.executable, "-S", "-E", "-c", SCTP_INIT, HOST, "8080")
+    assert heard() == f"{OUTSIDE} 80"
 
 
 async def test_bridges_are_isolated(lab: Lab) -> None:
@@ -238,6 +300,45 @@ async def test_others_rules_are_left_alone_and_ours_are_mended(lab: Lab) -> None
     # A transaction that meets an emptied ruleset puts all of it back.
     await lab.container("b", bridge, "172.31.0.3/24", ports=[PortMapping("tcp", 80, 8081)])
     assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+    assert not await lab.bridges.mend()
+
+
+async def test_meddling_is_heard_of(lab: Lab) -> None:
+    async def heard(command: str) -> bool:
+        lab.sh("host", *command.split(maxsplit=1))
+        try:
+            await asyncio.wait_for(lab.bridges.rules_changed(), 0.5)
+        except TimeoutError:
+            return False
+        return True
+
+    bridge = await lab.bridge()
+    await asyncio.wait_for(lab.bridges.rules_changed(), 1)
+    await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
+    assert not await heard("nft add table inet theirs"), "not ours, nor our own elements"
+    assert await heard("nft flush ruleset")
+    assert await lab.bridges.mend()
+    while await heard("true x"):
+        assert not await lab.bridges.mend(), "our own mending is no further reason for one"
+    assert await heard(f"nft flush chain inet {lab.table} publish")
+    assert await lab.bridges.mend()
+    lab.serve("a", 80)
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+
+
+async def test_iptables_rules_that_somebody_flushed_come_back(lab: Lab) -> None:
+    lab.sh("host", "iptables", "-P", "FORWARD", "DROP")
+    bridge = await lab.bridge()
+    await lab.bridge("br1", "172.31.1.1/24")
+    await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
+    lab.serve("a", 80)
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+    assert not await lab.bridges.mend()
+    lab.sh("host", "iptables", "-F", "FORWARD")
+    assert lab.ask("outside", HOST, 8080) == "no answer"
+    assert await lab.bridges.mend()
+    assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
+    assert lab.sh("host", "iptables", "-S", "FORWARD").count("-A ") == 4
     assert not await lab.bridges.mend()
 
 

@@ -1,5 +1,6 @@
 """Containers and tasks, as they are shown."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from grpclib.client import Channel
 
 from sharedrt.model.ids import ContainerId, Digest, SandboxId, SnapshotKey
 from sharedrt.model.records import ContainerRecord, ContainerState
-from sharedrt.model.spec import ContainerSpec
+from sharedrt.model.spec import ContainerSpec, ImageDefaults
 from sharedrt.pb.codec import from_unix_ns
 from sharedrt.pb.containerd.services.containers.v1 import (
     Container,
@@ -34,7 +35,11 @@ def containers(here: Any) -> Any:
             name="web",
             image_reference="docker.io/library/busybox:latest",
             image_id=Digest("sha256:" + "1" * 64),
-            spec=ContainerSpec(tty=True),
+            spec=ContainerSpec(
+                tty=True, command=("serve",), args=("-v",), env=("A=client", "GONE"), cwd="/w"
+            ),
+            image_defaults=ImageDefaults(cmd=("sh",), env=("PATH=/bin", "A=image", "GONE=1")),
+            annotations={"note": "n"},
             sandbox_id=SandboxId("pod"),
             runtime_handler="runc",
             labels={"app": "web"},
@@ -73,6 +78,25 @@ async def test_get(channel: Channel) -> None:
     other = (await stub.get(GetContainerRequest(id=B), metadata=IN_K8S)).container
     assert other.runtime.name == "crun", "the default handler"
     assert other.snapshotter == ""
+
+
+async def test_each_has_its_specification(channel: Channel) -> None:
+    """cAdvisor, in a kubelet, reads it of every container whose cgroup it finds, and dies where there is none."""
+    stub = ContainersStub(channel)
+    listed = (await stub.list(ListContainersRequest(), metadata=IN_K8S)).containers
+    assert {container.id for container in listed} == {A, B}
+    for container in listed:
+        assert container.spec.type_url == "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+        assert json.loads(container.spec.value)["process"]["env"] is not None
+    found = (await stub.get(GetContainerRequest(id=A), metadata=IN_K8S)).container
+    spec = json.loads(found.spec.value)
+    assert spec["process"] == {
+        "terminal": True,
+        "args": ["serve", "-v"],
+        "env": ["PATH=/bin", "A=client"],
+        "cwd": "/w",
+    }
+    assert spec["annotations"] == {"note": "n"}
 
 
 async def test_another_namespaces_container_is_like_none_at_all(channel: Channel) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -64,8 +65,14 @@ class DoorUnderTest:
 
 @pytest.fixture
 async def door() -> AsyncIterator[DoorUnderTest]:
+    async with open_door(DockerSettings()) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_door(settings: DockerSettings) -> AsyncIterator[DoorUnderTest]:
     runtime = FakeRuntime()
-    app = make_docker_app(cast(NamespacedRuntime, runtime), HOST, DockerSettings())
+    app = make_docker_app(cast(NamespacedRuntime, runtime), HOST, settings)
     with tempfile.TemporaryDirectory(prefix="srt-door-") as folder:
         path = Path(folder, "docker.sock")
         server = await serve(app, unix=path)

@@ -30,9 +30,11 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.spec import Resources
 from sharedrt.model.stdio import StdStream
+from sharedrt.services.builds.cache import CacheEntry
 from sharedrt.services.contracts import (
     ContainerStats,
     HostInfo,
+    LayerFolders,
     NewContainer,
     NewExec,
     WaitCondition,
@@ -299,6 +301,9 @@ class FakeContainers:
     async def reopen_log(self, id: ContainerId) -> None:
         raise AssertionError("not Docker's business")
 
+    async def layers(self, id: ContainerId) -> LayerFolders:
+        return LayerFolders(("/l2", "/l1"), "/a/fs", "/a/work", "/a/rootfs")
+
     def files_folder(self, id: ContainerId) -> str:
         return f"/run/sharedrt/{id}"
 
@@ -400,6 +405,9 @@ class FakeImages:
             except InvalidArgument:
                 continue
         raise NotFound("image", ref)
+
+    def select(self, ref: str) -> Sequence[Image]:
+        return [self.get(ref)]
 
     def list(self) -> Sequence[Image]:
         return list(self.images)
@@ -525,6 +533,29 @@ class FakeEvents:
         yield events()
 
 
+class FakeBuilds:
+    """Builds nothing; its cache holds what the test puts into ``kept``."""
+
+    def __init__(self) -> None:
+        self.kept: list[CacheEntry] = []
+        self.cache = self
+
+    async def build(self, request: object, chunks: AsyncIterator[bytes], tell: object) -> Image:
+        async for _chunk in chunks:
+            pass
+        raise InvalidArgument("archive", "", "is no tar")
+
+    async def entries(self) -> Sequence[CacheEntry]:
+        return self.kept
+
+    async def prune(
+        self, chosen: Callable[[CacheEntry], bool], *, keep_bytes: int
+    ) -> tuple[Sequence[str], int]:
+        gone = [entry for entry in self.kept if chosen(entry)]
+        self.kept = [entry for entry in self.kept if entry not in gone]
+        return [entry.id for entry in gone], sum(entry.size_bytes for entry in gone)
+
+
 class FakeRuntime:
     """All that the door asks of one namespace."""
 
@@ -537,6 +568,7 @@ class FakeRuntime:
         self.execs = FakeExecs(self.containers)
         self.networks = FakeNetworks()
         self.volumes = FakeVolumes()
+        self.builds = FakeBuilds()
 
 
 def start_failed(code: int = 127) -> StartFailed:

@@ -1,9 +1,11 @@
 """Hijacked connections over a real socket: upgrade, bare, early bytes, half-close, detach, lost clients."""
 
 import asyncio
+import socket
 
 import pytest
 
+from sharedrt.model.drivers import LogLine
 from sharedrt.model.stdio import StdStream
 from sharedrt.wire.docker_stream import StreamDecoder, encode_frame
 from tests.edges.docker.conftest import DoorUnderTest, until
@@ -274,3 +276,20 @@ async def test_input_that_nobody_takes_stops_the_client(
     assert not session.closed
     writer.transport.abort()
     await until(lambda: session.closed)
+
+
+async def test_a_replayed_log_waits_until_the_head_was_read(door: DoorUnderTest) -> None:
+    """docker-py drops what it got together with the head."""
+    id = await door.create()
+    door.runtime.containers.lines = [[LogLine(1, 1, b"said", False)]]
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        await loop.sock_connect(client, str(door.path))
+        await loop.sock_sendall(
+            client, request(f"/containers/{id}/attach?logs=1&stdout=1", UPGRADE)
+        )
+        await asyncio.sleep(0.02)  # a client that is slower than the log
+        assert (await loop.sock_recv(client, 65_536)).endswith(b"\r\n\r\n")
+        assert await loop.sock_recv(client, 65_536) == encode_frame(1, b"said\n")
+        assert await loop.sock_recv(client, 65_536) == b""

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from sharedrt.edges.docker.host_abilities import cgroup_abilities, sysctl_is_on
+import pytest
+
+from sharedrt.edges.docker.host_abilities import (
+    cgroup_abilities,
+    optional_files,
+    recursive_read_only,
+    sysctl_is_on,
+)
+from sharedrt.edges.docker.translate_resources import BLKIO_WEIGHT, MEMORY_SWAP
 
 
 def test_version_2(tmp_path: Path) -> None:
@@ -30,3 +38,21 @@ def test_nothing_there(tmp_path: Path) -> None:
     for version in (1, 2):
         assert not any(cgroup_abilities(version, tmp_path).values())
     assert not sysctl_is_on("no/such/switch")
+
+
+@pytest.mark.parametrize(
+    ("release", "can"),
+    [("5.11.22-generic", False), ("5.12.0", True), ("6.1.0-13-amd64", True), ("odd", False)],
+)
+def test_recursive_read_only(release: str, can: bool) -> None:
+    assert recursive_read_only(release) is can
+
+
+def test_files_that_not_every_kernel_has(tmp_path: Path) -> None:
+    assert optional_files(1, tmp_path) == frozenset()
+    (tmp_path / "blkio").mkdir()
+    (tmp_path / "blkio/blkio.bfq.weight").touch()
+    assert optional_files(1, tmp_path) == {BLKIO_WEIGHT}
+    assert optional_files(2, tmp_path) == {BLKIO_WEIGHT, MEMORY_SWAP}
+    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
+    assert optional_files(2, tmp_path) == {MEMORY_SWAP}

@@ -98,7 +98,16 @@ async def test_create(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> N
         ({"Driver": "overlay"}, 501),
         ({"Ingress": True}, 501),
         ({"ConfigOnly": True}, 501),
-        ({"EnableIPv4": False}, 501),
+        ({"EnableIPv4": False}, 400),
+        (
+            {
+                "EnableIPv4": False,
+                "EnableIPv6": True,
+                "IPAM": {"Config": [{"Subnet": "10.0.0.0/24"}]},
+            },
+            400,
+        ),
+        ({"Driver": "host"}, 403),
         ({"Scope": "swarm"}, 501),
         ({"IPAM": {"Driver": "dhcp"}}, 501),
         ({"IPAM": {"Config": [{"Subnet": "odd"}]}}, 400),

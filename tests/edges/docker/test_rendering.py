@@ -26,7 +26,7 @@ from sharedrt.model.drivers import (
 from sharedrt.model.ids import ContainerId, Digest
 from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.spec import ContainerSpec, ImageDefaults
-from sharedrt.services.contracts import ContainerStats
+from sharedrt.services.contracts import ContainerStats, LayerFolders
 from tests.edges.docker.fakes import HOST
 
 S = 10**9
@@ -84,8 +84,16 @@ def test_statuses(state: ContainerState, paused: bool, restarting: bool, text: s
 
 def test_a_container_of_another_door_is_shown_too() -> None:
     rendered = render_inspect(
-        ContainerView(RECORD), [], lambda _: None, HOST, mounts=[], exec_ids=[], etc_folder="/run/x"
+        ContainerView(RECORD),
+        [],
+        lambda _: None,
+        HOST,
+        mounts=[],
+        exec_ids=[],
+        etc_folder="/run/x",
+        layers=LayerFolders(("/l2", "/l1"), "/a/fs", "/a/work", "/a/rootfs"),
     )
+    assert rendered["GraphDriver"]["Data"]["LowerDir"] == "/l2:/l1"
     assert (rendered["Path"], rendered["Args"]) == ("/e", ["c"])
     assert rendered["Config"]["Env"] == ["A=1", "B=2"]
     assert rendered["Config"]["User"] == "www"

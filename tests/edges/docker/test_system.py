@@ -1,8 +1,11 @@
 """System endpoints, and those of what this engine has none of."""
 
+import json
+
 import pytest
 
-from tests.edges.docker.conftest import DoorUnderTest
+from sharedrt.edges.docker import DockerSettings
+from tests.edges.docker.conftest import DoorUnderTest, open_door
 
 
 async def test_version(door: DoorUnderTest) -> None:
@@ -22,8 +25,17 @@ async def test_info_counts(door: DoorUnderTest) -> None:
     assert (info["NCPU"], info["MemTotal"]) == (4, 8 << 30)
     assert info["DefaultRuntime"] == "crun"
     assert info["Swarm"]["LocalNodeState"] == "inactive"
+    assert info["Debug"] is False
     assert "DiscoveredDevices" in info
     assert "DiscoveredDevices" not in (await door.call("GET", "/v1.49/info"))[1]
+
+
+async def test_address_pools_are_told_with_the_subnets_that_they_are_cut_into() -> None:
+    pools = ("172.30.0.0/15", "10.0.0.0/27", "fd00::/48")
+    async with open_door(DockerSettings(address_pools=pools, debug=True)) as door:
+        _, info, _ = await door.call("GET", "/info")
+    assert [pool["Size"] for pool in info["DefaultAddressPools"]] == [22, 27, 64]
+    assert info["Debug"] is True
 
 
 async def test_disk_usage(door: DoorUnderTest) -> None:
@@ -51,7 +63,6 @@ async def test_disk_usage(door: DoorUnderTest) -> None:
         ("POST", "/session", 501, "BuildKit session"),
         ("PUT", "/volumes/x", 503, "This node is not a swarm manager"),
         ("GET", "/volumes/x", 404, "get x: no such volume"),
-        ("GET", "/images/search?term=x", 501, "searching"),
     ],
 )
 async def test_what_there_is_none_of(
@@ -76,6 +87,25 @@ async def test_every_documented_route_is_answered(door: DoorUnderTest) -> None:
             text = await response.text()
             assert "page not found" not in text, f"{method} {path}"
             assert response.status != 500, f"{method} {path}: {text}"
+            if response.status >= 400 and method != "HEAD":
+                assert response.content_type == "application/json", f"{method} {path}"
+                assert json.loads(text).keys() == {"message"}, f"{method} {path}: {text}"
+                assert json.loads(text)["message"], f"{method} {path}"
+
+
+@pytest.mark.parametrize("query", ["limit=many", "filters=[", 'filters={"nope":["x"]}', "tail=x"])
+async def test_every_documented_route_refuses_nonsense_in_dockers_shape(
+    door: DoorUnderTest, query: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    for method, path in ENDPOINTS:
+        filled = path.replace("{id}", "nope").replace("{name}", "nope")
+        url = f"http://docker/v1.51{filled}?{query}"
+        async with door.http.request(method, url, data=b"{broken", headers=headers) as response:
+            text = await response.text()
+            assert response.status != 500, f"{method} {path}: {text}"
+            if response.status >= 400 and method != "HEAD":
+                assert json.loads(text)["message"], f"{method} {path}"
 
 
 ENDPOINTS_TEXT = """

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_create import (
     CreateContext,
     Translation,
@@ -188,12 +188,11 @@ def test_resources() -> None:
         ({"ShmSize": -1}, "400 SHM size"),
         ({"Ulimits": [{"Name": "odd", "Soft": 1, "Hard": 1}]}, "400 invalid ulimit type: odd"),
         ({"Ulimits": [{"Name": "nofile", "Soft": 9, "Hard": 1}]}, "400 ulimit soft limit"),
-        ({"CapAdd": ["FLY"]}, "400 invalid capability"),
+        ({"CapAdd": ["FLY"]}, "400 invalid CapAdd"),
         ({"SecurityOpt": ["odd"]}, '400 invalid --security-opt 2: "odd"'),
         ({"SecurityOpt": ["seccomp=/path"]}, "400 Decoding seccomp profile failed"),
         ({"SecurityOpt": ["label=type:x"]}, "501 HostConfig.SecurityOpt label=type:x"),
         ({"PidMode": "odd"}, "400 invalid PID mode: odd"),
-        ({"IpcMode": "none"}, "501 HostConfig.IpcMode none"),
         ({"UTSMode": "odd"}, "400 invalid UTS mode"),
         ({"UsernsMode": "private"}, "400 invalid user namespace mode"),
         ({"CgroupnsMode": "odd"}, "400 invalid cgroup namespace mode"),
@@ -226,7 +225,8 @@ def test_resources() -> None:
         ({"ExtraHosts": ["a:b"]}, '400 invalid IP address in add-host: "b"'),
         ({"PortBindings": {"odd": []}}, '400 invalid port specification: "odd"'),
         ({"PortBindings": {"80/odd": []}}, "400 invalid proto: odd"),
-        ({"PortBindings": {"80": [{"HostPort": "1-2"}]}}, "501 a range of host ports"),
+        ({"PortBindings": {"80": [{"HostPort": "2-1"}]}}, "400 invalid range specified for port"),
+        ({"PortBindings": {"80": [{"HostPort": "2-x"}]}}, "400 invalid port specification"),
         ({"PortBindings": {"80": [{"HostIp": "odd"}]}}, "400 invalid IP address: odd"),
         ({"Binds": ["/a"]}, "400 invalid volume specification: '/a'"),
         ({"Binds": ["/a:b"]}, "400 invalid mount path: 'b' mount path must be absolute"),
@@ -314,12 +314,6 @@ def test_namespaces_shared_with_another_container() -> None:
         create(host={"PidMode": "container:nope"})
 
 
-def test_ipc_must_be_shareable(monkeypatch: pytest.MonkeyPatch) -> None:
-    private = replace(OTHER, extensions={})
-    monkeypatch.setattr("tests.edges.docker.test_translate_create.OTHER", private)
-    assert "409 can't join IPC of container" in refused(host={"IpcMode": "container:other"})
-
-
 def test_host_modes() -> None:
     made = create(
         host={
@@ -343,10 +337,12 @@ def test_ports() -> None:
             "PortBindings": {
                 "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "::1"}],
                 "443/tcp": None,
+                "8080/sctp": [{"HostPort": "9000-9010"}],
             },
         },
     ).request.ports
     assert set(ports) == {
+        PortMapping("sctp", 8080, 9000, "", 9010),
         PortMapping("tcp", 80, 8080, "127.0.0.1"),
         PortMapping("tcp", 80, 0, "::1"),
         PortMapping("tcp", 443, 0),
@@ -405,6 +401,7 @@ def test_mounts() -> None:
         "/src",
         "/dst",
         readonly=True,
+        recursive_readonly=recursive_read_only(),
         propagation="rslave",
         create_source=True,
         selinux_relabel="shared",
@@ -415,6 +412,23 @@ def test_mounts() -> None:
     assert by_target["/scratch"].readonly
     assert by_target["/u"].options == ("size=2097152", "mode=1777")
     assert not by_target["/t"].create_source
+
+
+@pytest.mark.parametrize(
+    ("options", "recursive"),
+    [({}, True), ({"ReadOnlyNonRecursive": True}, False), ({"ReadOnlyForceRecursive": True}, True)],
+)
+def test_read_only_binds(options: dict[str, Any], recursive: bool) -> None:
+    bind = {
+        "Type": "bind",
+        "Source": "/m",
+        "Target": "/t",
+        "ReadOnly": True,
+        "BindOptions": options,
+    }
+    (mount, *_) = create(host={"Mounts": [bind]}).request.spec.mounts
+    assert mount.readonly
+    assert mount.recursive_readonly is (recursive and recursive_read_only())
 
 
 def test_volumes() -> None:
@@ -494,3 +508,83 @@ def test_sizes() -> None:
 def test_binds_never_fail_otherwise(text: str) -> None:
     with suppress(Refusal):
         parse_bind(text)
+
+
+def test_what_dockerd_warns_of() -> None:
+    texts = create(host={"OomKillDisable": True, "BlkioWeight": 300}).warnings
+    assert any("OOM killer is disabled" in text for text in texts)
+    assert any("Block I/O weight" in text for text in texts)
+
+
+def test_shared_memory_goes_with_the_ipc_mode() -> None:
+    assert create(host={"IpcMode": "shareable"}).request.spec.shm_shared
+    spec = create(host={"IpcMode": "none"}).request.spec
+    assert (spec.shm_none, spec.shm_shared) == (True, False)
+
+
+def test_figures_that_mean_nothing_are_shown_as_none() -> None:
+    host = {"PidsLimit": 0, "MemorySwappiness": -1}
+    shown = create(host=host).request.extensions["docker"]["HostConfig"]  # type: ignore[index,call-overload]
+    assert (shown["PidsLimit"], shown["MemorySwappiness"]) == (None, None)  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"Links": ["nope:x"]}, "400 could not get container for nope"),
+        ({"Tmpfs": {"/x": "odd"}}, '400 invalid tmpfs option ["odd"]'),
+        ({"Tmpfs": {"/x": "size"}}, '400 invalid tmpfs option ["size"]'),
+        (
+            {"DeviceRequests": [{"Driver": "", "Capabilities": [["gpu", "x"]]}]},
+            '400 could not select device driver "" with capabilities: [[gpu x]]',
+        ),
+    ],
+)
+def test_more_that_is_refused_by_name(host: dict[str, Any], words: str) -> None:
+    assert words in refused(host=host)
+
+
+def test_the_terminal_s_size_and_the_working_directory() -> None:
+    spec = create({"Tty": True, "WorkingDir": "/tmp//x/"}, {"ConsoleSize": [33, 99]}).request.spec
+    assert (spec.console_size, spec.cwd) == ((99, 33), "/tmp/x")
+    assert create(host={"ConsoleSize": [0, 0]}).request.spec.console_size is None
+
+
+def test_sysctls_of_a_network_namespace_of_its_own() -> None:
+    context = CreateContext(
+        HOST, find, lambda: "", sysctls=frozenset({"net.ipv4.ping_group_range"})
+    )
+
+    def sysctls(**host: Any) -> dict[str, str]:
+        body = Fields({"Image": "busybox"})
+        made = translate_create(ID, "web", body, host, IMAGE, context)
+        return dict(made.request.spec.sysctls)
+
+    assert sysctls() == {"net.ipv4.ping_group_range": "0 2147483647"}
+    own = {"net.ipv4.ping_group_range": "1 0"}
+    assert sysctls(Sysctls=own) == own
+    assert sysctls(NetworkMode="host") == sysctls(NetworkMode="container:other") == {}
+
+
+def test_writable_cgroups() -> None:
+    def writable(option: str) -> bool:
+        return create(host={"SecurityOpt": [option]}).request.spec.security.writable_cgroups
+
+    assert writable("writable-cgroups")
+    assert writable("writable-cgroups=true")
+    assert not writable("writable-cgroups=false")
+    assert "400 invalid --security-opt 2" in refused(
+        host={"SecurityOpt": ["writable-cgroups=potato"]}
+    )
+
+
+def test_links_are_kept_by_id_on_the_default_bridge() -> None:
+    made = create(host={"Links": ["other:/db"]}).request
+    assert made.networks[0].links == (f"{OTHER.id}:db",)
+    assert create(host={"Links": ["other:db"], "NetworkMode": "n"}).request.networks[0].links == (
+        "other:db",
+    )
+
+
+def test_an_annotation_has_a_name() -> None:
+    assert "400 invalid Annotations: the empty string" in refused(host={"Annotations": {"": "a"}})

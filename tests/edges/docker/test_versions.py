@@ -7,6 +7,8 @@ import pytest
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.versions import NEWEST, OLDEST, ApiVersion, split_version
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.docker_filters import parse_filters
+from sharedrt.wire.docker_time import ZERO_TIME
 
 V = ApiVersion
 
@@ -15,9 +17,38 @@ def test_split() -> None:
     assert split_version("/v1.41/containers/json") == (V(1, 41), "/containers/json")
     assert split_version("/containers/v1.41/json") == (NEWEST, "/containers/v1.41/json")
     assert split_version("/v1.24/_ping") == (OLDEST, "/_ping")
-    for path in ("/v1.9/info", "/v1.52/info", "/v0.51/info"):
+    for path in ("/v1.9/info", "/v1.52/info", "/v0.51/info", "/v1.22/images/json"):
         with pytest.raises(InvalidArgument):
             split_version(path)
+
+
+@pytest.mark.parametrize("path", ["/images/load", "/images/get", "/images/a/b:1/get"])
+def test_skopeo_saves_and_loads_with_the_version_that_it_has_built_in(path: str) -> None:
+    assert split_version(f"/v1.22{path}") == (V(1, 22), path)
+    with pytest.raises(InvalidArgument):
+        split_version(f"/v1.21{path}")
+
+
+def test_info() -> None:
+    def rendered() -> dict[str, Any]:
+        commits = {name: {"ID": "1"} for name in ("ContainerdCommit", "RuncCommit", "InitCommit")}
+        return {
+            **commits,
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+            "RegistryConfig": {},
+            "FirewallBackend": {},
+            "DiscoveredDevices": [],
+        }
+
+    new = versions.info(V(1, 51), rendered())
+    assert "BridgeNfIptables" not in new
+    assert "Expected" not in new["RuncCommit"]
+    old = versions.info(V(1, 48), rendered())
+    assert old["RuncCommit"] == {"ID": "1", "Expected": "1"}
+    assert "FirewallBackend" not in old
+    assert old["SecurityOptions"] == new["SecurityOptions"]
+    oldest = versions.info(V(1, 24), rendered())
+    assert oldest["SecurityOptions"] == ["seccomp", "cgroupns"]
 
 
 def test_stream_media_types() -> None:
@@ -27,18 +58,40 @@ def test_stream_media_types() -> None:
 
 
 def test_images() -> None:
-    summary: dict[str, Any] = {"Size": 5, "RepoTags": [], "RepoDigests": []}
+    summary: dict[str, Any] = {"Size": 5, "RepoTags": [], "RepoDigests": [], "Descriptor": {}}
+    assert "Descriptor" in versions.image_summary(V(1, 48), dict(summary))
+    assert "Descriptor" not in versions.image_summary(V(1, 47), dict(summary))
     assert "VirtualSize" not in versions.image_summary(V(1, 44), dict(summary))
     old = versions.image_summary(V(1, 43), dict(summary))
     assert old["VirtualSize"] == 5
     assert old["RepoTags"] == ["<none>:<none>"]
-    image: dict[str, Any] = {"Size": 5, "Config": {"User": "u"}}
+    image: dict[str, Any] = {
+        "Size": 5,
+        "Created": ZERO_TIME,
+        "Config": {"User": "u"},
+        "Descriptor": {},
+    }
+    assert "Created" not in versions.image_inspect(V(1, 44), dict(image))
+    assert versions.image_inspect(V(1, 43), dict(image))["Created"] == ZERO_TIME
+    assert "Descriptor" not in versions.image_inspect(V(1, 47), dict(image))
+    assert "Descriptor" in versions.image_inspect(V(1, 48), dict(image))
     assert "Hostname" not in versions.image_inspect(V(1, 50), dict(image))["Config"]
     old = versions.image_inspect(V(1, 41), dict(image))
     assert old["Config"]["Hostname"] == ""
     assert old["Config"]["User"] == "u"
     assert old["VirtualSize"] == 5
     assert "Container" in old
+
+
+def test_requests_for_images() -> None:
+    given = parse_filters('{"dangling":["true"]}')
+    assert versions.image_list_filters(V(1, 40), given, "busy*").get("reference") == {"busy*"}
+    assert not versions.image_list_filters(V(1, 41), given, "busy*").get("reference")
+    assert versions.image_list_filters(V(1, 40), given, "") is given
+    assert (versions.counts_containers(V(1, 50)), versions.counts_containers(V(1, 51))) == (
+        False,
+        True,
+    )
 
 
 def container() -> dict[str, Any]:

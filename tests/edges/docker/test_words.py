@@ -44,7 +44,7 @@ from sharedrt.model.faults import (
             409,
             "container x is not running",
         ),
-        (InvalidArgument("signal", "X", "unknown"), 400, "invalid signal 'X': unknown"),
+        (InvalidArgument("signal", "X", "unknown"), 400, "invalid signal: X"),
         (Unimplemented("swarm"), 501, "swarm is not supported"),
         (PermissionDenied("policy", "no"), 403, "policy: no"),
         (Unauthenticated("registry", "no"), 401, "registry: no"),

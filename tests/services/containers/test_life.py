@@ -522,3 +522,45 @@ async def test_an_attachment_that_fails_does_not_fail_the_start(daemon: Daemon) 
     with pytest.raises(FailedPrecondition):
         await session.read()
     await session.close()
+
+
+async def test_a_restart_is_due_from_the_moment_of_the_end(host: Machine) -> None:
+    await host.add(container(restart_policy="always"))
+    daemon = await host.daemon()
+    await daemon.containers.start(ID)
+    seen = []
+    delete = daemon.oci.delete
+
+    async def look(key: ContainerKey) -> None:
+        seen.append((record(daemon).state, daemon.containers.restarting(ID)))
+        await delete(key)
+
+    daemon.oci.delete = look  # type: ignore[method-assign]
+    daemon.oci.end(KEY, 1)
+    await until(lambda: record(daemon).restart_count == 1)
+    assert seen[0] == (ContainerState.EXITED, True), "cleaning up is no pause between two states"
+    await daemon.containers.stop(ID, grace_s=0)
+    assert not daemon.containers.restarting(ID)
+
+
+async def test_a_stop_while_it_is_cleaned_up_after_ends_the_restarting(host: Machine) -> None:
+    await host.add(container(restart_policy="always"))
+    daemon = await host.daemon()
+    await daemon.containers.start(ID)
+    delete, reached, go_on = daemon.oci.delete, asyncio.Event(), asyncio.Event()
+
+    async def hang(key: ContainerKey) -> None:
+        reached.set()
+        await go_on.wait()
+        await delete(key)
+
+    daemon.oci.delete = hang  # type: ignore[method-assign]
+    daemon.oci.end(KEY, 1)
+    await reached.wait()
+    stopping = asyncio.ensure_future(daemon.containers.stop(ID))  # noqa: TID251
+    await asyncio.sleep(0.01)
+    go_on.set()
+    await stopping
+    await asyncio.sleep(0.2)
+    assert not daemon.services.containers.is_running(ID)
+    assert not daemon.containers.restarting(ID)

@@ -24,7 +24,7 @@ from sharedrt.services.events import EventBus, NamespacedEvents
 from sharedrt.services.networks import Networks, NetworkSettings, NewNetwork
 from sharedrt.store.database import SqliteDatabase
 from tests.fakes.name_servers import NameServersMemory
-from tests.netlab import HOST, OUTSIDE, Lab
+from tests.netlab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 
 pytestmark = pytest.mark.real
 
@@ -150,6 +150,26 @@ async def test_open_host_ports_are_chosen(networks: Networks, lab: Lab) -> None:
     assert first != second
     lab.serve("a", 80)
     assert lab.ask("outside", HOST, first) == f"a {OUTSIDE}"
+
+
+async def test_a_free_port_of_a_range(networks: Networks, lab: Lab) -> None:
+    await networks.ensure_defaults()
+    lab.serve("host", 9001)
+    ranged = PortMapping("tcp", 80, 9000, "", 9003)
+    two = [ranged, replace(ranged, container_port=81)]
+    first = await networks.connect("bridge", owner="c1", netns=await lab.new_netns("a"), ports=two)
+    assert [(p.host_port, p.host_port_last) for p in first.ports] == [(9000, 0), (9002, 0)]
+    netns = await lab.new_netns("b")
+    second = await networks.connect("bridge", owner="c2", netns=netns, ports=[ranged])
+    assert second.ports[0].host_port == 9003
+    lab.serve("b", 80)
+    assert lab.ask("outside", HOST, 9003) == f"b {OUTSIDE}"
+    with pytest.raises(ResourceExhausted, match="all ports are allocated"):
+        await networks.connect("bridge", owner="c3", netns=await lab.new_netns("c"), ports=[ranged])
+    with pytest.raises(InvalidArgument):
+        await networks.connect(
+            "bridge", owner="c3", netns=netns, ports=[PortMapping("tcp", 80, 9000, "", 8000)]
+        )
 
 
 @pytest.mark.parametrize(
@@ -376,3 +396,118 @@ async def test_resolv_conf(networks: Networks) -> None:
     text = networks.resolv_conf(DnsConfig(("10.0.0.1",), ("x.example",)), host_network=False)
     assert text == "nameserver 10.0.0.1\nsearch x.example\n"
     assert "nameserver" in networks.resolv_conf(DnsConfig(), host_network=False)
+
+
+async def test_macvlan_networks(networks: Networks, database: SqliteDatabase, lab: Lab) -> None:
+    request = NewNetwork(
+        "wired",
+        driver="macvlan",
+        subnets=("203.0.113.0/24",),
+        gateways=(OUTSIDE,),
+        options={"parent": "wire"},
+    )
+    wired = await networks.create(request)
+    closed = await networks.create(NewNetwork("closed", driver="macvlan"))
+    await networks.create(NewNetwork("nat"))
+    netns = await lab.new_netns("a")
+    place = await networks.connect(
+        "wired", owner="c1", netns=netns, address="203.0.113.9", ports=[WEB]
+    )
+    assert place.default_route
+    assert place.ports == (), "nothing is published of what is on the wire itself"
+    lab.serve("a", 80)
+    assert lab.ask("outside", "203.0.113.9", 80) == f"a {OUTSIDE}"
+    assert networks.resolver_of("c1") == "127.0.0.11"
+    # On a bridge besides, ports are published there, and names asked at its gateway.
+    bridged = await networks.connect("nat", owner="c1", netns=netns, ports=[WEB])
+    assert not bridged.default_route
+    assert lab.ask("host", "127.0.0.1", 8080).startswith("a ")
+    await networks.disconnect(bridged.id)
+    lonely = await networks.connect("closed", owner="c2", netns=await lab.new_netns("b"))
+    assert not lonely.default_route
+    await restarted(lab)
+    again = await make(database, lab, DOCKER_NAMESPACE, "c1")
+    assert lab.ask("outside", "203.0.113.9", 80) == f"a {OUTSIDE}"
+    assert [e.owner for e in again.endpoints_on(closed.id)] == []
+    await again.release_owner("c1")
+    assert "eth0" not in lab.sh("a", "ip", "link")
+    for record in (wired, closed):
+        await again.remove(record.id)
+    assert "dm-" not in lab.sh("host", "ip", "link")
+    assert "wire" in lab.sh("host", "ip", "link")
+
+
+async def test_a_parent_link_is_shared_only_where_that_works(
+    networks: Networks, database: SqliteDatabase, lab: Lab
+) -> None:
+    def on_wire(name: str, subnet: str, mode: str = "bridge") -> NewNetwork:
+        options = {"parent": "wire", "macvlan_mode": mode}
+        return NewNetwork(name, driver="macvlan", subnets=(subnet,), options=options)
+
+    await networks.create(on_wire("one", "10.60.1.0/24"))
+    await networks.create(on_wire("two", "10.60.2.0/24"))
+    with pytest.raises(FailedPrecondition, match=r"(one|two) is already using parent interface"):
+        await networks.create(on_wire("three", "10.60.3.0/24", "passthru"))
+    other = await make(database, lab, "team-b")
+    with pytest.raises(FailedPrecondition, match="another network is already"):
+        await other.create(on_wire("four", "10.60.4.0/24", "passthru"))
+    assert [record.name for record in networks.list()] == ["one", "two"]
+    # A link that nobody's row names any more goes at the next start.
+    await networks.create(NewNetwork("closed", driver="macvlan"))
+    await database.within(parse_namespace(DOCKER_NAMESPACE)).write(
+        lambda tx: tx.networks.delete(networks.get("closed").id)
+    )
+    await restarted(lab)
+    await make(database, lab)
+    assert await lab.bridges.parents_on_host() == []
+
+
+async def test_a_network_without_ipv4(networks: Networks, lab: Lab) -> None:
+    network = await networks.create(NewNetwork("six", ipv4=False, ipv6=True))
+    assert [":" in subnet for subnet in network.subnets] == [True]
+    endpoint = await networks.connect(
+        "six", owner="c1", netns=await lab.new_netns("a"), ports=[WEB]
+    )
+    assert [":" in address for address in endpoint.addresses] == [True]
+    lab.serve("a", 80, address="::")
+    assert lab.ask("outside", HOST6, 8080) == f"a {OUTSIDE6}"
+    assert networks.resolver_of("c1") == "127.0.0.11"
+    with pytest.raises(InvalidArgument):
+        await networks.create(NewNetwork("none", ipv4=False))
+
+
+@pytest.mark.parametrize(
+    ("driver", "options"),
+    [
+        ("macvlan", {"macvlan_mode": "nosuch"}),
+        ("ipvlan", {"ipvlan_mode": "l4"}),
+        ("ipvlan", {"ipvlan_flag": "x"}),
+        ("macvlan", {"parent": "lo"}),
+        ("macvlan", {"parent": "a name that is too long"}),
+    ],
+)
+async def test_bad_options_of_stacked_networks(
+    networks: Networks, driver: str, options: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await networks.create(NewNetwork("odd", driver=driver, options=options))
+    with pytest.raises(Unimplemented):
+        await networks.create(NewNetwork("odd", driver=driver, options={"nosuch": "1"}))
+
+
+async def test_an_open_port_is_not_one_that_was_named(networks: Networks, lab: Lab) -> None:
+    """The same container port on a named port of one address, and on any port of all."""
+    await networks.ensure_defaults()
+    named, opened = PortMapping("tcp", 80, 8081, HOST), PortMapping("tcp", 80, 0)
+    twins = [replace(opened, host_ip=HOST), replace(opened, host_ip="127.0.0.1")]
+    endpoint = await networks.connect(
+        "bridge", owner="c1", netns=await lab.new_netns("a"), ports=[named, opened]
+    )
+    first, second = endpoint.ports
+    assert first.host_port == 8081
+    assert second.host_port >= 32768
+    other = await networks.connect(
+        "bridge", owner="c2", netns=await lab.new_netns("b"), ports=twins
+    )
+    one, two = other.ports
+    assert one.host_port == two.host_port, "one number for both addresses"

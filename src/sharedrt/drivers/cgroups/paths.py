@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from sharedrt.model.faults import InvalidArgument
-from sharedrt.model.ids import ContainerKey
+from sharedrt.model.ids import K8S_NAMESPACE, ContainerKey
 
 _SCOPE_PREFIX: Final = "sharedrt"
 
@@ -62,6 +62,9 @@ def parent_path(driver: CgroupDriver, parent: str) -> str:
 def container_cgroup(driver: CgroupDriver, parent: str, key: ContainerKey) -> CgroupName:
     """A container's cgroup below ``parent``. Two namespaces' containers of one id get different ones.
 
+    A pod's container's, below the kubelet's own cgroups, is its bare id: cAdvisor and other agents of a node
+    take the last part of the path for that. No other namespace's has that form.
+
     Raises:
         InvalidArgument: see :func:`parent_path`.
     """
@@ -73,5 +76,6 @@ def container_cgroup(driver: CgroupDriver, parent: str, key: ContainerKey) -> Cg
         return CgroupName(
             f"{slice_name}:{prefix}:{key.id}", f"{above.rstrip('/')}/{prefix}-{key.id}.scope"
         )
-    path = f"{above.rstrip('/')}/{key.namespace}:{key.id}"
+    name = key.id if key.namespace == K8S_NAMESPACE else f"{key.namespace}:{key.id}"
+    path = f"{above.rstrip('/')}/{name}"
     return CgroupName(path, path)

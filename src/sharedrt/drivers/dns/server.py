@@ -13,8 +13,10 @@ from typing import Any, Final, cast
 
 import structlog
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.dns.upstream import Upstream
+from sharedrt.drivers.linuxns import inside_netns
 from sharedrt.model.drivers import NameAnswer, NameQuestion, NameVerdict
 from sharedrt.model.faults import Unavailable
 from sharedrt.wire.dns import (
@@ -45,6 +47,8 @@ UNDER_WAY_MAX: Final = 1024
 UNDER_WAY_MAX_EACH: Final = 64
 """Questions passed on and not answered yet, in all and of one asker; more are refused at once."""
 CONNECTIONS_MAX_EACH: Final = 16
+INSIDE: Final = "127.0.0.11"
+"""Where the servers inside containers' network namespaces are, as dockerd's."""
 _IDLE_S: Final = 10.0
 _PORT: Final = 53
 _IP_FREEBIND: Final = 15
@@ -92,6 +96,19 @@ class HostNameServers:
                     raise Unavailable(f"name server on {address}", words) from error
             self._serving[key] = (tuple(addresses), stack.pop_all())
 
+    async def serve_inside(self, key: str, netns: Path, answer: Answer) -> tuple[int, int]:
+        await self.stop(key)
+        try:
+            udp, tcp = await run_blocking(None, _bound_inside, netns)
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise Unavailable(f"name server in {netns}", words) from error
+        ports = (udp.getsockname()[1], tcp.getsockname()[1])
+        async with AsyncExitStack() as stack:
+            await self._serve_on(stack, udp, tcp, answer, asker=key)
+            self._serving[key] = ((), stack.pop_all())
+        return ports
+
     def serves(self, key: str) -> bool:
         return key in self._serving
 
@@ -105,21 +122,37 @@ class HostNameServers:
         await self._owner.aclose()
 
     async def _listen(self, stack: AsyncExitStack, address: str, answer: Answer) -> None:
-        loop = asyncio.get_running_loop()
         udp = _bound(address, self._port, socket.SOCK_DGRAM)
         try:
-            _, protocol = await loop.create_datagram_endpoint(
-                lambda: _UdpServer(self, answer), sock=udp
-            )
+            tcp = _bound(address, self._port, socket.SOCK_STREAM)
         except BaseException:
             udp.close()
             raise
+        await self._serve_on(stack, udp, tcp, answer)
+
+    async def _serve_on(
+        self,
+        stack: AsyncExitStack,
+        udp: socket.socket,
+        tcp: socket.socket,
+        answer: Answer,
+        asker: str = "",
+    ) -> None:
+        """Takes the sockets over. ``asker``: who asks there, when it is not told by the address."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, protocol = await loop.create_datagram_endpoint(
+                lambda: _UdpServer(self, answer, asker), sock=udp
+            )
+        except BaseException:
+            udp.close()
+            tcp.close()
+            raise
         stack.push_async_callback(protocol.close)
         connections: set[asyncio.Transport] = set()
-        tcp = _bound(address, self._port, socket.SOCK_STREAM)
         try:
             server = await loop.create_server(
-                lambda: _TcpServer(self, answer, connections), sock=tcp, backlog=64
+                lambda: _TcpServer(self, answer, asker, connections), sock=tcp, backlog=64
             )
         except BaseException:
             tcp.close()
@@ -211,8 +244,8 @@ class HostNameServers:
 
 
 class _UdpServer(asyncio.DatagramProtocol):
-    def __init__(self, servers: HostNameServers, answer: Answer) -> None:
-        self._servers, self._answer = servers, answer
+    def __init__(self, servers: HostNameServers, answer: Answer, asker: str) -> None:
+        self._servers, self._answer, self._asker = servers, answer, asker
         self._full = False
         self._closed = asyncio.Event()
 
@@ -240,7 +273,7 @@ class _UdpServer(asyncio.DatagramProtocol):
             if not self._full and not self._transport.is_closing():
                 self._transport.sendto(reply, addr)
 
-        self._servers.handle(data, addr[0], self._answer, send, tcp=False)
+        self._servers.handle(data, self._asker or addr[0], self._answer, send, tcp=False)
 
     def error_received(self, exc: Exception) -> None:
         log.debug("answer was not delivered", reason=str(exc))
@@ -250,9 +283,14 @@ class _TcpServer(asyncio.Protocol):
     """One connection; it may carry several questions and is closed when idle."""
 
     def __init__(
-        self, servers: HostNameServers, answer: Answer, siblings: "set[asyncio.Transport]"
+        self,
+        servers: HostNameServers,
+        answer: Answer,
+        asker: str,
+        siblings: "set[asyncio.Transport]",
     ) -> None:
         self._servers, self._answer, self._siblings = servers, answer, siblings
+        self._asker = asker
         self._messages = TcpMessages()
         self._source = ""
 
@@ -260,7 +298,7 @@ class _TcpServer(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._timer = asyncio.get_running_loop().call_later(_IDLE_S, self._transport.abort)
         peer = transport.get_extra_info("peername")
-        source = str(peer[0]) if peer else ""
+        source = self._asker or (str(peer[0]) if peer else "")
         if not source or not self._servers.open_connection(source):
             self._transport.abort()
             return
@@ -317,6 +355,18 @@ def _bound(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
             raise OSError(errno.EADDRINUSE, f"port {port} is in use by another program") from error
         raise
     return sock
+
+
+def _bound_inside(netns: Path) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP sockets on free ports of 127.0.0.11 in a network namespace; a port of its own choice is left to
+    the container's own name server, if it is one. Blocking, on any thread."""
+    with inside_netns(netns):
+        udp = _bound(INSIDE, 0, socket.SOCK_DGRAM)
+        try:
+            return udp, _bound(INSIDE, 0, socket.SOCK_STREAM)
+        except BaseException:
+            udp.close()
+            raise
 
 
 def _render(query: Query, answer: NameAnswer, max_bytes: int) -> bytes:

@@ -16,6 +16,7 @@ from sharedrt.model.faults import Internal, NotFound
 
 _LOOK_AGAIN_S: Final = 0.5
 """Nobody tells when a container has ended, nor when a folder comes; all else comes by inotify."""
+_LONGEST_LOOK_S: Final = 4.0
 _JUST_WRITTEN_S: Final = 0.02
 _QUIET_LOOKS: Final = 5
 
@@ -37,15 +38,17 @@ class FileLogReader:
         files = LogFiles(path, query)
         try:
             # Watch first: what is written from now on wakes us, even while we read what was there.
-            with self._watch(path.parent, query.follow) as wake:
+            with self._watch(path.parent, query.follow) as (wake, watched):
                 with _faults(path):
                     await run_blocking(self._threads, files.open)
                 quiet = 0
                 while True:
+                    news = wake.is_set() or quiet <= _QUIET_LOOKS or not watched
                     wake.clear()
                     over = not query.follow or ended() or 0 < query.until_ns < time.time_ns()
                     quiet += 1
-                    while True:
+                    # Hundreds may follow logs that stand still: without news they cost no thread's time.
+                    while news or over:
                         with _faults(path):
                             lines = await run_blocking(self._threads, files.read)
                         if lines is None:
@@ -56,7 +59,9 @@ class FileLogReader:
                     if over or files.finished:
                         return
                     # conmon's last write comes a moment before its container is known to have ended.
-                    delay_s = _JUST_WRITTEN_S if quiet < _QUIET_LOOKS else _LOOK_AGAIN_S
+                    delay_s = _look_again_s(quiet)
+                    if query.until_ns > 0:
+                        delay_s = min(delay_s, max(query.until_ns - time.time_ns(), 0) / 1e9 + 1e-3)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(delay_s):
                             await wake.wait()
@@ -69,13 +74,21 @@ class FileLogReader:
         self._threads.shutdown()
 
     @contextlib.contextmanager
-    def _watch(self, folder: Path, follow: bool) -> Iterator[asyncio.Event]:
+    def _watch(self, folder: Path, follow: bool) -> Iterator[tuple[asyncio.Event, bool]]:
+        """An event, and whether the folder is there to set it."""
         with contextlib.ExitStack() as stack:
-            event = asyncio.Event()
+            event, watched = asyncio.Event(), False
             if follow:
                 with contextlib.suppress(NotFound):
-                    event = stack.enter_context(self._inotify.watch(folder))
-            yield event
+                    event, watched = stack.enter_context(self._inotify.watch(folder)), True
+            yield event, watched
+
+
+def _look_again_s(quiet: int) -> float:
+    """The longer nothing has come, the less often; the end of a container is news, since conmon closes its log."""
+    if quiet < _QUIET_LOOKS:
+        return _JUST_WRITTEN_S
+    return min(_LOOK_AGAIN_S * 2.0 ** min(quiet - _QUIET_LOOKS, 8), _LONGEST_LOOK_S)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@ What belongs to this daemon says so: interfaces by their alias, ``TABLE:bridge``
 their table. The host's end of a veth pair is named after the endpoint's id.
 """
 
+import asyncio
 import hashlib
 import os
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
 from pathlib import Path
@@ -15,16 +16,19 @@ from typing import Final
 
 import structlog
 
-from sharedrt.drivers.network.conntrack import UdpFlows
+from sharedrt.drivers.network.conntrack import FlowPort, UdpFlows
 from sharedrt.drivers.network.foreign import ForeignFirewall
 from sharedrt.drivers.network.host_ports import HostPorts
 from sharedrt.drivers.network.name_redirect import point_names
 from sharedrt.drivers.network.nft import Nftables
 from sharedrt.drivers.network.rtnetlink import Link, Rtnetlink
 from sharedrt.drivers.network.ruleset import Element, bridge_elements, endpoint_elements
+from sharedrt.drivers.network.stacked import DRIVERS as STACKED
+from sharedrt.drivers.network.stacked import StackedLinks
 from sharedrt.drivers.network.table import RuleTable
+from sharedrt.drivers.network.watch import RulesetWatch
 from sharedrt.drivers.network.worker import NetworkWorker
-from sharedrt.model.drivers import BridgeConfig, EndpointConfig
+from sharedrt.model.drivers import BridgeConfig, EndpointConfig, ParentConfig
 from sharedrt.model.faults import FailedPrecondition, Internal, InUse, InvalidArgument
 from sharedrt.model.mac import mac_address
 
@@ -57,9 +61,12 @@ class HostBridges:
         self._foreign = ForeignFirewall(nft, table)
         self._ports = HostPorts()
         self._worker = NetworkWorker(netns)
+        self._stacked = StackedLinks(self._worker, self._alias)
         self._flows = UdpFlows(netns)
         self._doomed: deque[str] = deque()
         """Veths to be deleted; filled on the loop, emptied on the worker's thread."""
+        self._watch: RulesetWatch | None = None
+        self._meddled = asyncio.Event()
 
     # ------------------------------------------------------------ the contract
 
@@ -69,17 +76,31 @@ class HostBridges:
     async def remove_bridge(self, name: str) -> None:
         await self._worker.run(self._remove_bridge, name)
 
+    async def ensure_parent(self, config: ParentConfig) -> None:
+        await self._worker.run(self._stacked.ensure_parent, config)
+
+    async def remove_parent(self, name: str) -> None:
+        await self._worker.run(self._stacked.remove_parent, name)
+
+    async def parents_on_host(self) -> Sequence[str]:
+        return await self._worker.run(self._stacked.parents_on_host)
+
     async def connect(self, config: EndpointConfig) -> None:
         self._flows.forget(await self._worker.run(self._connect, config))
 
     async def disconnect(self, config: EndpointConfig) -> None:
+        if config.driver in STACKED:
+            await self._worker.run(self._stacked.unplug, config)
+            return
         self._flows.forget(await self._worker.run(self._unpublish, config.id))
         # Those who wait at the same time share one deletion, which takes the kernel some 30 ms.
         self._doomed.append(self._veth(config.id))
         await self._worker.run(self._delete_doomed)
 
-    async def point_names(self, netns: Path, server: str) -> None:
-        await self._worker.run(self._point_names, netns, server)
+    async def point_names(
+        self, netns: Path, server: str, ports: tuple[int, int] = (53, 53)
+    ) -> None:
+        await self._worker.run(self._point_names, netns, server, ports)
 
     async def endpoints_on_host(self) -> Sequence[str]:
         return await self._worker.run(self._endpoints_on_host)
@@ -96,6 +117,14 @@ class HostBridges:
     async def mend(self) -> bool:
         return await self._worker.run(self._mend)
 
+    async def rules_changed(self) -> None:
+        if self._watch is None:
+            self._watch = await self._worker.run(self._watch_rules, self._meddled.set)
+            self._watch.start()
+            self._meddled.set()  # what has happened before nobody has heard of
+        await self._meddled.wait()
+        self._meddled.clear()
+
     async def problems(self) -> Sequence[str]:
         return await self._worker.run(self._foreign.problems)
 
@@ -104,6 +133,9 @@ class HostBridges:
 
     async def aclose(self) -> None:
         """Let go of the held ports and end the thread; what is on the host stays."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         await self._flows.aclose()
         await self._worker.run(self._ports.close)
         await self._worker.aclose()
@@ -162,15 +194,17 @@ class HostBridges:
 
     # ------------------------------------------------------------ endpoints, on the worker's thread
 
-    def _connect(self, config: EndpointConfig) -> set[int]:
+    def _connect(self, config: EndpointConfig) -> set[FlowPort]:
         """The UDP ports that have changed hands by it."""
+        if config.driver in STACKED:
+            self._plug(config)
+            return set()
         owner = f"endpoint:{config.id}"
         elements = endpoint_elements(config)
-        ipv6 = any(ip_interface(cidr).version == 6 for cidr in config.addresses)
         with ExitStack() as undo:
             undo.callback(self._undo_connect, config.id)
             try:
-                self._ports.hold(config.id, config.ports, ipv6=ipv6)
+                self._ports.hold(config.id, config.ports, config.addresses)
             except InUse as error:
                 if not elements or self._table.elements(owner) != elements:
                     raise
@@ -185,12 +219,8 @@ class HostBridges:
         return _udp_ports(before ^ elements)
 
     def _plug(self, config: EndpointConfig) -> None:
-        name = self._veth(config.id)
         with ExitStack() as stack:
             netlink = stack.enter_context(Rtnetlink())
-            bridge = netlink.link(config.bridge)
-            if bridge is None:
-                raise FailedPrecondition("bridge", config.bridge, "is not there")
             try:
                 netns = os.open(config.netns, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
@@ -198,41 +228,53 @@ class HostBridges:
                     "network namespace", str(config.netns), "is not there"
                 ) from error
             stack.callback(os.close, netns)
-            link = netlink.link(name)
-            created = link is None
-            if link is None:
-                netlink.add_veth(
-                    name,
-                    peer=config.interface,
-                    peer_mac=config.mac,
-                    peer_netns_fd=netns,
-                    mtu=config.mtu,
-                )
-                link = netlink.link(name)
-                assert link is not None, "it has just been made"
-                # The host's end has no address of its own.
-                _write(_NET / "ipv6/conf" / name / "disable_ipv6", "1")
-            alias = f"{self._alias}endpoint:{config.id}"
-            netlink.set_link(link.index, master=bridge.index, alias=alias, up=True)
-            isolated = ("same", (config.bridge, config.bridge)) not in {
-                (element.set, element.key)
-                for element in self._table.elements(f"bridge:{config.bridge}")
-            }
-            netlink.set_bridge_port(link.index, hairpin=bool(config.ports), isolated=isolated)
-            # What the host's end sends is what the container receives.
-            if config.ingress_bps or not created:
-                netlink.limit_rate(link.index, config.ingress_bps)
+            if config.driver in STACKED:
+                created = self._stacked.plug(netlink, config, netns)
+            else:
+                created = self._plug_veth(netlink, config, netns)
             with self._worker.inside(netns):
                 _set_up_interface(config, created=created)
 
-    def _point_names(self, netns: Path, server: str) -> None:
+    def _plug_veth(self, netlink: Rtnetlink, config: EndpointConfig, netns: int) -> bool:
+        """Whether the pair was not there yet."""
+        name = self._veth(config.id)
+        bridge = netlink.link(config.bridge)
+        if bridge is None:
+            raise FailedPrecondition("bridge", config.bridge, "is not there")
+        link = netlink.link(name)
+        created = link is None
+        if link is None:
+            netlink.add_veth(
+                name,
+                peer=config.interface,
+                peer_mac=config.mac,
+                peer_netns_fd=netns,
+                mtu=config.mtu,
+            )
+            link = netlink.link(name)
+            assert link is not None, "it has just been made"
+            # The host's end has no address of its own.
+            _write(_NET / "ipv6/conf" / name / "disable_ipv6", "1")
+        alias = f"{self._alias}endpoint:{config.id}"
+        netlink.set_link(link.index, master=bridge.index, alias=alias, up=True)
+        isolated = ("same", (config.bridge, config.bridge)) not in {
+            (element.set, element.key)
+            for element in self._table.elements(f"bridge:{config.bridge}")
+        }
+        netlink.set_bridge_port(link.index, hairpin=bool(config.ports), isolated=isolated)
+        # What the host's end sends is what the container receives.
+        if config.ingress_bps or not created:
+            netlink.limit_rate(link.index, config.ingress_bps)
+        return created
+
+    def _point_names(self, netns: Path, server: str, ports: tuple[int, int]) -> None:
         try:
             opened = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
             with self._worker.inside(opened):
-                point_names(self._nft, server)
+                point_names(self._nft, server, ports)
         finally:
             os.close(opened)
 
@@ -248,7 +290,7 @@ class HostBridges:
         with Rtnetlink() as netlink:
             netlink.delete_link(self._veth(id))
 
-    def _unpublish(self, id: str) -> set[int]:
+    def _unpublish(self, id: str) -> set[FlowPort]:
         elements = self._table.elements(f"endpoint:{id}")
         self._table.replace(f"endpoint:{id}", frozenset())
         self._ports.release(id)
@@ -294,10 +336,15 @@ class HostBridges:
         return sorted(found - {""})
 
     def _mend(self) -> bool:
-        if self._table.verify():
-            return False
-        self._table.restore()
-        return True
+        whole = self._table.verify()
+        if not whole:
+            self._table.restore()
+        self._ports.relay.mend()
+        admitted = self._foreign.readmit(self._table.owners("bridge"))
+        return bool(admitted) or not whole
+
+    def _watch_rules(self, changed: Callable[[], None]) -> RulesetWatch:
+        return RulesetWatch(self._table.name, changed)
 
     def _flush(self) -> None:
         with Rtnetlink() as netlink:
@@ -310,8 +357,9 @@ class HostBridges:
         self._table.remove()
 
 
-def _udp_ports(elements: Collection[Element]) -> set[int]:
-    return {int(e.key[-1]) for e in elements if e.value and e.key[0] == "udp"}
+def _udp_ports(elements: Collection[Element]) -> set[FlowPort]:
+    udp = (element for element in elements if element.value and element.key[0] == "udp")
+    return {FlowPort(int(element.set[-1]), int(element.key[-1])) for element in udp}
 
 
 def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
@@ -332,6 +380,8 @@ def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
             netlink.limit_rate(link.index, config.egress_bps)
         for gateway in config.gateways:
             netlink.set_default_route(link.index, gateway)
+        for version in versions if config.device_route else ():
+            netlink.set_device_route(link.index, version)
 
 
 def _set_bridge_sysctls(name: str, *, ipv6: bool) -> None:

@@ -7,7 +7,7 @@ only reported.
 """
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,6 +89,30 @@ class ForeignFirewall:
                         bridge=bridge,
                         reason=words,
                     )
+
+    def readmit(self, bridges: Iterable[str]) -> Sequence[str]:
+        """Admit again those whose rules somebody has removed; their names. One process for each dropping chain."""
+        missing: set[str] = set()
+        for chain in self.dropping():
+            if chain.command:
+                present = [
+                    line.split() for line in _output(chain.command, "-S", "FORWARD").splitlines()
+                ]
+                missing.update(b for b in bridges if not self._has_rules(b, present))
+        for bridge in sorted(missing):
+            self.admit(bridge)
+        return sorted(missing)
+
+    def _has_rules(self, bridge: str, present: Sequence[Sequence[str]]) -> bool:
+        return all(
+            any(
+                words[:2] == ["-A", "FORWARD"]
+                and words[2:4] == [flag, bridge]
+                and self._mark in words
+                for words in present
+            )
+            for flag in ("-i", "-o")
+        )
 
     def withdraw(self, bridge: str) -> None:
         """Remove what :meth:`admit` added, whatever the policy is now. Idempotent."""

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 from sharedrt.drivers import libc
-from sharedrt.drivers.network.rtnetlink import Rtnetlink
-from sharedrt.drivers.network.syscalls import (
+from sharedrt.drivers.linuxns import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWUTS,
     setns,
     unshare,
 )
+from sharedrt.drivers.network.rtnetlink import Rtnetlink
 from sharedrt.drivers.network.sysctls import check_sysctls, is_ipc_sysctl
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument
 

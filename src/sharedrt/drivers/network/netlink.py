@@ -115,7 +115,7 @@ class NetlinkSocket:
         answers: list[bytes] = []
         while True:
             # One recv is one datagram; the kernel never makes a dump's datagram larger than 32 KiB.
-            for answer_kind, answer_flags, sequence, body in _messages(self._socket.recv(1 << 17)):
+            for answer_kind, answer_flags, sequence, body in messages(self._socket.recv(1 << 17)):
                 if sequence != self._sequence:
                     continue
                 if answer_kind == _NLMSG_ERROR:
@@ -126,7 +126,8 @@ class NetlinkSocket:
                 answers.append(body)
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """(type, flags, sequence, payload) of each message in a datagram."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)

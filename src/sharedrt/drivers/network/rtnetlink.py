@@ -48,6 +48,7 @@ _RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
 _IFLA_PROTINFO: Final = 12
 _IFLA_LINKINFO: Final = 18
@@ -57,6 +58,14 @@ _IFLA_NET_NS_FD: Final = 28
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
 _VETH_INFO_PEER: Final = 1
+_IFLA_VLAN_ID: Final = 1
+_IFLA_MACVLAN_MODE: Final = 1
+_IFLA_IPVLAN_MODE: Final = 1
+_IFLA_IPVLAN_FLAGS: Final = 2
+
+MACVLAN_MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES: Final = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS: Final = {"bridge": 0, "private": 1, "vepa": 2}
 _IFLA_BRPORT_MODE: Final = 4
 _IFLA_BRPORT_ISOLATED: Final = 33
 
@@ -70,6 +79,7 @@ _RTA_OIF: Final = 4
 _RTA_GATEWAY: Final = 5
 _RTA_TABLE: Final = 15
 _RT_TABLE_MAIN: Final = 254
+_RT_SCOPE_LINK: Final = 253
 _RTPROT_BOOT: Final = 3
 _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
@@ -182,6 +192,59 @@ class Rtnetlink:
             )
         )
         self._netlink.request(_RTM_NEWLINK, body, F_CREATE | F_EXCL)
+
+    def add_veth_pair(self, name: str, peer: str) -> None:
+        """Both ends here, down: a link that has a carrier of its own."""
+        body = (
+            _ifinfo()
+            + attribute_text(_IFLA_IFNAME, name)
+            + nested(
+                _IFLA_LINKINFO,
+                attribute_text(_IFLA_INFO_KIND, "veth"),
+                nested(
+                    _IFLA_INFO_DATA,
+                    nested(_VETH_INFO_PEER, _ifinfo() + attribute_text(_IFLA_IFNAME, peer)),
+                ),
+            )
+        )
+        self._netlink.request(_RTM_NEWLINK, body, F_CREATE | F_EXCL)
+
+    def knows(self, kind: str) -> bool:
+        """Whether the kernel has links of a kind that needs a parent (its module is loaded, if there is one)."""
+        body = _ifinfo() + nested(_IFLA_LINKINFO, attribute_text(_IFLA_INFO_KIND, kind))
+        try:
+            self._netlink.request(_RTM_NEWLINK, body, F_CREATE | F_EXCL)
+        except OSError as error:
+            return error.errno != errno.EOPNOTSUPP  # it misses the parent
+        raise AssertionError(f"a {kind} link without a parent was made")
+
+    def add_vlan(self, name: str, *, parent: int, vlan: int) -> None:
+        """A subinterface for the frames of one VLAN (IEEE 802.1Q) of the link ``parent``, down."""
+        data = attribute(_IFLA_VLAN_ID, struct.pack("=H", vlan))
+        body = _ifinfo() + attribute_text(_IFLA_IFNAME, name) + attribute_u32(_IFLA_LINK, parent)
+        self._add_stacked(body, "vlan", data)
+
+    def add_macvlan(
+        self, name: str, *, parent: int, netns_fd: int, mode: str, mac: str, mtu: int
+    ) -> None:
+        """A link with an address of its own on the wire of ``parent``, born, down, in another network namespace."""
+        body = _stacked(name, parent, netns_fd, mtu) + attribute(_IFLA_ADDRESS, _mac(mac))
+        data = attribute_u32(_IFLA_MACVLAN_MODE, MACVLAN_MODES[mode])
+        self._add_stacked(body, "macvlan", data)
+
+    def add_ipvlan(
+        self, name: str, *, parent: int, netns_fd: int, mode: str, flag: str, mtu: int
+    ) -> None:
+        """The same with the parent's address, told apart by IP addresses."""
+        data = attribute(_IFLA_IPVLAN_MODE, struct.pack("=H", IPVLAN_MODES[mode]))
+        data += attribute(_IFLA_IPVLAN_FLAGS, struct.pack("=H", IPVLAN_FLAGS[flag]))
+        self._add_stacked(_stacked(name, parent, netns_fd, mtu), "ipvlan", data)
+
+    def _add_stacked(self, body: bytes, kind: str, data: bytes) -> None:
+        info = nested(
+            _IFLA_LINKINFO, attribute_text(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data)
+        )
+        self._netlink.request(_RTM_NEWLINK, body + info, F_CREATE | F_EXCL)
 
     def set_link(
         self,
@@ -304,6 +367,15 @@ class Rtnetlink:
         )
         self._netlink.request(_RTM_NEWROUTE, body, F_CREATE | F_REPLACE)
 
+    def set_device_route(self, index: int, version: int) -> None:
+        """The default route of a family over an interface without a gateway (ipvlan's layer 3)."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        scope = _RT_SCOPE_LINK if version == 4 else 0
+        body = _RTMSG.pack(
+            family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
+        ) + attribute_u32(_RTA_OIF, index)
+        self._netlink.request(_RTM_NEWROUTE, body, F_CREATE | F_REPLACE)
+
     def routes(self) -> Sequence[Route]:
         """Unicast routes of the main table, both families, without IPv6 link-local ones."""
         found = []
@@ -329,6 +401,16 @@ class Rtnetlink:
 
 def _ifinfo(*, family: int = 0, index: int = 0, flags: int = 0, change: int = 0) -> bytes:
     return _IFINFO.pack(family, 0, index, flags, change)
+
+
+def _stacked(name: str, parent: int, netns_fd: int, mtu: int) -> bytes:
+    return (
+        _ifinfo()
+        + attribute_text(_IFLA_IFNAME, name)
+        + attribute_u32(_IFLA_MTU, mtu)
+        + attribute_u32(_IFLA_LINK, parent)
+        + attribute_u32(_IFLA_NET_NS_FD, netns_fd)
+    )
 
 
 def _ifaddr(index: int, cidr: str) -> bytes:

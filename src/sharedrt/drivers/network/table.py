@@ -33,6 +33,10 @@ class RuleTable:
         self._owners: dict[str, frozenset[Element]] = {}
         self._loaded = False
 
+    @property
+    def name(self) -> str:
+        return self._name
+
     def owners(self, kind: str) -> Collection[str]:
         """Ids of the owners of a kind: ``bridge`` or ``endpoint``."""
         self._load()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from sharedrt.drivers.network.syscalls import CLONE_NEWNET, setns
+from sharedrt.drivers.linuxns import CLONE_NEWNET, setns
 from sharedrt.model.faults import Internal
 
 P = ParamSpec("P")

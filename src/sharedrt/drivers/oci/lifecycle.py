@@ -161,6 +161,9 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
         render_resources, resources, context.facts.cgroups, context.notes
     )
     context.notes.log_new()
+    if (resources.cpu_quota_us or 0) < 0:
+        # See spec_resources: what is not rendered would stay as it was.
+        await context.cgroups.set_limits(state.cgroup, Resources(cpu_quota_us=-1))
     if not rendered:
         return
     file = context.layout.bundle(key) / "resources.json"

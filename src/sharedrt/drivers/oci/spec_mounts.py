@@ -49,6 +49,7 @@ def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str
     privileged = request.spec.security.privileged
     host = request.host_namespaces
     access = "rw" if privileged else "ro"
+    cgroups = "rw" if request.spec.security.writable_cgroups else access
     guarded = ("nosuid", "noexec", "nodev")
     # a user namespace may not mount what belongs to a namespace of the host: it gets the host's own, bound
     if new_user_namespace and "pid" in host:
@@ -64,16 +65,17 @@ def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str
     else:
         size = request.spec.shm_size_bytes or _DEFAULT_SHM_BYTES
         shm = _mount("/dev/shm", "tmpfs", "shm", *guarded, "mode=1777", f"size={size}")
-    return [
+    mounts = [
         proc,
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance",
                "ptmxmode=0666", "mode=0620", "gid=5"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *guarded),
         sys,
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *guarded, "relatime", access),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *guarded, "relatime", cgroups),
         shm,
     ]  # fmt: skip
+    return [m for m in mounts if m is not shm or not request.spec.shm_none]
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:
@@ -122,11 +124,13 @@ def check_propagation(mounts: Sequence[ResolvedMount], mountinfo: str) -> None:
         shared, slave = peers.get(on, (False, False))
         if wanted & _SHARED and not shared:
             raise FailedPrecondition(
-                "mount", mount.source, f"lies on {on!r}, which is not a shared mount"
+                "mount", "", f"path {mount.source} is mounted on {on} but it is not a shared mount"
             )
         if wanted & _SLAVE and not (shared or slave):
             raise FailedPrecondition(
-                "mount", mount.source, f"lies on {on!r}, which is not a shared or slave mount"
+                "mount",
+                "",
+                f"path {mount.source} is mounted on {on} but it is not a shared or slave mount",
             )
 
 

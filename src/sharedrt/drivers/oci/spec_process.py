@@ -43,6 +43,9 @@ def render_process(
         "noNewPrivileges": spec.security.no_new_privileges,
         "oomScoreAdj": _oom_score_adj(spec.oom_score_adj, facts, notes),
     }
+    if spec.tty and spec.console_size is not None:
+        width, height = spec.console_size
+        process["consoleSize"] = {"width": width, "height": height}
     if spec.rlimits:
         process["rlimits"] = [_rlimit(limit, facts, notes) for limit in spec.rlimits]
     if profile := apparmor_profile(spec.security, facts):

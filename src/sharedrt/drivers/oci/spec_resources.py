@@ -76,6 +76,8 @@ def _cpu(r: Resources, features: CgroupFeatures) -> dict[str, Any]:
     )  # fmt: skip
     # zero and empty stand for 'not given' with both kubelet and Docker, and the kernel refuses them
     found = {key: value for key, value in found.items() if value}
+    if (r.cpu_quota_us or 0) < 0:
+        del found["quota"]  # crun takes -1 for a large number; without one there is none
     if not features.cpu_realtime and ("realtimePeriod" in found or "realtimeRuntime" in found):
         raise FailedPrecondition(
             "realtime scheduling", "", "this host's cgroups have no cpu.rt_runtime_us"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,12 +10,39 @@ from sharedrt.drivers.registry.auth import Authorizations, fetch_token
 from sharedrt.drivers.registry.challenge import parse_challenges
 from sharedrt.drivers.registry.connections import Connections
 from sharedrt.drivers.registry.endpoint import Endpoint
-from sharedrt.drivers.registry.hosts import DOCKER_HUB, HostsConfig, RegistryHost
-from sharedrt.drivers.registry.repository import HttpRepository
-from sharedrt.model.drivers import Credentials
-from sharedrt.model.faults import FailedPrecondition, InvalidArgument
+from sharedrt.drivers.registry.hosts import (
+    DOCKER_HUB,
+    DOCKER_HUB_HOST,
+    RESOLVE,
+    HostsConfig,
+    RegistryHost,
+)
+from sharedrt.drivers.registry.repository import HttpRepository, most_telling
+from sharedrt.drivers.registry.search import search
+from sharedrt.model.drivers import Credentials, FoundRepository
+from sharedrt.model.faults import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Fault,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 
-_DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
+_DOCKER_HUB_SEARCH = "index.docker.io"
+_DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, _DOCKER_HUB_SEARCH, DOCKER_HUB_HOST})
+
+
+_NEXT_HOST = (
+    NotFound,
+    Unauthenticated,
+    PermissionDenied,
+    Unavailable,
+    DeadlineExceeded,
+    InvalidArgument,
+)
 
 
 class HttpRegistry:
@@ -49,6 +77,26 @@ class HttpRegistry:
             return [self._endpoint(each, host, path, credentials, scopes) for each in hosts]
 
         return HttpRepository(host, path, endpoints)
+
+    async def search(
+        self, host: str, term: str, limit: int, credentials: Credentials | None
+    ) -> Sequence[FoundRepository]:
+        """See the contract. The first host that answers is the one that counts."""
+        hosts = await asyncio.to_thread(self._hosts.hosts_for, host)
+        faults: list[Fault] = []
+        for each in hosts:
+            if RESOLVE not in each.capabilities:
+                continue
+            if each.authority == DOCKER_HUB_HOST:
+                each = replace(each, authority=_DOCKER_HUB_SEARCH)
+            endpoint = self._endpoint(each, host, "", credentials, ())
+            try:
+                return await search(endpoint, host, term, limit)
+            except _NEXT_HOST as fault:
+                faults.append(fault)
+        if not faults:
+            raise FailedPrecondition("registry", host, "no host of it may be searched")
+        raise most_telling(faults)
 
     async def login(self, credentials: Credentials) -> str:
         """See the contract."""

@@ -63,6 +63,13 @@ class Endpoint:
             url = url.extend_query(query)
         return url.extend_query(ns=self._domain) if self.host.mirror else url
 
+    def url_of(self, path: str, query: Mapping[str, str]) -> yarl.URL:
+        """The URL of a path that belongs to no repository."""
+        url = yarl.URL.build(
+            scheme=self._scheme, authority=self.host.authority, path=path, query=query
+        )
+        return url.extend_query(ns=self._domain) if self.host.mirror else url
+
     @asynccontextmanager
     async def request(
         self,

@@ -34,7 +34,7 @@ _HOST_KEYS: Final = frozenset(
 )
 DEFAULT_DIAL_TIMEOUT_S: Final = 15.0
 DOCKER_HUB: Final = "docker.io"
-_DOCKER_HUB_HOST: Final = "registry-1.docker.io"
+DOCKER_HUB_HOST: Final = "registry-1.docker.io"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -158,7 +158,7 @@ class HostsConfig:
 
     def _upstream(self, domain: str) -> RegistryHost:
         if domain == DOCKER_HUB:
-            return RegistryHost("https", _DOCKER_HUB_HOST, own=True, implied=True)
+            return RegistryHost("https", DOCKER_HUB_HOST, own=True, implied=True)
         if self.is_insecure(domain):
             _, port = split_authority(domain)
             if port == "80":

@@ -226,10 +226,11 @@ class HttpRepository:
                 self._domain,
                 f"no host of it is configured for {' and '.join(sorted(needed))}",
             )
-        raise _most_telling(faults or guesses)
+        raise most_telling(faults or guesses)
 
 
-def _most_telling(faults: Sequence[Fault]) -> Fault:
+def most_telling(faults: Sequence[Fault]) -> Fault:
+    """Of several hosts' faults the one that says most."""
     for kinds in (
         (Unauthenticated, PermissionDenied),
         (DataLoss, InvalidArgument),

@@ -11,6 +11,7 @@ from betterproto.lib.google.protobuf import Empty
 
 from sharedrt.edges.containerd.call import NamespacedCalls, Service, refusal
 from sharedrt.edges.containerd.fields import fields_of, select
+from sharedrt.edges.containerd.oci_spec import spec_of
 from sharedrt.edges.containerd.version import SNAPSHOTTER
 from sharedrt.model.records import ContainerRecord
 from sharedrt.pb.codec import from_unix_ns
@@ -69,7 +70,6 @@ class ContainersService(NamespacedCalls, Service, pb.ContainersBase):
         return record.runtime_handler or self._runtime.host.default_runtime
 
     def _render(self, record: ContainerRecord) -> pb.Container:
-        """Without ``spec``: the OCI specification is made anew at each start, and is not kept."""
         changed_ns = max(record.created_ns, record.started_ns, record.finished_ns)
         return pb.Container(
             id=record.id,
@@ -80,5 +80,6 @@ class ContainersService(NamespacedCalls, Service, pb.ContainersBase):
             snapshot_key=record.snapshot_key or "",
             created_at=from_unix_ns(record.created_ns),
             updated_at=from_unix_ns(changed_ns),
+            spec=spec_of(record),
             sandbox=record.sandbox_id or "",
         )

@@ -1,6 +1,7 @@
 """What all calls of this door share."""
 
 import asyncio
+from collections.abc import Sequence
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
@@ -8,6 +9,7 @@ from sharedrt.edges.cri.cpu_rates import CpuRates
 from sharedrt.edges.cri.encoded_lists import EncodedItems
 from sharedrt.edges.cri.host import abilities_of
 from sharedrt.edges.cri.layer_usage import LayerUsage
+from sharedrt.edges.cri.pins import Pins
 from sharedrt.edges.cri.process_user import ProcessUsers
 from sharedrt.edges.cri.render_container import item as container_item
 from sharedrt.edges.cri.render_container import status
@@ -30,8 +32,11 @@ _MEASURED_AT_ONCE = 4
 class CriContext:
     """The services of namespace ``k8s.io``, and this door's own small state."""
 
-    def __init__(self, runtime: Runtime, streaming: Streaming) -> None:
+    def __init__(
+        self, runtime: Runtime, streaming: Streaming, pinned_images: Sequence[str] = ()
+    ) -> None:
         self.runtime = runtime
+        self.pins = Pins(pinned_images)
         self.streaming = streaming
         self.services = runtime.within(K8S_NAMESPACE)
         self.host = abilities_of(runtime.host)

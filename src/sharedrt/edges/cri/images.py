@@ -26,13 +26,16 @@ class ImageService(pb.ImageServiceBase):
 
     async def list_images(self, list_images_request: pb.ListImagesRequest) -> pb.ListImagesResponse:
         images = self._select(list_images_request.filter)
-        return pb.ListImagesResponse(images=[render_image.image(image) for image in images])
+        return pb.ListImagesResponse(images=[self._render(image) for image in images])
 
     async def stream_images(
         self, stream_images_request: pb.StreamImagesRequest
     ) -> AsyncIterator[pb.StreamImagesResponse]:
         for group in chunks(self._select(stream_images_request.filter)):
-            yield pb.StreamImagesResponse(images=[render_image.image(image) for image in group])
+            yield pb.StreamImagesResponse(images=[self._render(image) for image in group])
+
+    def _render(self, image: Image) -> pb.Image:
+        return render_image.image(image, pinned=image in self.context.pins)
 
     def _select(self, filter: pb.ImageFilter) -> Sequence[Image]:
         name = filter.image.image
@@ -55,7 +58,7 @@ class ImageService(pb.ImageServiceBase):
         except NotFound:
             return pb.ImageStatusResponse()
         return pb.ImageStatusResponse(
-            image=render_image.image(image), info=_info(image) if request.verbose else {}
+            image=self._render(image), info=_info(image) if request.verbose else {}
         )
 
     async def pull_image(self, pull_image_request: pb.PullImageRequest) -> pb.PullImageResponse:

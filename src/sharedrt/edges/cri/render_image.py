@@ -4,14 +4,14 @@ from sharedrt.pb.runtime import v1 as pb
 from sharedrt.services.images import Image
 
 
-def image(record: Image) -> pb.Image:
+def image(record: Image, *, pinned: bool) -> pb.Image:
     """As ListImages and ImageStatus show it. ``size`` is what a registry keeps, compressed."""
     rendered = pb.Image(
         id=record.id,
         repo_tags=list(record.repo_tags),
         repo_digests=list(record.repo_digests),
         size=record.content_size_bytes,
-        pinned=record.pinned,
+        pinned=pinned,
     )
     # The kubelet checks runAsNonRoot by these: a number, or else a name.
     user = record.config.user.partition(":")[0]

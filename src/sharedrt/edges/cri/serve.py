@@ -1,6 +1,6 @@
 """The CRI door, opened."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ class CriDoor:
 
     Args:
         streaming: the server of exec, attach and port-forward.
+        pinned_images: shell patterns of names; see :class:`sharedrt.edges.cri.pins.Pins`.
     """
 
-    def __init__(self, runtime: Runtime, streaming: Streaming) -> None:
-        self._context = CriContext(runtime, streaming)
+    def __init__(
+        self, runtime: Runtime, streaming: Streaming, pinned_images: Sequence[str] = ()
+    ) -> None:
+        self._context = CriContext(runtime, streaming, pinned_images)
 
     @asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:

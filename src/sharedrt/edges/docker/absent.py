@@ -76,5 +76,4 @@ ROUTES = (
     Route("POST", "/plugins/{name*}/push", no_plugin),
     Route("POST", "/plugins/{name*}/set", no_plugin),
     Route("DELETE", "/plugins/{name*}", no_plugin),
-    Route("GET", "/images/search", refused("searching a registry")),
 )

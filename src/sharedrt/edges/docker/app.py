@@ -12,6 +12,7 @@ from aiohttp import web
 from sharedrt.aio.calls import HTTP_REQUESTS, HTTP_SECONDS
 from sharedrt.edges.docker.call import DOOR, Call, DockerSettings, Door, answer
 from sharedrt.edges.docker.gate import ConnectionGate
+from sharedrt.edges.docker.refused import log_refused, name_of
 from sharedrt.edges.docker.router import Handler, Router
 from sharedrt.edges.docker.routes import ROUTES
 from sharedrt.edges.docker.versions import split_version
@@ -92,23 +93,19 @@ async def _told(handler: Handler, call: Call) -> web.StreamResponse:
     try:
         return await handler(call)
     except Refusal as refusal:
+        log_refused(call, refusal.status, refusal.message)
         return _refuse(refusal.status, refusal.message)
     except Fault as fault:
         status, message = to_http(cast(AnyFault, fault))
-        if status >= 500:
-            log.warning("call failed", call=_name(call), status=status, error=message)
+        log_refused(call, status, message)
         return _refuse(status, message)
     except web.HTTPException as error:
         return _refuse(error.status, error.reason)
     except ConnectionError:
         raise
     except Exception:
-        log.exception("bug in a handler", call=_name(call))
+        log.exception("bug in a handler", call=name_of(call))
         return _refuse(500, "internal error of the daemon; its log has the details")
-
-
-def _name(call: Call) -> str:
-    return f"{call.request.method} {call.request.path}"
 
 
 def _refuse(status: int, message: str) -> web.Response:

@@ -11,7 +11,6 @@ from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import Refusal, bad_request
 from sharedrt.model.drivers import PathInfo
 from sharedrt.model.faults import Fault, InvalidArgument, NotFound, PermissionDenied
-from sharedrt.model.records import ContainerRecord
 from sharedrt.wire.docker_time import format_time
 
 STAT_HEADER: Final = "X-Docker-Container-Path-Stat"
@@ -34,7 +33,7 @@ async def head_archive(call: Call) -> web.StreamResponse:
     try:
         info = await call.runtime.files.stat(record.id, path)
     except (NotFound, InvalidArgument) as fault:
-        raise _refusal(record, path, fault) from fault
+        raise _refusal(call, path, fault) from fault
     return web.Response(headers={STAT_HEADER: path_stat_header(info)})
 
 
@@ -51,7 +50,7 @@ async def get_archive(call: Call) -> web.StreamResponse:
     except (NotFound, InvalidArgument) as fault:
         if begun:
             raise
-        raise _refusal(record, path, fault) from fault
+        raise _refusal(call, path, fault) from fault
     return response
 
 
@@ -69,7 +68,7 @@ async def put_archive(call: Call) -> web.StreamResponse:
     except PermissionDenied as fault:
         raise Refusal(403, f"{fault.what} {fault.reason}") from fault
     except (NotFound, InvalidArgument) as fault:
-        raise _refusal(record, path, fault) from fault
+        raise _refusal(call, path, fault) from fault
     return web.Response(status=200)
 
 
@@ -79,10 +78,10 @@ def _path(call: Call) -> str:
     return path
 
 
-def _refusal(record: ContainerRecord, path: str, fault: Fault) -> Fault | Refusal:
+def _refusal(call: Call, path: str, fault: Fault) -> Fault | Refusal:
     match fault:
         case NotFound(kind="path"):
-            return Refusal(404, f"Could not find the file {path} in container {record.name}")
+            return Refusal(404, f"Could not find the file {path} in container {call.params['id']}")
         case InvalidArgument(field="path", reason=reason):
             return bad_request(reason)
         case _:
@@ -122,7 +121,8 @@ async def get_export(call: Call) -> web.StreamResponse:
 
 
 async def get_changes(call: Call) -> web.StreamResponse:
-    changes = await call.runtime.files.changes(call.container().id)
+    record = call.container()
+    changes = await call.runtime.files.changes(record.id)
     rendered: list[dict[str, Any]] = [{"Path": c.path, "Kind": int(c.kind)} for c in changes]
     return answer(rendered or None)
 

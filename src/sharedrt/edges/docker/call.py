@@ -11,6 +11,8 @@ from aiohttp import web
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.json_words import load_json
+from sharedrt.edges.docker.links import find_container
 from sharedrt.edges.docker.versions import NEWEST, ApiVersion
 from sharedrt.edges.docker.words import Refusal, bad_request
 from sharedrt.model.records import ContainerRecord
@@ -32,6 +34,7 @@ class DockerSettings:
     """CIDR, for ``/info``."""
     init_binary: str = "catatonit"
     warnings: tuple[str, ...] = ()
+    debug: bool = False
 
 
 class Door:
@@ -98,7 +101,7 @@ class Call:
 
     def container(self) -> ContainerRecord:
         """The container that the path's ``{id}`` names. Raises NotFound, Ambiguous."""
-        return self.runtime.containers.get(self.params["id"])
+        return find_container(self.runtime.containers, self.params["id"])
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work`` to its end even if the client goes away meanwhile, as dockerd does."""
@@ -154,12 +157,7 @@ class Call:
             raise bad_request(
                 f"unsupported Content-Type header ({content_type}): must be 'application/json'"
             )
-        try:
-            value = json.loads(raw)
-        except ValueError as error:
-            raise bad_request(f"invalid JSON: {error}") from error
-        except RecursionError as error:
-            raise bad_request("invalid JSON: nested too deeply") from error
+        value = load_json(raw)
         if value is None and not required:
             return Fields({})
         if not isinstance(value, dict):

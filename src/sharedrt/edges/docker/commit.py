@@ -1,6 +1,6 @@
 """``POST /commit``, and images out of root file systems (``POST /images/create?fromSrc=-``)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -8,6 +8,7 @@ from aiohttp import web
 from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.platform_choice import import_platform
 from sharedrt.edges.docker.progress import ProgressStream, stream_progress
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import bad_request, not_implemented
@@ -36,12 +37,13 @@ _OF_AN_IMAGE: Final = (
 
 
 async def post_commit(call: Call) -> web.StreamResponse:
+    given = await call.body(required=False)
     if not (reference := call.text("container")):
         raise bad_request("bad parameter: container cannot be empty")
     record = call.runtime.containers.get(reference)
-    given = await call.body(required=False)
     container = ContainerView(record).config
-    config = merge_configs(_changed(given.raw, call), container)
+    env = Fields(container).strings("Env")
+    config = merge_configs(_changed(given.raw, call, env), container)
     work = call.runtime.commits.commit(
         record.id,
         NewCommit(
@@ -79,12 +81,7 @@ async def import_image(call: Call) -> web.StreamResponse:
     source = call.text("fromSrc")
     if source != "-":
         raise not_implemented("importing from a URL (download it, and import the file)")
-    platform = call.text("platform")
-    host = call.door.host
-    if platform and platform.split("/")[:2] not in ([host.go_os], [host.go_os, host.architecture]):
-        raise bad_request(
-            f"cannot import for {platform}: this host is {host.go_os}/{host.architecture}"
-        )
+    platform = import_platform(call.text("platform"), call.door.host)
     work = call.runtime.commits.import_rootfs(
         call.request.content.iter_chunked(_CHUNK_BYTES),
         NewCommit(
@@ -92,15 +89,16 @@ async def import_image(call: Call) -> web.StreamResponse:
             name=_name(call.text("repo"), call.text("tag")),
             comment=call.text("message") or IMPORTED_FROM,
         ),
+        platform=platform,
     )
     return await stream_progress(
         call, ProgressStream(), work, last=lambda image: [status(image.id)]
     )
 
 
-def _changed(config: Mapping[str, Any], call: Call) -> dict[str, Any]:
+def _changed(config: Mapping[str, Any], call: Call, env: Sequence[str] = ()) -> dict[str, Any]:
     try:
-        return apply_changes(config, call.texts("changes"))
+        return apply_changes(config, call.texts("changes"), env)
     except InvalidArgument as fault:
         raise bad_request(fault.reason) from fault
 

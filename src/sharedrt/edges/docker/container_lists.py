@@ -11,6 +11,7 @@ from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.container_filters import FILTERS, ContainerFilter
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.image_access import image_name_for, image_size
+from sharedrt.edges.docker.links import linked_names, shown_links
 from sharedrt.edges.docker.network_access import network_names
 from sharedrt.edges.docker.render_container import (
     add_sizes,
@@ -55,6 +56,7 @@ async def summaries(
     selected = list(selected)
     names, now = network_names(call.runtime), now_ns()
     usages = await usage_of(call, [view.record for view in selected]) if sizes else []
+    others = linked_names(call.runtime.containers.list())
     rendered = []
     for index, view in enumerate(selected):
         summary = render_summary(
@@ -65,6 +67,7 @@ async def summaries(
             mounts=render_mounts(view.record, call.runtime.volumes),
             now_ns=now,
         )
+        summary["Names"] += others.get(view.record.id, [])
         if sizes:
             add_sizes(summary, usages[index], image_size(call.runtime, view.record.image_id))
         rendered.append(versions.container_summary(call.version, summary))
@@ -89,6 +92,7 @@ async def get_container_json(call: Call) -> web.StreamResponse:
     record = call.container()
     containers = call.runtime.containers
     execs = [e.id for e in call.runtime.execs.of_container(record.id) if e.exit_code is None]
+    links = shown_links(record, containers)
     rendered = render_inspect(
         ContainerView(record, containers.restarting(record.id)),
         containers.endpoints(record.id),
@@ -97,7 +101,9 @@ async def get_container_json(call: Call) -> web.StreamResponse:
         mounts=render_mounts(record, call.runtime.volumes),
         exec_ids=execs,
         etc_folder=containers.files_folder(record.id),
+        layers=await containers.layers(record.id),
     )
+    rendered["HostConfig"]["Links"] = links
     if call.flag("size"):
         (usage,) = await usage_of(call, [record])
         add_sizes(rendered, usage, image_size(call.runtime, record.image_id))
@@ -128,6 +134,6 @@ async def post_containers_prune(call: Call) -> web.StreamResponse:
 
 ROUTES = (
     Route("GET", "/containers/json", get_containers_json),
-    Route("GET", "/containers/{id}/json", get_container_json),
+    Route("GET", "/containers/{id+}/json", get_container_json),
     Route("POST", "/containers/prune", post_containers_prune),
 )

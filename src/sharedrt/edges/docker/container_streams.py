@@ -36,13 +36,14 @@ _WS_MESSAGE_BYTES: Final = 1 << 20
 
 def _plan(call: Call, record: ContainerRecord, *, framed: bool) -> PumpPlan:
     tty = record.spec.tty
+    keys = parse_keys(call.text("detachKeys"))
     return PumpPlan(
         stdin=call.flag("stdin") and record.spec.open_stdin,
         stdout=call.flag("stdout"),
         stderr=call.flag("stderr"),
         framed=framed and not tty,
         close_stdin=record.spec.stdin_once and not tty,
-        detach_keys=parse_keys(call.text("detachKeys")) if tty else b"",
+        detach_keys=keys if tty else b"",
     )
 
 
@@ -101,6 +102,7 @@ async def _serve_attach(
 ) -> None:
     try:
         if call.flag("logs"):
+            await stream.head_taken()
             await _replay(call, record, stream, plan)
         if session is not None and await pump(stream, session, plan):
             await call.runtime.events.publish("container", "detach", record.id, _attributes(record))

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
@@ -12,12 +12,17 @@ from sharedrt.aio.groups import task_group
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modified
 from sharedrt.edges.docker.container_view import ContainerView
+from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.image_access import check_platform, find_image, image_config
+from sharedrt.edges.docker.host_abilities import known_sysctls, optional_files
+from sharedrt.edges.docker.image_access import find_image, image_config
+from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.network_access import bridge_gateway
+from sharedrt.edges.docker.platform_choice import check_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.translate_create import (
+    DEFAULT_SYSCTLS,
     EXTENSION,
     CreateContext,
     Translation,
@@ -26,16 +31,17 @@ from sharedrt.edges.docker.translate_create import (
 )
 from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
 from sharedrt.edges.docker.translate_resources import translate_resources
-from sharedrt.edges.docker.words import Refusal, bad_request, start_failed
+from sharedrt.edges.docker.words import Refusal, bad_request, start_failed, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     StartFailed,
 )
 from sharedrt.model.ids import ContainerId, new_id
-from sharedrt.model.records import ContainerRecord, Json
+from sharedrt.model.records import ContainerRecord, ContainerState, Json
 from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.contracts import WaitCondition
 
@@ -59,17 +65,33 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
+    _check_networks(call, body)
     context = CreateContext(
-        call.door.host, call.runtime.containers.get, lambda: bridge_gateway(call.runtime)
+        call.door.host,
+        call.runtime.containers.get,
+        lambda: bridge_gateway(call.runtime),
+        await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
+        await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
     )
+    await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
 
     def translate(chosen: str) -> Translation:
-        return translate_create(
-            ContainerId(new_id()), chosen, body, host_config, image_config(image), context
-        )
+        try:
+            return translate_create(
+                ContainerId(new_id()), chosen, body, host_config, image_config(image), context
+            )
+        except NotFound as fault:
+            # A 404 would have the CLI pull the image: it is a container that is not there.
+            raise bad_request(to_http(fault)[1]) from fault
 
     record, warnings = await _create(call, translate, name)
     return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
+
+
+def _check_networks(call: Call, body: Fields) -> None:
+    networks = body.sub("NetworkingConfig").sub("EndpointsConfig").raw
+    if len(networks) > 1 and not versions.joins_many_networks(call.version):
+        raise bad_request("Container cannot be created with multiple network endpoints")
 
 
 async def _create(
@@ -111,19 +133,25 @@ async def post_containers_start(call: Call) -> web.StreamResponse:
         return not_modified()
     except StartFailed as fault:
         raise Refusal(*start_failed(fault)) from fault
+    except FailedPrecondition as fault:
+        raise _not_startable(record, fault) from fault
     except InvalidArgument as fault:
-        raise bad_request(f"{fault}") from fault
-    await _set_console_size(call, record)
+        raise Refusal(*to_http(fault)) from fault
     return no_content()
 
 
-async def _set_console_size(call: Call, record: ContainerRecord) -> None:
-    """HostConfig.ConsoleSize is [height, width]."""
-    size = ContainerView(record).host_config.get("ConsoleSize")
-    if not record.spec.tty or not isinstance(size, list) or size in ([], [0, 0]):
-        return
-    with suppress(FailedPrecondition):  # it has ended already
-        await call.runtime.containers.resize(record.id, int(str(size[1])), int(str(size[0])))
+def _not_startable(record: ContainerRecord, fault: FailedPrecondition) -> Exception:
+    """A container that it shares a namespace with does not run: dockerd's words, and its statuses."""
+    spec = record.spec.namespaces
+    if fault.kind == "container" and fault.reason == "is not running":
+        text = f"container {fault.name} is not running"
+        if fault.name == spec.pid.target:
+            return Refusal(500, f"failed to join PID namespace: {text}")
+        if fault.name == spec.ipc.target:
+            return Refusal(500, f"failed to join IPC namespace: {text}")
+        if fault.name == spec.network.target:
+            return Refusal(409, f"cannot join network of a non running container: {fault.name}")
+    return fault
 
 
 async def post_containers_stop(call: Call) -> web.StreamResponse:
@@ -195,19 +223,23 @@ async def post_containers_rename(call: Call) -> web.StreamResponse:
     record = call.container()
     if not call.text("name"):
         raise bad_request("Neither old nor new names may be empty")
-    name = check_name(call.text("name"))
+    try:
+        name = check_name(call.text("name"))
+    except Refusal as refusal:
+        raise bad_request(f"Error when allocating new name: {refusal.message}") from refusal
     if name == record.name:
         raise bad_request("Renaming a container with the same name as its current name")
-    await call.finish(call.runtime.containers.rename(record.id, name))
+    try:
+        await call.finish(call.runtime.containers.rename(record.id, name))
+    except AlreadyExists as fault:
+        raise Refusal(409, f"Error when allocating new name: {to_http(fault)[1]}") from fault
     return no_content()
 
 
 async def delete_containers(call: Call) -> web.StreamResponse:
-    record = call.container()
     if call.flag("link"):
-        raise Refusal(
-            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
-        )
+        return await _delete_link(call)
+    record = call.container()
     force = call.flag("force")
     view = ContainerView(record, call.runtime.containers.restarting(record.id))
     if view.restarting and not force:
@@ -217,6 +249,20 @@ async def delete_containers(call: Call) -> web.StreamResponse:
         await call.finish(work)
     except FailedPrecondition as fault:
         raise _not_removable(view) from fault
+    return no_content()
+
+
+async def _delete_link(call: Call) -> web.StreamResponse:
+    """``docker rm --link CONTAINER/ALIAS``: the containers stay; the name goes with the next start."""
+    owner, slash, alias = call.params["id"].strip("/").partition("/")
+    record = call.runtime.containers.get(owner)
+    if not slash:
+        raise Refusal(
+            409, f"Conflict, cannot remove the default link name of the container /{record.name}"
+        )
+    await call.finish(
+        call.runtime.containers.change(record.id, lambda old: without_link(old, alias))
+    )
     return no_content()
 
 
@@ -249,18 +295,24 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
 async def post_containers_resize(call: Call) -> web.StreamResponse:
     record = call.container()
     width, height = terminal_size(call)
-    await call.runtime.containers.resize(record.id, width, height)
+    if record.spec.tty or record.state is not ContainerState.RUNNING:
+        await call.runtime.containers.resize(record.id, width, height)
     return web.Response(status=200)
 
 
 def terminal_size(call: Call) -> tuple[int, int]:
     """(width, height) out of ``w`` and ``h``."""
-    width, height = call.integer("w"), call.integer("h")
-    if width is None or height is None:
-        raise bad_request("invalid resize: both h and w are needed")
-    if not (0 <= width < 1 << 16 and 0 <= height < 1 << 16):
-        raise bad_request(f"invalid resize: {height}x{width}")
-    return width, height
+    height = _extent(call.text("h"), "height")
+    return _extent(call.text("w"), "width"), height
+
+
+def _extent(text: str, what: str) -> int:
+    """The API takes 32 bits, a terminal has 16."""
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise bad_request(f'invalid resize {what} "{text}": invalid syntax')
+    if not 0 <= int(text) < 1 << 32:
+        raise bad_request(f'invalid resize {what} "{text}": value out of range')
+    return min(int(text), (1 << 16) - 1)
 
 
 # ---------------------------------------------------------------- change
@@ -270,20 +322,26 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     body = await call.body()
     record = call.container()
     view = ContainerView(record)
-    changed = {name: body.raw[name] for name in body.raw if body.raw[name] is not None}
+    raw = versions.update_config(call.version, body.raw)
+    changed = {name: value for name, value in raw.items() if value is not None}
     policy = changed.pop("RestartPolicy", None)
     host_config = view.host_config
+    await asyncio.to_thread(check_cpusets, Fields(changed))
+    _check_swap(record, changed, host_config)
     merged = Fields({**host_config, **_limits_of(changed, host_config)}, "HostConfig")
     resources = translate_resources(merged, call.door.host.cpus)
     if changed:
+        if "PidsLimit" in changed and resources.pids_limit is None:
+            resources = replace(resources, pids_limit=-1)  # 0 and less: none any more
         await call.finish(call.runtime.containers.update(record.id, resources))
         host_config.update(_limits_of(changed, host_config))
     restart = RestartPlan(record.restart_policy, record.restart_max_retries)
     if isinstance(policy, dict) and policy.get("Name"):
         restart = translate_restart(Fields(policy))
         if record.auto_remove and restart.policy != "no":
-            raise bad_request(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container"
+            raise Refusal(
+                409,
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
             )
         host_config["RestartPolicy"] = {
             "Name": restart.policy,
@@ -303,11 +361,26 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
     return answer({"Warnings": None})
 
 
+def _check_swap(
+    record: ContainerRecord, changed: Mapping[str, Json], old: Mapping[str, Json]
+) -> None:
+    """``--memory`` alone keeps the swap that was set, which must then be large enough."""
+    memory, swap = Fields(changed).integer("Memory"), Fields(old).integer("MemorySwap")
+    if memory and not changed.get("MemorySwap") and 0 < swap < memory:
+        raise Refusal(
+            409,
+            f"Cannot update container {record.id}: Memory limit should be smaller than already set memoryswap "
+            "limit, update the memoryswap at the same time",
+        )
+
+
 def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str, Json]:
     """The update's non-zero figures. ``--memory`` alone keeps the swap that was set."""
     limits: dict[str, Json] = {
         name: value for name, value in changed.items() if value not in (0, "", [], None)
     }
+    if "PidsLimit" in changed:
+        limits["PidsLimit"] = max(Fields(changed).integer("PidsLimit"), 0)
     if "NanoCpus" in limits:
         limits |= {"CpuQuota": 0, "CpuPeriod": 0}
     elif "CpuQuota" in limits or "CpuPeriod" in limits:
@@ -327,5 +400,5 @@ ROUTES = (
     Route("POST", "/containers/{id}/wait", post_containers_wait),
     Route("POST", "/containers/{id}/resize", post_containers_resize),
     Route("POST", "/containers/{id}/update", post_containers_update),
-    Route("DELETE", "/containers/{id}", delete_containers),
+    Route("DELETE", "/containers/{id+}", delete_containers),
 )

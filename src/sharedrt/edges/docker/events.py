@@ -10,6 +10,7 @@ from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import moment
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import EventRecord
+from sharedrt.services.images import as_docker_tells
 from sharedrt.wire.docker_filters import Filters
 
 _FILTERS_TEXT = (
@@ -59,7 +60,7 @@ def render_event(record: EventRecord) -> dict[str, Any]:
     return {
         "Type": record.kind,
         "Action": record.action,
-        "Actor": {"ID": record.actor, "Attributes": dict(record.attributes)},
+        "Actor": {"ID": record.actor, "Attributes": as_docker_tells(record)},
         "scope": "local",
         "time": record.time_ns // 1_000_000_000,
         "timeNano": record.time_ns,

@@ -45,6 +45,7 @@ async def post_containers_exec(call: Call) -> web.StreamResponse:
         attach_stderr=body.boolean("AttachStderr"),
         privileged=body.boolean("Privileged"),
         detach_keys=body.text("DetachKeys"),
+        console_size=console_size(body),
     )
     try:
         created = await call.runtime.execs.create(request)
@@ -60,11 +61,11 @@ def _not_runnable(fault: FailedPrecondition) -> Refusal:
 
 
 async def post_exec_start(call: Call) -> web.StreamResponse:
-    record = call.runtime.execs.get(call.params["id"])
     body = await call.body(required=False)
+    record = call.runtime.execs.get(call.params["id"])
     if record.running or record.exit_code is not None:
         raise Refusal(409, f"Error: Exec command {record.id} has already run")
-    size = _console_size(body, record)
+    size = console_size(body) or record.console_size if record.tty else None
     if body.boolean("Detach"):
         return await _start_detached(call, record, size)
     # Whether output comes in frames is this request's choice, whatever the exec was created with.
@@ -127,7 +128,7 @@ async def _start_detached(
     return web.Response(status=200)
 
 
-def _console_size(body: Fields, record: ExecRecord) -> tuple[int, int] | None:
+def console_size(body: Fields) -> tuple[int, int] | None:
     """ConsoleSize is [height, width]; (width, height) here."""
     size = body.raw.get("ConsoleSize")
     if size is None:
@@ -138,9 +139,7 @@ def _console_size(body: Fields, record: ExecRecord) -> tuple[int, int] | None:
         or not all(isinstance(n, int) and 0 <= n < 1 << 16 for n in size)
     ):
         raise bad_request("invalid ConsoleSize: must be [height, width]")
-    if not record.tty:
-        return None
-    return int(str(size[1])), int(str(size[0]))
+    return (int(str(size[1])), int(str(size[0]))) if any(size) else None
 
 
 async def _tell_detached(call: Call, record: ExecRecord) -> None:

@@ -5,9 +5,11 @@ connection, bytes go to a :class:`HijackedStream` instead, first of all those th
 """
 
 import asyncio
+import fcntl
 import select
 import socket
 import struct
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -18,6 +20,8 @@ READ_BUFFER_BYTES: Final = 256 << 10
 """Reading from a client pauses beyond this much that nobody has taken."""
 
 _HANG_UP_POLL_S: Final = 2.0
+_HEAD_POLL_S: Final = 0.001
+_HEAD_PATIENCE_S: Final = 0.05
 
 _UCRED: Final = struct.Struct("3i")
 
@@ -198,6 +202,28 @@ class HijackedStream:
         """The response's head, before anything else."""
         self._check()
         self._transport.write(head)
+
+    async def head_taken(self) -> None:
+        """Until the client has read the head, or a moment has passed.
+
+        docker-py reads the head through a buffer and the stream from below it, so bytes that arrive together with
+        the head are lost to it. To be called where output is ready at once.
+        """
+        try:
+            async with asyncio.timeout(_HEAD_PATIENCE_S):
+                while not self._lost and self._unread_bytes():  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(_HEAD_POLL_S)
+        except TimeoutError:
+            return  # a client that reads nothing yet buffers nothing either
+
+    def _unread_bytes(self) -> int:
+        """What waits in our transport, and in the kernel for the peer (SIOCOUTQ: unix(7), tcp(7))."""
+        waiting = self._transport.get_write_buffer_size()
+        sock = self._transport.get_extra_info("socket")
+        if waiting or sock is None or (fd := sock.fileno()) < 0:
+            return waiting
+        (queued,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))
+        return int(queued)
 
     @property
     def _lost(self) -> bool:

@@ -3,7 +3,9 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import structlog
 
 from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.fields import Fields
@@ -15,6 +17,8 @@ from sharedrt.model.records import ContainerRecord
 from sharedrt.services.contracts import NamespacedRuntime
 from sharedrt.services.images import Image
 from sharedrt.wire.reference import parse_name, parse_reference
+
+log = structlog.get_logger(__name__)
 
 
 def familiar(reference: str) -> str:
@@ -35,34 +39,23 @@ def find_image(call: Call, reference: str) -> Image:
     try:
         return call.runtime.images.get(reference)
     except NotFound as fault:
-        raise NotFound("image", _complete(reference)) from fault
+        raise NotFound("image", complete(reference)) from fault
 
 
-def _complete(reference: str) -> str:
+def select_images(call: Call, reference: str) -> Sequence[Image]:
+    """As :func:`find_image`, but a name without a tag stands for all tags of its repository."""
+    try:
+        return call.runtime.images.select(reference)
+    except NotFound as fault:
+        raise NotFound("image", complete(reference)) from fault
+
+
+def complete(reference: str) -> str:
+    """A reference as dockerd completes it (``busybox:latest``); what is none stays as it is."""
     try:
         return parse_reference(reference).familiar
     except InvalidArgument:
         return reference
-
-
-def check_platform(image: Image, platform: str, reference: str) -> None:
-    """Refuse an image of another platform than the one asked for, as if it were not here: the CLI then
-    pulls the right one."""
-    if not platform:
-        return
-    actual = image.config.platform
-    wanted = platform.lower().split("/")
-    have = actual.split("/")
-    if len(wanted) == 1:
-        fits = wanted[0] in have[:2]
-    else:
-        fits = wanted[:2] == have[:2] and (len(wanted) < 3 or wanted[2:3] == (have[2:3] or [""]))
-    if not fits:
-        raise Refusal(
-            404,
-            f"image with reference {_complete(reference)} was found but its platform ({actual}) "
-            f"does not match the specified platform ({platform})",
-        )
 
 
 def image_config(image: Image) -> dict[str, object]:
@@ -107,21 +100,18 @@ def ancestors(runtime: NamespacedRuntime, references: Iterable[str]) -> set[str]
 def registry_auth(call: Call) -> Credentials | None:
     """``X-Registry-Auth``: base64url of an AuthConfig; ``None`` when it holds nothing.
 
-    Raises:
-        Refusal: 400 for something else.
+    One that is malformed counts as none, as dockerd has it for the sake of old clients.
     """
-    header = call.request.headers.get("X-Registry-Auth", "")
-    if not header:
-        return None
+    header = call.request.headers.get("X-Registry-Auth", "").replace("+", "-").replace("/", "_")
     try:
         padded = header + "=" * (-len(header) % 4)
         raw = base64.b64decode(padded, altchars=b"-_", validate=True)
         value = json.loads(raw) if raw.strip() else {}
-    except (binascii.Error, ValueError) as error:
-        raise bad_request(f"invalid X-Registry-Auth header: {error}") from error
-    if not isinstance(value, dict):
-        raise bad_request("invalid X-Registry-Auth header: not an object")
-    return credentials_of(Fields(value, "X-Registry-Auth"))
+        if isinstance(value, dict):
+            return credentials_of(Fields(value, "X-Registry-Auth"))
+    except (binascii.Error, ValueError, RecursionError, Refusal) as error:
+        log.info("malformed X-Registry-Auth is ignored", reason=str(error))
+    return None
 
 
 def credentials_of(auth: Fields) -> Credentials | None:

@@ -6,7 +6,7 @@ from typing import Final
 from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.image_access import familiar, find_image
 from sharedrt.edges.docker.render_image import created_ns
-from sharedrt.edges.docker.times import until_filter
+from sharedrt.edges.docker.times import earliest_until
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.services.images import Image
 from sharedrt.wire.docker_filters import FilterError, Filters
@@ -19,7 +19,7 @@ class ImageFilter:
 
     def __init__(self, call: Call, filters: Filters) -> None:
         self._filters = filters
-        self._until = until_filter(filters)
+        self._until = earliest_until(filters)
         self._before = _created(call, filters, "before")
         self._since = _created(call, filters, "since")
         self._references = [_glob(pattern) for pattern in filters.get("reference")]

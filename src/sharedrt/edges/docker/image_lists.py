@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -11,12 +11,12 @@ from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.image_access import familiar, find_image
 from sharedrt.edges.docker.image_filters import LIST_FILTERS, ImageFilter
+from sharedrt.edges.docker.platform_choice import check_json_platform
 from sharedrt.edges.docker.render_image import (
     created_ns,
-    render_descriptor,
     render_image_inspect,
     render_image_summary,
-    render_platform,
+    render_manifests,
 )
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
@@ -29,39 +29,55 @@ from sharedrt.wire.docker_filters import FilterError
 from sharedrt.wire.docker_time import parse_timestamp
 from sharedrt.wire.reference import parse_name
 
+_DIGEST_ALGORITHMS: Final = ("sha256", "sha384", "sha512")
+
 
 async def get_images_json(call: Call) -> web.StreamResponse:
-    filters = call.filters(*LIST_FILTERS)
+    filters = versions.image_list_filters(
+        call.version, call.filters(*LIST_FILTERS), call.text("filter")
+    )
     chosen = ImageFilter(call, filters)
     selected = [
         replace(image, references=chosen.matching(image))
         for image in call.runtime.images.list()
         if chosen.passes(image)
     ]
-    summaries = await image_summaries(
-        call, selected, containers=False, shared=call.flag("shared-size")
+    summaries = image_summaries(
+        call,
+        selected,
+        containers=versions.counts_containers(call.version),
+        shared=call.flag("shared-size"),
+        manifests=call.flag("manifests"),
     )
     return answer(summaries)
 
 
-async def image_summaries(
-    call: Call, images: Iterable[Image], *, containers: bool, shared: bool
+def image_summaries(
+    call: Call,
+    images: Iterable[Image],
+    *,
+    containers: bool,
+    shared: bool,
+    manifests: bool = False,
 ) -> list[dict[str, Any]]:
     """ImageSummary of each, the newest first; also for ``/system/df``."""
     ordered = sorted(images, key=lambda image: (created_ns(image), image.id), reverse=True)
-    users = Counter(record.image_id for record in call.runtime.containers.list())
+    users: dict[str, list[str]] = {}
+    for record in call.runtime.containers.list():
+        users.setdefault(record.image_id, []).append(record.id)
     shared_bytes = shared_sizes(call.runtime.images) if shared else {}
-    return [
-        versions.image_summary(
-            call.version,
-            render_image_summary(
-                image,
-                containers=users[image.id] if containers else -1,
-                shared_bytes=shared_bytes.get(image.id, 0) if shared else -1,
-            ),
+    summaries = []
+    for image in ordered:
+        of_image = users.get(image.id, [])
+        summary = render_image_summary(
+            image,
+            containers=len(of_image) if containers else -1,
+            shared_bytes=shared_bytes.get(image.id, 0) if shared else -1,
         )
-        for image in ordered
-    ]
+        if manifests:
+            summary |= render_manifests(image, of_image)
+        summaries.append(versions.image_summary(call.version, summary))
+    return summaries
 
 
 def layers_size(images: Images) -> int:
@@ -80,34 +96,20 @@ def shared_sizes(images: Images) -> dict[str, int]:
 
 
 async def get_image_json(call: Call) -> web.StreamResponse:
+    if call.flag("manifests") and call.text("platform"):
+        raise bad_request("conflicting options: manifests and platform options cannot both be set")
     image = find_image(call, call.params["name"])
+    check_json_platform(call, image, call.params["name"])
     rendered = render_image_inspect(image, call.door.host)
     if call.flag("manifests"):
-        rendered["Manifests"] = [_manifest_summary(call, image)]
-    if call.version >= (1, 48):
-        rendered["Descriptor"] = render_descriptor(image.target)
+        users = [r.id for r in call.runtime.containers.list() if r.image_id == image.id]
+        rendered |= render_manifests(image, users)
     return answer(versions.image_inspect(call.version, rendered))
-
-
-def _manifest_summary(call: Call, image: Image) -> dict[str, Any]:
-    users = [r.id for r in call.runtime.containers.list() if r.image_id == image.id]
-    total = image.content_size_bytes + image.unpacked_size_bytes
-    return {
-        "ID": image.manifest,
-        "Descriptor": render_descriptor(replace(image.target, digest=image.manifest)),
-        "Available": True,
-        "Size": {"Content": image.content_size_bytes, "Total": total},
-        "Kind": "image",
-        "ImageData": {
-            "Platform": render_platform(image.config.platform),
-            "Containers": users,
-            "Size": {"Unpacked": image.unpacked_size_bytes},
-        },
-    }
 
 
 async def get_image_history(call: Call) -> web.StreamResponse:
     image = find_image(call, call.params["name"])
+    check_json_platform(call, image, call.params["name"])
     rows = call.runtime.images.history(image.id)
     return answer(
         [
@@ -138,6 +140,8 @@ async def post_image_tag(call: Call) -> web.StreamResponse:
         reference = parse_name(repo)
         if reference.digest is not None:
             raise bad_request("refusing to create a tag with a digest reference")
+        if reference.familiar_name in _DIGEST_ALGORITHMS:
+            raise bad_request("refusing to create an ambiguous tag using digest algorithm as name")
         if tag or not reference.tag:
             reference = reference.with_tag(tag or "latest")
     except InvalidArgument as fault:
@@ -148,7 +152,7 @@ async def post_image_tag(call: Call) -> web.StreamResponse:
 
 async def delete_image(call: Call) -> web.StreamResponse:
     name = call.params["name"]
-    find_image(call, name)
+    check_json_platform(call, find_image(call, name), name, "platforms")
     removed = await _remove(call, name, force=call.flag("force"), prune=not call.flag("noprune"))
     return answer(render_removed(removed))
 

@@ -7,6 +7,7 @@ from aiohttp import web
 from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.commit import import_image
 from sharedrt.edges.docker.image_access import registry_auth, short_id
+from sharedrt.edges.docker.platform_choice import asked_platform
 from sharedrt.edges.docker.progress import ProgressStream, stream_progress
 from sharedrt.edges.docker.render_image import render_descriptor, render_platform
 from sharedrt.edges.docker.router import Route
@@ -31,15 +32,20 @@ async def post_images_create(call: Call) -> web.StreamResponse:
     if not name:
         raise bad_request("fromImage or fromSrc is needed")
     reference = pull_reference(name, call.text("tag"))
+    platform = asked_platform(call.text("platform"), call.door.host)
     progress = ProgressStream()
-    work = _pull(call, reference, registry_auth(call), progress)
+    work = _pull(call, reference, platform, registry_auth(call), progress)
     return await stream_progress(
         call, progress, work, refuse=lambda error: pull_refusal(error, reference)
     )
 
 
 async def _pull(
-    call: Call, name: Reference, credentials: Credentials | None, progress: ProgressStream
+    call: Call,
+    name: Reference,
+    platform: str,
+    credentials: Credentials | None,
+    progress: ProgressStream,
 ) -> None:
     """One image, or every tag of a bare name, one after the other."""
     images = call.runtime.images
@@ -51,7 +57,7 @@ async def _pull(
         await images.pull(
             str(reference),
             credentials=credentials,
-            platform=call.text("platform") or None,
+            platform=platform or None,
             progress=PullTeller(reference, progress).tell,
         )
 
@@ -157,8 +163,10 @@ async def get_distribution(call: Call) -> web.StreamResponse:
         target, platforms = await call.runtime.images.inspect_remote(
             str(reference), credentials=credentials
         )
-    except (NotFound, Unauthenticated, PermissionDenied) as fault:
+    except NotFound as fault:
         raise pull_refusal(fault, reference) or fault from fault
+    except (Unauthenticated, PermissionDenied) as fault:
+        raise Refusal(401, f"unauthorized: {fault.reason}") from fault
     return answer(
         {
             "Descriptor": render_descriptor(target),

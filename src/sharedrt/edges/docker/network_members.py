@@ -5,7 +5,7 @@ from aiohttp import web
 from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.translate_network import endpoint_request
-from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.edges.docker.words import Refusal, bad_request, port_in_use
 from sharedrt.model.faults import (
     AlreadyExists,
     FailedPrecondition,
@@ -99,5 +99,5 @@ def in_use(fault: InUse) -> str:
     if fault.kind == "address":
         return "Address already in use"
     if fault.kind == "port":
-        return f"Bind for {fault.name} failed: port is already allocated"
+        return port_in_use(fault)
     return fault.reason or str(fault)

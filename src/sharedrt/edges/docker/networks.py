@@ -85,7 +85,7 @@ def render_network(call: Call, record: NetworkRecord) -> dict[str, Any]:
         "Created": format_time(record.created_ns),
         "Scope": "local",
         "Driver": _DRIVERS.get(record.driver, record.driver),
-        "EnableIPv4": True,
+        "EnableIPv4": not record.subnets or any("." in subnet for subnet in record.subnets),
         "EnableIPv6": any(":" in subnet for subnet in record.subnets),
         "IPAM": {
             "Driver": "default",

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from sharedrt.aio.groups import task_group
 from sharedrt.edges.docker.call import Call, dump
+from sharedrt.edges.docker.refused import log_refused
 from sharedrt.edges.docker.words import Refusal, to_http
 from sharedrt.model.faults import AnyFault, Fault
 from sharedrt.model.records import Json
@@ -66,7 +67,7 @@ async def stream_progress(
     *,
     last: Callable[[T], list[Message]] = lambda _: [],
     refuse: Callable[[Exception], Refusal | None] = lambda _: None,
-    head_first: bool = False,
+    in_stream: bool = False,
 ) -> web.StreamResponse:
     """Run ``work`` while its messages go out. It is cancelled when the client leaves.
 
@@ -75,20 +76,21 @@ async def stream_progress(
     Args:
         last: messages to end with.
         refuse: a failure in the words of the endpoint; ``None``: the usual ones.
-        head_first: answer 200 at once, so that even the first failure is told in the stream.
+        in_stream: answer 200 in any case, so that even the first failure is told in the stream. Not before there is
+            something to tell: skopeo takes the head for the end of what it has to send.
     """
     outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     async with task_group() as group:
         group.create_task(_settle(work, outcome))
-        if not head_first:
-            await _first(progress, outcome)
-        if not head_first and progress.empty and (error := outcome.exception()) is not None:
+        await _first(progress, outcome)
+        if not in_stream and progress.empty and (error := outcome.exception()) is not None:
             raise _refusal(error, refuse) from error
         async with call.stream("application/json") as response:
             await _copy(progress, outcome, response)
             if (error := outcome.exception()) is not None:
                 refusal = _refusal(error, refuse)
                 if isinstance(refusal, Refusal):
+                    log_refused(call, refusal.status, refusal.message)
                     await response.write(dump(failure(refusal.message)) + b"\r\n")
                 else:
                     raise refusal

@@ -14,7 +14,7 @@ from sharedrt.edges.docker.render_network_settings import (
 )
 from sharedrt.model.drivers import Usage
 from sharedrt.model.records import ContainerRecord, ContainerState, EndpointRecord, Health
-from sharedrt.services.contracts import HostInfo
+from sharedrt.services.contracts import HostInfo, LayerFolders
 from sharedrt.wire.docker_time import format_time
 
 _NS = 1_000_000_000
@@ -85,6 +85,7 @@ def render_inspect(
     mounts: Sequence[Mapping[str, Any]],
     exec_ids: Sequence[str],
     etc_folder: str,
+    layers: LayerFolders,
 ) -> dict[str, Any]:
     """``GET /containers/{id}/json``.
 
@@ -114,10 +115,19 @@ def render_inspect(
         "AppArmorProfile": record.spec.security.apparmor_profile,
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": view.host_config,
-        "GraphDriver": {"Name": host.storage_driver, "Data": None},
+        "GraphDriver": {"Name": host.storage_driver, "Data": _render_layers(layers)},
         "Mounts": list(mounts),
         "Config": view.config,
         "NetworkSettings": render_network_settings(view, endpoints, names),
+    }
+
+
+def _render_layers(layers: LayerFolders) -> dict[str, str]:
+    return {
+        "LowerDir": ":".join(layers.lower),
+        "MergedDir": layers.merged,
+        "UpperDir": layers.upper,
+        "WorkDir": layers.work,
     }
 
 

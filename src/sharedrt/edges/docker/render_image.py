@@ -1,5 +1,6 @@
 """Images as ``images``, ``image inspect`` and ``history`` show them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sharedrt.edges.docker.image_access import familiar, image_config
@@ -81,6 +82,30 @@ def _render_config(image: Image) -> dict[str, Any]:
         if not rendered[name]:
             del rendered[name]
     return rendered
+
+
+def render_manifests(image: Image, users: Sequence[str]) -> dict[str, Any]:
+    """What a client gets that asks for manifests: the image's Descriptor, and an ImageManifestSummary of the one
+    platform that is here. An engine whose images have their configuration's digest for an id, as ours have, does not
+    tell either unasked.
+
+    Args:
+        users: ids of its containers.
+    """
+    total = image.content_size_bytes + image.unpacked_size_bytes
+    summary = {
+        "ID": image.manifest,
+        "Descriptor": render_descriptor(image.manifest_descriptor),
+        "Available": True,
+        "Size": {"Content": image.content_size_bytes, "Total": total},
+        "Kind": "image",
+        "ImageData": {
+            "Platform": render_platform(image.config.platform),
+            "Containers": list(users),
+            "Size": {"Unpacked": image.unpacked_size_bytes},
+        },
+    }
+    return {"Descriptor": render_descriptor(image.target), "Manifests": [summary]}
 
 
 def render_descriptor(descriptor: Descriptor) -> dict[str, Any]:

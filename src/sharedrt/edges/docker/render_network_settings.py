@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sharedrt.edges.docker.container_view import ContainerView
+from sharedrt.edges.docker.host_abilities import has_ipv6
 from sharedrt.edges.docker.translate_network import parse_port
-from sharedrt.model.records import EndpointRecord, NetworkRecord, NetworkRequest
+from sharedrt.model.records import EndpointRecord, NetworkRecord, NetworkRequest, PortMapping
 
 NetworkNames = Callable[[str], NetworkRecord | None]
 """A network by id or name; ``None`` when it is gone."""
@@ -124,7 +125,14 @@ def _published(endpoints: Iterable[EndpointRecord]) -> Iterable[tuple[int, str, 
     """(container port, protocol, host address, host port) of what is published now."""
     for endpoint in endpoints:
         for port in endpoint.ports:
-            yield port.container_port, port.protocol, port.host_ip or "0.0.0.0", port.host_port
+            for address in (port.host_ip,) if port.host_ip else _everywhere(endpoint, port):
+                yield port.container_port, port.protocol, address, port.host_port
+
+
+def _everywhere(endpoint: EndpointRecord, port: PortMapping) -> Sequence[str]:
+    """The addresses that stand for all of the host's; SCTP is not passed on from one family to the other."""
+    both = port.protocol != "sctp" or any(":" in address for address in endpoint.addresses)
+    return ("0.0.0.0", "::") if both and has_ipv6() else ("0.0.0.0",)
 
 
 def render_port_map(

@@ -18,7 +18,8 @@ Handler: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` holds ``{name}`` for one path segment, ``{name*}`` for one or more (an image's name)."""
+    """``path`` holds ``{name}`` for one path segment, ``{name*}`` for one or more (an image's name), ``{name+}`` for
+    one or two (a container's, or that of a link)."""
 
     method: str
     path: str
@@ -49,4 +50,5 @@ class Router:
 def _pattern(path: str) -> str:
     escaped = re.escape(path)
     escaped = re.sub(r"\\{(\w+)\\\*\\}", r"(?P<\1>.+)", escaped)
+    escaped = re.sub(r"\\{(\w+)\\\+\\}", r"(?P<\1>[^/]+(?:/[^/]+)?)", escaped)
     return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", escaped)

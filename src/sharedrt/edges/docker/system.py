@@ -21,6 +21,7 @@ from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER
 from sharedrt.edges.docker.versions import NEWEST, OLDEST
 from sharedrt.edges.docker.volumes import volumes_with_usage
 from sharedrt.edges.docker.words import bad_request
+from sharedrt.services.networks.addresses import subnet_prefix
 from sharedrt.wire.docker_time import format_time
 
 _PING_HEADERS: Final = {
@@ -106,7 +107,7 @@ def _render_info(call: Call) -> dict[str, Any]:
         },
         **cgroup_abilities(host.cgroup_version),
         "IPv4Forwarding": sysctl_is_on("net/ipv4/ip_forward"),
-        "Debug": False,
+        "Debug": settings.debug,
         "NFd": len(os.listdir("/proc/self/fd")),
         "OomKillDisable": host.cgroup_version == 1,
         "NGoroutines": len(asyncio.all_tasks()),
@@ -154,7 +155,7 @@ def _render_info(call: Call) -> dict[str, Any]:
         "InitCommit": {"ID": _component(call, "catatonit")},
         "SecurityOptions": list(host.security_options),
         "ProductLicense": "",
-        "DefaultAddressPools": [{"Base": pool, "Size": 24} for pool in settings.address_pools],
+        "DefaultAddressPools": [_address_pool(pool) for pool in settings.address_pools],
         "FirewallBackend": {"Driver": "nftables"},
         "DiscoveredDevices": [],
         "CDISpecDirs": [],
@@ -167,6 +168,10 @@ def _index_configs(insecure: tuple[str, ...]) -> dict[str, Any]:
     for name in insecure:
         configs[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
     return configs
+
+
+def _address_pool(pool: str) -> dict[str, Any]:
+    return {"Base": pool, "Size": subnet_prefix(pool)}
 
 
 def _component(call: Call, name: str) -> str:
@@ -197,7 +202,7 @@ async def get_system_df(call: Call) -> web.StreamResponse:
     }
     if "image" in types:
         rendered["LayersSize"] = layers_size(call.runtime.images)
-        rendered["Images"] = await image_summaries(
+        rendered["Images"] = image_summaries(
             call, call.runtime.images.list(), containers=True, shared=True
         )
     if "container" in types:

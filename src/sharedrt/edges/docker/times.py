@@ -16,8 +16,13 @@ def moment(text: str, name: str) -> int:
 
 
 def until_filter(filters: Filters) -> int:
-    """The ``until`` filter of a prune or list; 0: not given."""
+    """The ``until`` filter of a prune, which takes one; 0: not given."""
     try:
         return moment(filters.one("until") or "", "until")
     except FilterError as error:
         raise bad_request(str(error)) from error
+
+
+def earliest_until(filters: Filters) -> int:
+    """The ``until`` filter of a list: the earliest of several; 0: not given."""
+    return min((moment(text, "until") for text in filters.get("until")), default=0)

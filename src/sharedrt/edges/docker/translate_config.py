@@ -1,5 +1,6 @@
 """``Config`` of a create request, merged with the image's, as ``inspect`` shows it and the process gets it."""
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -67,6 +68,8 @@ def merge_config(body: Fields, image_config: Mapping[str, Any]) -> ContainerConf
         raise bad_request(
             f"the working directory '{working_dir}' is invalid, it needs to be an absolute path"
         )
+    if working_dir:
+        working_dir = "/" + posixpath.normpath(working_dir).lstrip("/")
     stop_signal = body.text("StopSignal") or image.text("StopSignal")
     shell = body.strings("Shell") or image.strings("Shell")
     rendered: dict[str, Json] = {

@@ -22,13 +22,16 @@ from sharedrt.edges.docker.translate_config import (
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
 from sharedrt.edges.docker.translate_mounts import translate_mounts, translate_volumes
 from sharedrt.edges.docker.translate_network import (
+    DEFAULT_NETWORK,
     network_mode,
     plan_network,
     translate_dns,
     translate_extra_hosts,
+    translate_links,
 )
 from sharedrt.edges.docker.translate_resources import (
     memory_swap,
+    resource_warnings,
     translate_device_requests,
     translate_device_rules,
     translate_devices,
@@ -36,14 +39,19 @@ from sharedrt.edges.docker.translate_resources import (
     translate_ulimits,
 )
 from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import ContainerId
-from sharedrt.model.records import ContainerRecord, Json
+from sharedrt.model.records import ContainerRecord, Json, NetworkRequest
 from sharedrt.model.spec import ContainerSpec, Namespaces, User
 from sharedrt.services.contracts import HostInfo, NewContainer
 
 EXTENSION: Final = "docker"
 """Key of what this edge keeps with a container: ``Config`` and ``HostConfig`` as ``inspect`` shows them."""
 
+DEFAULT_SYSCTLS: Final = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _BUILT_IN_RUNTIME: Final = "io.containerd.runc.v2"
 
@@ -55,6 +63,10 @@ class CreateContext:
     host: HostInfo
     find_container: Callable[[str], ContainerRecord]
     bridge_gateway: Callable[[], str]
+    cgroup_files: frozenset[str] = frozenset()
+    """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
+    sysctls: frozenset[str] = frozenset()
+    """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,7 @@ def translate_create(
     find = context.find_container
     config = merge_config(body, image_config)
     mode = security.resolve_mode(network_mode(host), find)
+    links = _links_by_id(host, find)
     plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
     ipc_mode = security.resolve_mode(host.text("IpcMode"), find)
@@ -103,7 +116,7 @@ def translate_create(
     namespaces = Namespaces(
         network=plan.namespace,
         pid=security.pid_namespace(pid_mode),
-        ipc=security.ipc_namespace(ipc_mode, find),
+        ipc=security.ipc_namespace(ipc_mode),
         uts=security.uts_namespace(host.text("UTSMode")),
         cgroup=security.cgroup_namespace(cgroupns),
         user=security.user_namespace(host.text("UsernsMode")),
@@ -113,7 +126,9 @@ def translate_create(
         raise bad_request("can't create 'AutoRemove' container with restart policy")
     logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
     spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
-    spec = _with_limits(spec, host, context.host)
+    spec = _with_limits(spec, host, context)
+    resources = spec.resources
+    warnings += resource_warnings(resources, context.cgroup_files)
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
     settled: dict[str, Json] = {
         "NetworkMode": mode,
@@ -122,6 +137,8 @@ def translate_create(
         "CgroupnsMode": cgroupns,
         "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.max_retries},
         "MemorySwap": memory_swap(host) or 0,
+        "MemorySwappiness": resources.memory_swappiness,
+        "PidsLimit": resources.pids_limit,
         "Runtime": host.text("Runtime") or context.host.default_runtime,
         "LogConfig": {
             "Type": host.sub("LogConfig").text("Type") or "json-file",
@@ -146,7 +163,7 @@ def translate_create(
         log_max_files=logs.max_files,
         log_compress=logs.compress,
         log_forward=logs.forward,
-        networks=plan.networks,
+        networks=tuple(_linked_by_id(request, links) for request in plan.networks),
         ports=plan.ports,
         dns=translate_dns(host),
         volumes=translate_volumes(host),
@@ -165,12 +182,37 @@ def _refuse_the_rest(host: Fields) -> None:
         raise not_implemented("HostConfig.StorageOpt")
     if (isolation := host.text("Isolation")) not in ("", "default"):
         raise bad_request(f'invalid isolation "{isolation}" on linux')
+    if "" in host.mapping("Annotations"):
+        raise bad_request(
+            "invalid Annotations: the empty string is not permitted as an annotation key"
+        )
     if host.integer("ShmSize") < 0:
         raise bad_request("SHM size can not be less than 0")
     if not -1000 <= host.integer("OomScoreAdj") <= 1000:
         raise bad_request(
             f"Invalid value {host.integer('OomScoreAdj')}, range for oom score adj is [-1000, 1000]"
         )
+
+
+def _links_by_id(host: Fields, find: Callable[[str], ContainerRecord]) -> dict[str, str]:
+    """Each of the Links as it came, and with the other container's id in the place of its name."""
+    by_id = {}
+    for link in translate_links(host.strings("Links")):
+        name, _, alias = link.partition(":")
+        try:
+            by_id[link] = f"{find(name).id}:{alias}"
+        except NotFound as fault:
+            raise bad_request(
+                f"could not get container for {name}: No such container: {name}"
+            ) from fault
+    return by_id
+
+
+def _linked_by_id(request: NetworkRequest, by_id: Mapping[str, str]) -> NetworkRequest:
+    """Links of the default bridge outlive renames."""
+    if request.network != DEFAULT_NETWORK:
+        return request
+    return replace(request, links=tuple(by_id.get(link, link) for link in request.links))
 
 
 def _spec(
@@ -188,6 +230,7 @@ def _spec(
         cwd=config.working_dir,
         user=_user(host, config),
         tty=config.tty,
+        console_size=_console_size(host),
         open_stdin=config.open_stdin,
         stdin_once=config.stdin_once,
         hostname=hostname,
@@ -198,22 +241,35 @@ def _spec(
         cgroup_parent=host.text("CgroupParent"),
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
+        shm_shared=host.text("IpcMode") == "shareable",
+        shm_none=host.text("IpcMode") == "none",
         stop_signal=config.stop_signal,
         health_check=config.health_check,
         annotations=host.mapping("Annotations"),
     )
 
 
-def _with_limits(spec: ContainerSpec, host: Fields, info: HostInfo) -> ContainerSpec:
+def _console_size(host: Fields) -> tuple[int, int] | None:
+    """ConsoleSize is [height, width]; zeros are no size."""
+    size = host.raw.get("ConsoleSize")
+    if not isinstance(size, list) or len(size) != 2 or not any(size):
+        return None
+    height, width = (n if isinstance(n, int) else -1 for n in size)
+    if not (0 <= height < 1 << 16 and 0 <= width < 1 << 16):
+        raise bad_request("invalid ConsoleSize: must be [height, width]")
+    return width, height
+
+
+def _with_limits(spec: ContainerSpec, host: Fields, context: CreateContext) -> ContainerSpec:
     score = host.integer("OomScoreAdj")
     return replace(
         spec,
-        resources=translate_resources(host, info.cpus),
+        resources=translate_resources(host, context.host.cpus),
         devices=translate_devices(host),
         device_rules=translate_device_rules(host),
         cdi_devices=translate_device_requests(host),
         rlimits=translate_ulimits(host),
-        sysctls=_sysctls(host),
+        sysctls={**_default_sysctls(host, context), **_sysctls(host)},
         oom_score_adj=score or None,
     )
 
@@ -267,6 +323,14 @@ def _runtime(host: Fields, info: HostInfo) -> str:
     if name and name not in info.runtimes:
         raise bad_request(f"unknown or invalid runtime name: {name}")
     return name
+
+
+def _default_sysctls(host: Fields, context: CreateContext) -> dict[str, str]:
+    """What dockerd sets in each network namespace that it makes: no capability is needed to ping, nor for low ports."""
+    mode = network_mode(host)
+    if mode == "host" or mode.startswith("container:"):
+        return {}
+    return {name: value for name, value in DEFAULT_SYSCTLS.items() if name in context.sysctls}
 
 
 def _sysctls(host: Fields) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_config import ContainerConfig
 from sharedrt.edges.docker.translate_security import FindContainer
 from sharedrt.edges.docker.words import bad_request, not_implemented
@@ -14,6 +15,14 @@ from sharedrt.services.volumes import DRIVER, NewVolume
 _PROPAGATIONS: Final = frozenset(["private", "rprivate", "shared", "rshared", "slave", "rslave"])
 _CONSISTENCIES: Final = frozenset(["default", "consistent", "cached", "delegated"])
 """For file sharing between a Mac and its Linux machine; they mean nothing on Linux."""
+
+_TMPFS_FLAGS_TEXT: Final = (
+    "async atime defaults dev diratime dirsync exec mand noatime nodev nodiratime noexec nomand norelatime "
+    "nostrictatime nosuid private relatime rprivate rshared rslave runbindable ro rw shared slave "
+    "strictatime suid sync unbindable"
+)
+_TMPFS_FLAGS: Final = frozenset(_TMPFS_FLAGS_TEXT.split())
+_TMPFS_VALUES: Final = frozenset(["gid", "mode", "mpol", "nr_blocks", "nr_inodes", "size", "uid"])
 
 
 def translate_mounts(
@@ -95,6 +104,7 @@ def parse_bind(text: str) -> Mount:
         posixpath.normpath(source) if is_path else source,
         target,
         readonly=options.readonly,
+        recursive_readonly=is_path and options.readonly and recursive_read_only(),
         propagation=options.propagation,
         create_source=is_path,
         nocopy=options.nocopy,
@@ -184,15 +194,25 @@ def _bind_mount(item: Fields, target: str) -> Mount:
     propagation = options.text("Propagation")
     if propagation and propagation not in _PROPAGATIONS:
         raise _invalid("bind", f"invalid propagation mode: {propagation}")
-    forced = options.boolean("ReadOnlyForceRecursive")
-    if forced and options.boolean("ReadOnlyNonRecursive"):
-        raise _invalid("bind", "ReadOnlyForceRecursive and ReadOnlyNonRecursive exclude each other")
+    # As dockerd does: read-only means all that is mounted below, too, where the kernel can do that.
+    recursive = item.boolean("ReadOnly") and not options.boolean("ReadOnlyNonRecursive")
+    if options.boolean("ReadOnlyForceRecursive"):
+        if not recursive:
+            raise _invalid(
+                "bind", "ReadOnlyForceRecursive needs ReadOnly, without ReadOnlyNonRecursive"
+            )
+        if propagation not in ("", "private", "rprivate"):
+            raise _invalid("bind", "ReadOnlyForceRecursive needs private propagation")
+        if not recursive_read_only():
+            raise not_implemented(
+                "ReadOnlyForceRecursive on this host's kernel (Linux 5.12 needed)"
+            )
     return Mount(
         MountKind.BIND,
         posixpath.normpath(source),
         target,
         readonly=item.boolean("ReadOnly"),
-        recursive_readonly=forced,
+        recursive_readonly=recursive and recursive_read_only(),
         propagation=propagation,
         options=("bind",) if options.boolean("NonRecursive") else (),
         create_source=options.boolean("CreateMountpoint"),
@@ -220,6 +240,10 @@ def _tmpfs_mount(item: Fields, target: str) -> Mount:
 
 def _tmpfs(path: str, text: str) -> Mount:
     options = [option for option in text.split(",") if option]
+    for option in options:
+        name, separator, _ = option.partition("=")
+        if name not in (_TMPFS_VALUES if separator else _TMPFS_FLAGS):
+            raise bad_request(f'invalid tmpfs option ["{option}"]')
     readonly = "ro" in options
     kept = tuple(option for option in options if option not in ("ro", "rw"))
     return Mount(MountKind.TMPFS, "", clean_target(path), readonly=readonly, options=kept)
@@ -240,7 +264,10 @@ def _from_others(texts: Iterable[str], find: FindContainer) -> Iterable[Mount]:
                 mount.source,
                 mount.target,
                 readonly=readonly,
+                recursive_readonly=mount.recursive_readonly
+                or (readonly and mount.kind is MountKind.BIND and recursive_read_only()),
                 propagation=mount.propagation,
+                options=mount.options,
                 create_source=mount.create_source,
                 nocopy=True,
                 sub_path=mount.sub_path,

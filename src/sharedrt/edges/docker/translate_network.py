@@ -176,16 +176,18 @@ def translate_ports(host: Fields, config: ContainerConfig) -> tuple[PortMapping,
 
 def _binding(port: int, protocol: str, binding: Fields) -> PortMapping:
     text, address = binding.text("HostPort"), binding.text("HostIp")
-    if "-" in text:
-        raise not_implemented(f"a range of host ports ({text})")
-    if text and (not text.isdecimal() or int(text) > 65535):
+    first, dash, last = text.partition("-")
+    numbers = [first or "0"] + ([last] if dash else [])
+    if any(not number.isdecimal() or int(number) > 65535 for number in numbers):
         raise bad_request(f'invalid port specification: "{text}"')
+    if dash and not 0 < int(first or 0) <= int(last):
+        raise bad_request(f"invalid range specified for port: {text}")
     if address:
         try:
             address = str(ipaddress.ip_address(address.strip("[]")))
         except ValueError as error:
             raise bad_request(f"invalid IP address: {address}") from error
-    return PortMapping(protocol, port, int(text or 0), address)
+    return PortMapping(protocol, port, int(first or 0), address, int(last or 0))
 
 
 # ---------------------------------------------------------------- names

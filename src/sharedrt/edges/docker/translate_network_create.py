@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
 from sharedrt.services.networks import NewNetwork
 
-_NOT_DONE: Final = ("macvlan", "ipvlan", "overlay", "host", "null", "none")
+_DRIVERS: Final = ("bridge", "macvlan", "ipvlan")
+_SINGLE: Final = ("host", "null")
+"""Of these there is one each, made by the daemon."""
 
 
 @dataclass(slots=True)
@@ -33,17 +35,22 @@ def translate_network(body: Fields) -> NewNetwork:
         raise not_implemented("ConfigFrom of a network")
     if body.text("Scope") not in ("", "local"):
         raise not_implemented(f"a network of scope {body.text('Scope')}")
-    if body.optional_boolean("EnableIPv4") is False:
-        raise not_implemented("a network without IPv4")
     driver = body.text("Driver") or "bridge"
-    if driver in _NOT_DONE:
+    if driver in _SINGLE:
+        raise Refusal(403, f'only one instance of "{driver}" network is allowed')
+    if driver == "overlay":
         raise not_implemented(f"a network of the driver {driver}")
-    if driver != "bridge":
+    if driver not in _DRIVERS:
         raise bad_request(f"could not find plugin {driver} in v1 plugin registry: plugin not found")
     pools = _translate_ipam(body.sub("IPAM"))
     has_ipv6 = any(":" in subnet for subnet in pools.subnets)
     if has_ipv6 and body.optional_boolean("EnableIPv6") is False:
         raise bad_request("invalid network config: an IPv6 subnet, but IPv6 is not enabled")
+    ipv4 = body.optional_boolean("EnableIPv4") is not False
+    if not ipv4 and any(":" not in subnet for subnet in pools.subnets):
+        raise bad_request("invalid network config: an IPv4 subnet, but IPv4 is not enabled")
+    if not ipv4 and not body.boolean("EnableIPv6"):
+        raise bad_request("IPv4 or IPv6 must be enabled")
     return NewNetwork(
         name=name,
         driver=driver,
@@ -51,6 +58,7 @@ def translate_network(body: Fields) -> NewNetwork:
         gateways=tuple(pools.gateways),
         ranges=tuple(pools.ranges),
         reserved=pools.reserved,
+        ipv4=ipv4,
         ipv6=body.boolean("EnableIPv6"),
         internal=body.boolean("Internal"),
         attachable=body.boolean("Attachable"),
@@ -85,9 +93,12 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def _network(kind: str, text: str) -> _Network:
     try:
-        return ipaddress.ip_network(text, strict=True)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise bad_request(f"invalid network config:\ninvalid {kind} {text}: {error}") from error
+    if ipaddress.ip_interface(text).ip != network.network_address:
+        raise bad_request(f"invalid network config:\ninvalid {kind} {text}: it should be {network}")
+    return network
 
 
 def _inside(kind: str, text: str, network: _Network) -> str:

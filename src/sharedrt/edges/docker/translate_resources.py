@@ -4,9 +4,12 @@ from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.model.records import Json
 from sharedrt.model.spec import BlkioLimit, Device, DeviceRule, Resources, Rlimit
 
 MIN_MEMORY: Final = 6 << 20
+BLKIO_WEIGHT: Final = "blkio weight"
+MEMORY_SWAP: Final = "memory swap"
 CPU_PERIOD_US: Final = 100_000
 
 _REFUSED: Final = (
@@ -56,6 +59,26 @@ def translate_resources(host: Fields, cpus: int) -> Resources:
         blkio_read_iops=_limits(host, "BlkioDeviceReadIOps", "Rate"),
         blkio_write_iops=_limits(host, "BlkioDeviceWriteIOps", "Rate"),
     )
+
+
+def resource_warnings(resources: Resources, cgroup_files: frozenset[str]) -> list[str]:
+    """What dockerd says of limits that make no sense, or that this kernel cannot hold."""
+    warnings = []
+    if resources.oom_kill_disable and not resources.memory_bytes:
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the "
+            "system running out of resources."
+        )
+    if resources.blkio_weight and BLKIO_WEIGHT not in cgroup_files:
+        warnings.append(
+            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
+        )
+    if resources.memory_bytes and MEMORY_SWAP not in cgroup_files:
+        warnings.append(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. "
+            "Memory limited without swap."
+        )
+    return warnings
 
 
 def memory_swap(host: Fields) -> int | None:
@@ -167,15 +190,21 @@ def translate_device_requests(host: Fields) -> tuple[str, ...]:
     names: list[str] = []
     for item in host.objects("DeviceRequests"):
         if item.text("Driver") != "cdi":
-            capabilities = item.raw.get("Capabilities") or []
             raise bad_request(
                 f'could not select device driver "{item.text("Driver")}" '
-                f"with capabilities: {capabilities}"
+                f"with capabilities: {_as_go_prints(item.raw.get('Capabilities') or [])}"
             )
         if item.integer("Count") or item.mapping("Options"):
             raise bad_request("cannot specify Count or Options for a CDI device request")
         names += item.strings("DeviceIDs")
     return tuple(names)
+
+
+def _as_go_prints(value: Json) -> str:
+    """``[[gpu utility] [x]]``."""
+    if isinstance(value, list):
+        return "[" + " ".join(_as_go_prints(item) for item in value) + "]"
+    return str(value)
 
 
 def translate_ulimits(host: Fields) -> tuple[Rlimit, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
+from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.records import ContainerRecord
 from sharedrt.model.spec import (
     Capabilities,
@@ -36,6 +36,7 @@ class _Options:
     seccomp: Seccomp = field(default_factory=Seccomp)
     no_new_privileges: bool = False
     apparmor: str = ""
+    writable_cgroups: bool = False
 
 
 def translate_security(host: Fields) -> Security:
@@ -46,13 +47,14 @@ def translate_security(host: Fields) -> Security:
         privileged=privileged,
         no_new_privileges=options.no_new_privileges,
         capabilities=Capabilities(
-            add=_capabilities(host.strings("CapAdd")), drop=_capabilities(host.strings("CapDrop"))
+            add=_capabilities(host, "CapAdd"), drop=_capabilities(host, "CapDrop")
         ),
         seccomp=options.seccomp,
         apparmor_profile=options.apparmor,
         masked_paths=_paths(host, "MaskedPaths", privileged),
         readonly_paths=_paths(host, "ReadonlyPaths", privileged),
         readonly_rootfs=host.boolean("ReadonlyRootfs"),
+        writable_cgroups=options.writable_cgroups,
     )
 
 
@@ -60,12 +62,12 @@ def _paths(host: Fields, name: str, privileged: bool) -> tuple[str, ...] | None:
     return () if privileged else host.optional_strings(name)
 
 
-def _capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
+def _capabilities(host: Fields, field_name: str) -> tuple[str, ...]:
     known = []
-    for name in names:
+    for name in host.strings(field_name):
         bare = name.upper().removeprefix("CAP_")
         if bare not in _CAPABILITIES:
-            raise bad_request(f'invalid capability: unknown capability: "CAP_{bare}"')
+            raise bad_request(f'invalid {field_name}: unknown capability: "CAP_{bare}"')
         known.append(bare if bare == "ALL" else f"CAP_{bare}")
     return tuple(dict.fromkeys(known))
 
@@ -87,7 +89,11 @@ def _options(texts: tuple[str, ...], privileged: bool) -> _Options:
             case "label" if separator:
                 if value != "disable":
                     raise not_implemented(f"HostConfig.SecurityOpt {text}")
-            case "systempaths" | "writable-cgroups":
+            case "writable-cgroups":
+                if separator and value not in ("true", "false"):
+                    raise bad_request(f'invalid --security-opt 2: "{text}"')
+                options.writable_cgroups = value != "false"
+            case "systempaths":
                 raise not_implemented(f"HostConfig.SecurityOpt {text}")
             case _:
                 raise bad_request(f'invalid --security-opt 2: "{text}"')
@@ -143,22 +149,11 @@ def pid_namespace(mode: str) -> NamespaceRef:
     return _ref(mode, "PID")
 
 
-def ipc_namespace(mode: str, find: FindContainer) -> NamespaceRef:
-    """``IpcMode``, resolved; a container that keeps its IPC private cannot be joined."""
-    if mode in ("", "private", "shareable"):
+def ipc_namespace(mode: str) -> NamespaceRef:
+    """``IpcMode``, resolved; whether another container shares its own shows at the start."""
+    if mode in ("", "private", "shareable", "none"):
         return _PRIVATE
-    if mode == "none":
-        raise not_implemented("HostConfig.IpcMode none")
-    ref = _ref(mode, "IPC")
-    if ref.mode is NamespaceMode.CONTAINER:
-        donor = find(ref.target)
-        if _ipc_mode_of(donor) not in ("shareable", "host"):
-            raise Refusal(
-                409,
-                f"can't join IPC of container {donor.id}: non-shareable IPC "
-                "(hint: use IpcMode:shareable for the donor container)",
-            )
-    return ref
+    return _ref(mode, "IPC")
 
 
 def uts_namespace(mode: str) -> NamespaceRef:

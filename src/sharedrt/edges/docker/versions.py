@@ -8,6 +8,8 @@ import re
 from typing import Any, Final, NamedTuple
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.docker_filters import Filters
+from sharedrt.wire.docker_time import ZERO_TIME
 
 
 class ApiVersion(NamedTuple):
@@ -21,6 +23,10 @@ class ApiVersion(NamedTuple):
 NEWEST: Final = ApiVersion(1, 51)
 OLDEST: Final = ApiVersion(1, 24)
 
+_OLDEST_OF_ARCHIVES: Final = ApiVersion(1, 22)
+"""What skopeo asks for in saving and loading, unless it is newer than 1.14 and negotiates."""
+
+_ARCHIVES = re.compile(r"/images/(?:load|get|.+/get)")
 _PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
 
 
@@ -40,14 +46,15 @@ def split_version(path: str) -> tuple[ApiVersion, str]:
             str(version),
             f"client version {version} is too new. Maximum supported API version is {NEWEST}",
         )
-    if version < OLDEST:
+    rest = path[found.end() :]
+    if version < OLDEST and not (version >= _OLDEST_OF_ARCHIVES and _ARCHIVES.fullmatch(rest)):
         raise InvalidArgument(
             "API version",
             str(version),
             f"client version {version} is too old. Minimum supported API version is {OLDEST}, "
             "please upgrade your client to a newer version",
         )
-    return version, path[found.end() :]
+    return version, rest
 
 
 # ---------------------------------------------------------------- responses
@@ -66,7 +73,12 @@ def sends_text(version: ApiVersion) -> bool:
 
 
 def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any]:
-    """1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: null lists for no names."""
+    """1.48: Descriptor. 1.47: Manifests. 1.44: VirtualSize is gone; before, it repeats Size. 1.43 and older: a
+    placeholder for no names."""
+    if version < (1, 48):
+        summary.pop("Descriptor", None)
+    if version < (1, 47):
+        summary.pop("Manifests", None)
     if version < (1, 44):
         summary["VirtualSize"] = summary["Size"]
         summary["RepoTags"] = summary["RepoTags"] or ["<none>:<none>"]
@@ -75,10 +87,16 @@ def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any
 
 
 def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
-    """1.44: VirtualSize is gone. 1.45: so are Container and ContainerConfig. 1.50: so are those fields of
-    Config that an image never sets."""
+    """1.44: VirtualSize is gone, and Created is left out when the image does not say it. 1.45: Container and
+    ContainerConfig are gone. 1.48: Descriptor and Manifests. 1.50: those fields of Config that an image never
+    sets are gone."""
     if version < (1, 44):
         image["VirtualSize"] = image["Size"]
+    elif image["Created"] == ZERO_TIME:
+        del image["Created"]
+    if version < (1, 48):
+        image.pop("Descriptor", None)
+        image.pop("Manifests", None)
     if version < (1, 45):
         image["Container"] = ""
         image["ContainerConfig"] = None
@@ -144,12 +162,20 @@ def event(version: ApiVersion, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def info(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
-    """1.44 and older list more registry and commit fields. 1.49: FirewallBackend. 1.50: DiscoveredDevices."""
+    """1.25: security options are pairs of names and values. 1.47: fewer registry fields. 1.49: FirewallBackend, and
+    no more expected commits. 1.50: DiscoveredDevices, and no more bridge-nf switches."""
+    if version < (1, 25):
+        rendered["ExecutionDriver"] = "<not supported>"
+        rendered["SecurityOptions"] = [
+            option.partition(",")[0].removeprefix("name=") for option in rendered["SecurityOptions"]
+        ]
     if version < (1, 47):
         rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsCIDRs", None)
         rendered["RegistryConfig"].setdefault("AllowNondistributableArtifactsHostnames", None)
     if version < (1, 49):
         rendered.pop("FirewallBackend", None)
+        for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
+            rendered[name] = {**rendered[name], "Expected": rendered[name]["ID"]}
     if version < (1, 50):
         rendered.pop("DiscoveredDevices", None)
         rendered["BridgeNfIptables"] = False
@@ -164,7 +190,17 @@ def disk_usage(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
     return rendered
 
 
+def counts_containers(version: ApiVersion) -> bool:
+    """1.51: a list of images counts each one's containers; before, -1 says that it was not counted."""
+    return version >= (1, 51)
+
+
 # ---------------------------------------------------------------- requests
+
+
+def image_list_filters(version: ApiVersion, filters: Filters, name: str) -> Filters:
+    """1.41: the parameter ``filter``, a name or pattern, is gone; before, it is the filter ``reference``."""
+    return filters.adding("reference", name) if name and version < (1, 41) else filters
 
 
 def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +210,18 @@ def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict
     if version < (1, 41) and not host_config.get("CgroupnsMode"):
         host_config["CgroupnsMode"] = "host"
     return host_config
+
+
+def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
+    """1.40: an update changes PidsLimit."""
+    if version < (1, 40):
+        body.pop("PidsLimit", None)
+    return body
+
+
+def joins_many_networks(version: ApiVersion) -> bool:
+    """1.44: a container may be created on several networks."""
+    return version >= (1, 44)
 
 
 def prunes_named_volumes(version: ApiVersion) -> bool:

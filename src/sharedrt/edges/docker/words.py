@@ -44,6 +44,13 @@ def not_implemented(feature: str) -> Refusal:
     return Refusal(501, f"{feature} is not supported by this daemon")
 
 
+def port_in_use(fault: InUse) -> str:
+    """Dockerd tells ports that a container has from those of other programs."""
+    if fault.reason == "address already in use":
+        return f"failed to bind host port for {fault.name}: address already in use"
+    return f"Bind for {fault.name} failed: port is already allocated"
+
+
 def to_http(fault: AnyFault) -> tuple[int, str]:
     """Status and message. 304 has no message."""
     match fault:
@@ -55,15 +62,23 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
             return 409, _already_exists(fault)
         case AlreadyDone(kind=kind, name=name, state=state):
             return 409, f"{kind.capitalize()} {name} is already {state}"
-        case InUse(kind="port", name=name):
-            return 500, f"Bind for {name} failed: port is already allocated"
+        case InUse(kind="port"):
+            return 500, port_in_use(fault)
         case InUse(reason=reason):
             return 409, reason or str(fault)
         case FailedPrecondition(kind="container", name=name, reason=reason):
             joint = " " if reason.startswith("is ") else ": "
             return 409, reason if name and name in reason else f"container {name}{joint}{reason}"
+        case FailedPrecondition(kind="program"):
+            return 500, str(fault)
         case FailedPrecondition():
             return 409, str(fault)
+        case InvalidArgument(field="signal", value=value):
+            return 400, f"invalid signal: {value}"
+        case InvalidArgument(field="device", value=value, reason=reason):
+            return 400, (
+                f'error gathering device information while adding custom device "{value}": {reason}'
+            )
         case InvalidArgument():
             return 400, str(fault)
         case Unimplemented():
@@ -98,11 +113,10 @@ def _not_found(fault: NotFound) -> tuple[int, str]:
             return 404, f"get {fault.name}: no such volume"
         case "runtime handler":
             return 400, f"unknown or invalid runtime name: {fault.name}"
-        case "user" | "group":
-            return (
-                400,
-                f"unable to find {fault.kind} {fault.name}: no matching entries in passwd file",
-            )
+        case "user":
+            return 400, f"unable to find user {fault.name}: no matching entries in passwd file"
+        case "group":
+            return 400, f"unable to find group {fault.name}: no matching entries in group file"
         case _:
             return 404, str(fault)
 

@@ -124,22 +124,24 @@ class StreamingDoor:
                 await writer.wait_closed()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pipe = TcpPipe(reader, writer)
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
                 head, first = await _read_head(reader)
         except (HeadError, TimeoutError) as error:
-            await _refuse(writer, Refusal("400 Bad Request", str(error) or "timed out"))
+            await _refuse(pipe, Refusal("400 Bad Request", str(error) or "timed out"))
             return
         job = self._redeem(head)
         if job is None:
-            await _refuse(writer, Refusal("404 Not Found", "unknown, used or expired token"))
+            await _refuse(pipe, Refusal("404 Not Found", "unknown, used or expired token"))
             return
         answer = negotiate(head, port_forward=isinstance(job, PortForwardJob))
         if isinstance(answer, Refusal):
-            await _refuse(writer, answer)
+            await _refuse(pipe, answer)
             return
-        writer.write(response_head("101 Switching Protocols", answer.fields))
-        await _run(job, answer, TcpPipe(reader, writer, first))
+        pipe = TcpPipe(reader, writer, first)
+        await pipe.write(response_head("101 Switching Protocols", answer.fields))
+        await _run(job, answer, pipe)
 
     def _redeem(self, head: RequestHead) -> Job | None:
         path = head.target.partition("?")[0]
@@ -169,7 +171,7 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[RequestHead, bytes]:
     raise HeadError("the connection ended inside of the head")
 
 
-async def _refuse(writer: asyncio.StreamWriter, refusal: Refusal) -> None:
+async def _refuse(pipe: TcpPipe, refusal: Refusal) -> None:
     body = f"{refusal.reason}\n".encode()
     fields = {
         "Content-Type": "text/plain; charset=utf-8",
@@ -178,8 +180,7 @@ async def _refuse(writer: asyncio.StreamWriter, refusal: Refusal) -> None:
         **refusal.fields,
     }
     log.info("streaming request refused", status=refusal.status, reason=refusal.reason)
-    writer.write(response_head(refusal.status, fields) + body)
-    await writer.drain()
+    await pipe.write(response_head(refusal.status, fields) + body)
 
 
 def _url_of(sock: socket.socket) -> str:

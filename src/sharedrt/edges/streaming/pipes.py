@@ -38,7 +38,10 @@ class Pipe(Protocol):
 
 
 class TcpPipe:
-    """A TCP connection, whose first bytes may have been read with the request's head."""
+    """A TCP connection, whose first bytes may have been read with the request's head.
+
+    A transport that the peer has closed is not touched any more: uvloop's raises RuntimeError then.
+    """
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b""
@@ -52,14 +55,24 @@ class TcpPipe:
         return await self._reader.read(_READ_BYTES)
 
     async def write(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError("the connection is closed")
         self._writer.write(data)
         await self._writer.drain()
+
+    def end(self) -> None:
+        """End our half. Nothing to do on a connection that is closed."""
+        if not self._writer.is_closing():
+            self._writer.write_eof()
+
+    def close(self) -> None:
+        """Both halves, at once."""
+        self._writer.close()
 
     async def finish(self) -> None:
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(LINGER_S):
-                if self._writer.can_write_eof():
-                    self._writer.write_eof()
+                self.end()
                 while await self.read():
                     pass
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from sharedrt.edges.streaming.pipes import Pipe
+from sharedrt.edges.streaming.pipes import Pipe, TcpPipe
 from sharedrt.edges.streaming.spdy_link import SpdyLink, SpdyStream
 from sharedrt.edges.streaming.tokens import PortForwardJob
 from sharedrt.model.faults import Fault, InvalidArgument
@@ -18,7 +18,6 @@ log = structlog.get_logger(__name__)
 
 PROTOCOL: Final = "portforward.k8s.io"
 PAIR_TIMEOUT_S: Final = 30.0
-_CHUNK_BYTES: Final = 64 << 10
 
 
 @dataclass(slots=True)
@@ -73,49 +72,59 @@ class PortForwarder:
 
     async def _forward(self, data: SpdyStream, error: SpdyStream) -> None:
         port = data.headers.get("port", "")
+        sandbox = self._job.sandbox
         try:
-            await self._connect(data, port)
+            pod = await self._connect(port)
         except (Fault, OSError) as failure:
-            sandbox = self._job.sandbox
             log.info("port not forwarded", sandbox=sandbox, port=port, error=str(failure))
             message = f"error forwarding port {port} to pod {sandbox}: {failure}"
             await error.write(message.encode())
+        else:
+            try:
+                await _join(data, pod)
+            except OSError as lost:
+                # Not a word on the error stream: kubectl would give up its other connections, too.
+                log.debug("connection broken", sandbox=sandbox, port=port, error=str(lost))
+                await data.reset()
         await data.close()
         await error.close()
         for stream in (data, error):
             self._link.forget(stream)
 
-    async def _connect(self, data: SpdyStream, text: str) -> None:
+    async def _connect(self, text: str) -> TcpPipe:
         port = int(text) if text.isdecimal() and len(text) <= 5 else 0
         if not 0 < port < 1 << 16:
             raise InvalidArgument("port", text, "not a port")
         if self._job.ports and port not in self._job.ports:
             raise InvalidArgument("port", port, "not one of those that were asked for")
         sock = await self._job.services.pods.connect(self._job.sandbox, port)
-        reader, writer = await asyncio.open_connection(sock=sock)
-        failure: BaseException | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_to_pod(data, writer))
-                group.create_task(_from_pod(reader, data))
-        except* OSError as broken:
-            failure = broken.exceptions[0]
-        finally:
-            writer.close()
-        if failure is not None:
-            raise failure
+        return TcpPipe(*await asyncio.open_connection(sock=sock))
 
 
-async def _to_pod(data: SpdyStream, writer: asyncio.StreamWriter) -> None:
+async def _join(data: SpdyStream, pod: TcpPipe) -> None:
+    """Both ways, until both have ended. Raises OSError when one breaks."""
+    failure: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_to_pod(data, pod))
+            group.create_task(_from_pod(pod, data))
+    except* OSError as broken:
+        failure = broken.exceptions[0]
+    finally:
+        pod.close()
+    if failure is not None:
+        raise failure
+
+
+async def _to_pod(data: SpdyStream, pod: TcpPipe) -> None:
     with suppress(ConnectionError):  # the pod's end is closed: what it has sent still counts
         while chunk := await data.read():
-            writer.write(chunk)
-            await writer.drain()
-        writer.write_eof()
+            await pod.write(chunk)
+        pod.end()
 
 
-async def _from_pod(reader: asyncio.StreamReader, data: SpdyStream) -> None:
-    while chunk := await reader.read(_CHUNK_BYTES):
+async def _from_pod(pod: TcpPipe, data: SpdyStream) -> None:
+    while chunk := await pod.read():
         await data.write(chunk)
     await data.close()
 

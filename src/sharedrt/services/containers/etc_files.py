@@ -1,6 +1,7 @@
 """/etc/hosts, /etc/hostname and /etc/resolv.conf of a container that is no pod's member."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from sharedrt.model.drivers import HostFiles
 from sharedrt.model.faults import FailedPrecondition
@@ -29,6 +30,9 @@ class EtcFiles:
     async def make(self, record: ContainerRecord) -> None:
         """Raises FailedPrecondition when a container that it links to does not run."""
         files = {name: text.encode() for name, text in self.texts(record).items()}
+        if record.spec.namespaces.network.mode is NamespaceMode.HOST:
+            own = "".join(f"{a}\t{n}\n" for n, a in map(_name_and_address, record.extra_hosts))
+            files["hosts"] = await self._host.read(Path("/etc/hosts")) + own.encode()
         await self._host.write(self._layout.container_run(record.id), files)
 
     def texts(self, record: ContainerRecord) -> Mapping[str, str]:
@@ -87,3 +91,8 @@ class EtcFiles:
         if await self._host.read(folder / "resolv.conf") == before["resolv.conf"].encode():
             files["resolv.conf"] = after["resolv.conf"].encode()
         await self._host.write(folder, files)
+
+
+def _name_and_address(entry: str) -> tuple[str, str]:
+    name, _, address = entry.partition(":")
+    return name, address.removeprefix("[").removesuffix("]")

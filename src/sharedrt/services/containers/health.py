@@ -29,6 +29,7 @@ from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
 
+_START_S: Final = 30.0
 _NOT_RUN: Final = -1
 """The exit code of a check that could not be started, or was not waited for."""
 
@@ -131,15 +132,21 @@ class HealthMonitors:
         key = ContainerKey(self._namespace, record.id)
         output = _Output()
         try:
-            async with asyncio.timeout(timeout_s):
+            # To start it is our time, not its.
+            async with asyncio.timeout(_START_S):
                 session = await self._runtime.exec(key, exec_record, kill_on_close=True)
-                async with session:
-                    code = await _finish(session, output)
+        except TimeoutError:
+            return _NOT_RUN, f"Health check could not be started within {_seconds(_START_S)}"
+        except StartFailed as fault:
+            return _NOT_RUN, fault.reason
+        except Fault as fault:
+            return _NOT_RUN, str(fault)
+        try:
+            async with session, asyncio.timeout(timeout_s):
+                code = await _finish(session, output)
         except TimeoutError:
             words = f"Health check exceeded timeout ({_seconds(timeout_s)})"
             return _NOT_RUN, f"{words}: {output}" if output.data else words
-        except StartFailed as fault:
-            return _NOT_RUN, fault.reason
         except Fault as fault:
             return _NOT_RUN, str(fault)
         return code, str(output)

@@ -264,7 +264,7 @@ class ContainerLife:
             if not run.settled.done():
                 run.settled.set_result(None)
         record = self._records.by_id(id)
-        if not run.expected and wants_restart(record):
+        if not run.expected:
             self.restarts.schedule_after(record)
         self._tell_exit(record)
         if not run.expected and record.auto_remove and self.on_auto_remove is not None:
@@ -297,7 +297,7 @@ class ContainerLife:
         """Commit it, however long that takes (a full disk): what tells of it must stay until then."""
 
         def ended(record: ContainerRecord) -> ContainerRecord:
-            return replace(
+            made = replace(
                 record,
                 state=ContainerState.EXITED,
                 paused=False,
@@ -310,6 +310,9 @@ class ContainerLife:
                 health=health_rules.ended(record.health),
                 reason=reason,
             )
+            if not run.expected and wants_restart(made):
+                self.restarts.announce(id)  # before anybody can see it ended
+            return made
 
         actions = ("oom", "die") if status.oom_killed else ("die",)
         lasted_ns = max(status.finished_ns - self._records.by_id(id).started_ns, 0)

@@ -38,7 +38,7 @@ class NetworkMembership:
             record = self._records.by_id(id)
             network = self._networks.get(request.network)
             _check_private(record)
-            if network.driver != "bridge":
+            if network.driver in ("host", "none"):
                 raise FailedPrecondition("network", network.name, "cannot be joined")
             if self._asked(record, network) is not None:
                 raise AlreadyExists("endpoint", network.name, id)

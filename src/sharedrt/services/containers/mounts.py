@@ -284,9 +284,13 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 async def _bind(mount: Mount) -> ResolvedMount:
     source = await asyncio.to_thread(_bind_source, mount)
-    # A client's own ``bind`` leaves out what is mounted below the source.
-    recursive = () if "bind" in mount.options else ("rbind",)
-    options = (*recursive, mount.propagation or "rprivate", *_access(mount), *mount.options)
+    propagation = mount.propagation or "rprivate"
+    # A client's own ``bind`` leaves out what is mounted below the source; of the runtimes some take a recursive
+    # propagation for a recursive bind.
+    if "bind" in mount.options:
+        options = (propagation.removeprefix("r"), *_access(mount), *mount.options)
+    else:
+        options = ("rbind", propagation, *_access(mount), *mount.options)
     return ResolvedMount(source, mount.target, "bind", options)
 
 

@@ -47,6 +47,7 @@ class Restarts:
         self._owner = owner
         self._restart = restart
         self._due: dict[ContainerId, TaskHandle] = {}
+        self._announced: set[ContainerId] = set()
         self._delay_s: dict[ContainerId, float] = {}
         self._opened = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -55,8 +56,15 @@ class Restarts:
         """From now on restarts may run."""
         self._opened.set()
 
+    def announce(self, id: ContainerId) -> None:
+        """It is about to end, and will be started again when all is cleaned up: until then, too, it is due."""
+        self._announced.add(id)
+
     def schedule_after(self, record: ContainerRecord) -> None:
-        """Answer an end: the delay doubles with each, until a run has lasted for 10 s."""
+        """Answer an end that was announced, unless :meth:`cancel` came since: the delay doubles with each, until a run
+        has lasted for 10 s."""
+        if record.id not in self._announced:
+            return
         if record.finished_ns - record.started_ns >= _RESET_AFTER_S * 1e9:
             self._delay_s.pop(record.id, None)
         delay_s = self._delay_s.get(record.id, FIRST_DELAY_S)
@@ -76,7 +84,7 @@ class Restarts:
 
     def due(self, id: ContainerId) -> bool:
         """Whether one is waiting or under way (Docker's state ``restarting``)."""
-        return id in self._due
+        return id in self._due or id in self._announced
 
     def done(self, id: ContainerId) -> None:
         """The restart that was under way has come to its end."""
@@ -84,8 +92,10 @@ class Restarts:
 
     def cancel(self, id: ContainerId) -> bool:
         """Whether there was one. Not to be called by the restart itself."""
+        announced = id in self._announced
+        self._announced.discard(id)
         if (task := self._due.pop(id, None)) is None:
-            return False
+            return announced
         task.cancel()
         return True
 

@@ -49,7 +49,7 @@ from sharedrt.services.containers.rows import ContainerRows, attributes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
 from sharedrt.services.containers.wiring import POD_FILES, Wirer
-from sharedrt.services.contracts import ContainerStats, NewContainer, WaitCondition
+from sharedrt.services.contracts import ContainerStats, LayerFolders, NewContainer, WaitCondition
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Image, Images
 from sharedrt.services.layout import Layout
@@ -394,6 +394,18 @@ class ContainerService:
 
     async def usage(self, id: ContainerId) -> Usage:
         return await self._snapshots.usage(self._records.by_id(id))
+
+    async def layers(self, id: ContainerId) -> LayerFolders:
+        record = self._records.by_id(id)
+        lower = await self._snapshots.lower(record)
+        upper = self._snapshots.upper(record)
+        folder = upper.parent
+        return LayerFolders(
+            tuple(str(path) for path in lower),
+            str(upper),
+            str(folder / "work"),
+            str(folder / "rootfs"),
+        )
 
     def files_folder(self, id: ContainerId) -> str:
         record = self._records.by_id(id)

@@ -13,12 +13,13 @@ def parse_signal(text: str) -> int:
     Raises:
         InvalidArgument: no signal of Linux.
     """
-    name = text.strip().upper().removeprefix("SIG")
+    name = text.strip().upper()
     if name.isdecimal():
         number = int(name)
         if 1 <= number <= signal.SIGRTMAX:
             return number
         raise InvalidArgument("signal", text, "not between 1 and 64")
+    name = name.removeprefix("SIG")
     for base, first in _REALTIME.items():
         offset = name.removeprefix(base)
         if name.startswith(base) and (not offset or offset.lstrip("+-").isdecimal()):

@@ -128,6 +128,11 @@ class ContainerSnapshots:
         """The writable layer's folder; there since the container was first mounted."""
         return self._snapshotter.upper_path(self._layout.active_directory(record.id))
 
+    async def lower(self, record: ContainerRecord) -> Sequence[Path]:
+        """The image's layers' folders, topmost first."""
+        layers = await self._store.read(lambda tx: _layers(tx, SnapshotKey(record.id)))
+        return [self._snapshotter.layer_path(layer) for layer in layers]
+
     async def changes(
         self, record: ContainerRecord, ignored: frozenset[str]
     ) -> Sequence[PathChange]:

@@ -21,6 +21,8 @@ from sharedrt.services.containers.etc_files import EtcFiles
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
 
+_SHM: Final = "shm"
+_DEFAULT_SHM_BYTES: Final = 64 << 20
 POD_FILES: Final = frozenset({"/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/dev/shm"})
 """Where a pod's files are mounted in each of its containers, unless the client brings its own."""
 
@@ -132,7 +134,7 @@ class Wirer:
             request.network,
             owner=record.id,
             netns=netns,
-            ports=() if any(endpoint.default_route for endpoint in placed) else record.ports,
+            ports=() if any(endpoint.ports for endpoint in placed) else record.ports,
             aliases=request.aliases,
             mac=request.mac,
             address=request.address,
@@ -207,8 +209,8 @@ class Wirer:
             sources = {
                 f"/etc/{name}": folder / name for name in ("resolv.conf", "hosts", "hostname")
             }
-        if record.spec.namespaces.ipc.mode is NamespaceMode.HOST:
-            sources["/dev/shm"] = Path("/dev/shm")
+        if (shm := await self._shm(record)) is not None:
+            sources["/dev/shm"] = shm
         return tuple(
             ResolvedMount(
                 str(source),
@@ -219,6 +221,28 @@ class Wirer:
             for target, source in sources.items()
             if target not in taken
         )
+
+    async def _shm(self, record: ContainerRecord) -> Path | None:
+        """Where /dev/shm comes from, when it is not the container's alone: POSIX shared memory lives there, so
+        who shares an IPC namespace shares this."""
+        ipc = record.spec.namespaces.ipc
+        if ipc.mode is NamespaceMode.CONTAINER:
+            record = self._find_container(ipc.target)
+            ipc = record.spec.namespaces.ipc
+            if not record.spec.shm_shared and ipc.mode is not NamespaceMode.HOST:
+                raise FailedPrecondition(
+                    "container",
+                    record.id,
+                    f"can't join IPC of container {record.id}: non-shareable IPC "
+                    "(hint: use IpcMode:shareable for the donor container)",
+                )
+        elif record.spec.shm_shared:
+            folder = self._layout.container_run(record.id) / _SHM
+            size = record.spec.shm_size_bytes or _DEFAULT_SHM_BYTES
+            await self._host.mount_tmpfs(folder, size_bytes=size)
+        if ipc.mode is NamespaceMode.HOST:
+            return Path("/dev/shm")
+        return self._layout.container_run(record.id) / _SHM if record.spec.shm_shared else None
 
 
 def _sandbox_path(kind: str, sandbox: SandboxRecord) -> str | None:

@@ -13,6 +13,7 @@ from sharedrt.services.images.image import (
     RemovedImage,
 )
 from sharedrt.services.images.service import HistoryRow, Images
+from sharedrt.services.images.told import as_docker_tells, image_event
 
 __all__ = [
     "Composer",
@@ -28,6 +29,8 @@ __all__ = [
     "PushProgress",
     "Removed",
     "RemovedImage",
+    "as_docker_tells",
     "collect_orphans",
+    "image_event",
     "layer_directory",
 ]

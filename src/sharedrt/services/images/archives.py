@@ -14,13 +14,13 @@ from sharedrt.model.faults import DataLoss, InvalidArgument
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import Descriptor, Json
 from sharedrt.model.stores import NamespacedStore
-from sharedrt.services.events import NewEvent
 from sharedrt.services.images.documents import MAX_MANIFEST_BYTES, choose_manifest, parsed
 from sharedrt.services.images.host import Hold, ImageHost
 from sharedrt.services.images.image import Image, PullListener, PullPhase, PullProgress
 from sharedrt.services.images.register import Registrar
 from sharedrt.services.images.rows import ImageRows
 from sharedrt.services.images.spool import Archive, spooled
+from sharedrt.services.images.told import image_event
 from sharedrt.wire import media_types
 from sharedrt.wire.oci_image import (
     Index,
@@ -61,10 +61,17 @@ class ArchiveLoader:
     """Loads into one namespace."""
 
     def __init__(
-        self, host: ImageHost, store: NamespacedStore, rows: ImageRows, platform: Platform
+        self,
+        host: ImageHost,
+        store: NamespacedStore,
+        rows: ImageRows,
+        platform: Platform,
+        *,
+        strict: bool = False,
     ) -> None:
+        """``strict``: an image for another platform is refused, even where there is nothing to choose from."""
         self._host, self._store, self._rows = host, store, rows
-        self._platform = platform
+        self._platform, self._strict = platform, strict
 
     async def load(
         self, chunks: AsyncIterator[bytes], tell: LoadListener | None
@@ -170,10 +177,11 @@ class ArchiveLoader:
         registrar = Registrar(self._host, self._store, self._rows, hold)
         what = names[0] if names else target.digest
         documents = await registrar.documents(
-            replace(target, annotations={}), self._platform, what, own=own, strict=False
+            replace(target, annotations={}), self._platform, what, own=own, strict=self._strict
         )
         id = documents.config_blob.digest
-        event = NewEvent("image", "load", id, {"name": id, "reference": what})
+        reference = names[0] if names else id
+        event = image_event("load", id, id, labels=documents.config.labels, reference=reference)
         image = await registrar.register(documents, names, event, own=own, tell=tell)
         return LoadedImage(image, tuple(names))
 
@@ -217,8 +225,12 @@ class ArchiveLoader:
         content = self._host.content
         async with content.ingest(f"{self._store.namespace}/{blob.digest}") as ingest:
             await ingest.truncate()
-            async for data in archive.stream(name):
-                await ingest.write(data)
+            try:
+                async for data in archive.stream(name):
+                    await ingest.write(data)
+            except BaseException:
+                await ingest.truncate()  # no archive is resumed
+                raise
             await ingest.commit(blob.digest, blob.size)
         own.add(blob.digest)
 

@@ -53,6 +53,8 @@ class Documents:
             config=self.config,
             layers=self.config.chain_ids()[::-1],
             layer_blobs=self.layers,
+            manifest_media_type=self.manifest.media_type,
+            manifest_size_bytes=self.manifest.size,
             content_size_bytes=self.manifest.size + sum(sizes.values()),
             unpacked_size_bytes=unpacked_size_bytes,
         )

@@ -12,6 +12,7 @@ from sharedrt.services.images.documents import Documents, read_documents, reader
 from sharedrt.services.images.host import ImageHost
 from sharedrt.services.images.image import Image
 from sharedrt.wire import media_types
+from sharedrt.wire.docker_time import parse_timestamp
 from sharedrt.wire.oci_image import descriptor_json
 from sharedrt.wire.reference import parse_name
 
@@ -48,7 +49,7 @@ async def export(host: ImageHost, images: Sequence[tuple[Image, str]]) -> AsyncI
                 if blob.digest in done:
                     continue
                 done.add(blob.digest)
-                yield _header(_path(blob.digest), blob.size)
+                yield _header(_path(blob.digest), blob.size, _created_s(entry.documents))
                 async for data in host.content.stream(blob.digest):
                     yield data
                 yield bytes(-blob.size % 512)
@@ -93,8 +94,17 @@ def _file(name: str, data: bytes) -> bytes:
     return _header(name, len(data)) + data + bytes(-len(data) % 512)
 
 
-def _header(name: str, size: int) -> bytes:
+def _created_s(documents: Documents) -> int:
+    """When the image was made, in seconds; what it says is not always a time, nor one that a tar can hold."""
+    try:
+        seconds = parse_timestamp(documents.config.created, now_ns=0) // 1_000_000_000
+    except ValueError:
+        return 0
+    return seconds if 0 <= seconds < 1 << 33 else 0
+
+
+def _header(name: str, size: int, mtime_s: int = 0) -> bytes:
     info = tarfile.TarInfo(name)
-    info.size = size
+    info.size, info.mtime = size, mtime_s
     info.mode = 0o644
     return info.tobuf(tarfile.GNU_FORMAT)

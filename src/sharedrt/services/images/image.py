@@ -29,11 +29,23 @@ class Image:
     unpacked_size_bytes: int
     layer_blobs: tuple[Descriptor, ...] = ()
     """As the manifest lists them, base layer first."""
+    manifest_media_type: str = ""
+    manifest_size_bytes: int = 0
     pinned: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     created_ns: int = 0
     """When this namespace first had it."""
     updated_ns: int = 0
+
+    @property
+    def manifest_descriptor(self) -> Descriptor:
+        """What an index says of the manifest."""
+        return Descriptor(
+            self.manifest_media_type,
+            self.manifest,
+            self.manifest_size_bytes,
+            platform=self.config.platform,
+        )
 
     @property
     def repo_tags(self) -> tuple[str, ...]:

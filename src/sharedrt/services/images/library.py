@@ -58,6 +58,8 @@ class Library:
             target=record.target,
             manifest=record.manifest,
             layer_blobs=facts.layer_blobs,
+            manifest_media_type=facts.manifest_media_type,
+            manifest_size_bytes=facts.manifest_size_bytes,
             content_size_bytes=facts.content_size_bytes,
         )
 

@@ -10,7 +10,6 @@ from sharedrt.model.faults import Fault, NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.records import Descriptor
 from sharedrt.model.stores import NamespacedStore
-from sharedrt.services.events import NewEvent
 from sharedrt.services.images.documents import Documents
 from sharedrt.services.images.fetch import Fetcher
 from sharedrt.services.images.host import Hold, ImageHost
@@ -18,6 +17,7 @@ from sharedrt.services.images.image import Image, PullListener, PullPhase, PullP
 from sharedrt.services.images.library import Library
 from sharedrt.services.images.rows import ImageRows
 from sharedrt.services.images.tasks import all_of
+from sharedrt.services.images.told import image_event
 from sharedrt.services.images.unpack import unpack_layer
 from sharedrt.wire.platforms import Platform, fits
 from sharedrt.wire.reference import Reference
@@ -82,8 +82,12 @@ class Puller:
             image = await self._rows.put(
                 documents,
                 names,
-                NewEvent(
-                    "image", "pull", ref.familiar, {"name": ref.familiar_name, "reference": name}
+                image_event(
+                    "pull",
+                    ref.familiar,
+                    ref.familiar_name,
+                    labels=documents.config.labels,
+                    reference=name,
                 ),
                 source=(ref.domain, ref.path),
             )

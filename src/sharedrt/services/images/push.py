@@ -5,13 +5,13 @@ from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import Descriptor
 from sharedrt.model.stores import NamespacedStore
-from sharedrt.services.events import NewEvent
 from sharedrt.services.images.documents import MAX_MANIFEST_BYTES, read_documents, reader_of
 from sharedrt.services.images.host import ImageHost
 from sharedrt.services.images.image import PushListener, PushPhase, PushProgress
 from sharedrt.services.images.library import Library
 from sharedrt.services.images.rows import SOURCE_LABEL, ImageRows
 from sharedrt.services.images.tasks import all_of
+from sharedrt.services.images.told import image_event
 from sharedrt.wire.reference import Reference, parse_reference
 
 
@@ -38,15 +38,24 @@ class Pusher:
             target = Descriptor("", image.manifest, len(data))
             documents = await read_documents(reader_of(content), target, None, str(ref))
             target = documents.target
+            # Docker's clients see layers alone.
+            config = documents.config_blob
+            tellers = {blob.digest: tell for blob in documents.layers} | {
+                config.digest: _tell_nobody
+            }
             blobs = [blob for blob in documents.blobs if blob.digest != target.digest]
-            await all_of(self._blob(repository, ref, blob, tell) for blob in blobs)
+            await all_of(self._blob(repository, ref, blob, tellers[blob.digest]) for blob in blobs)
             digest = await repository.push_manifest(
                 ref.tag or target.digest, target.media_type, data
             )
             for blob in documents.blobs:
                 self._host.note_served(ref.domain, blob.digest)
-            event = NewEvent(
-                "image", "push", ref.familiar, {"name": ref.familiar_name, "reference": str(ref)}
+            event = image_event(
+                "push",
+                ref.familiar,
+                ref.familiar_name,
+                labels=documents.config.labels,
+                reference=str(ref),
             )
             # Removed meanwhile, the image must not come back by this.
             if self._library.record(str(ref)) is not None:
@@ -77,3 +86,7 @@ class Pusher:
         record = await self._store.read(lambda tx: tx.blobs.get(digest))
         other = record.labels.get(SOURCE_LABEL + ref.domain, "") if record is not None else ""
         return "" if other == ref.path else other
+
+
+def _tell_nobody(_: PushProgress) -> None:
+    return None

@@ -11,6 +11,7 @@ from sharedrt.services.images.gc import Roots
 from sharedrt.services.images.image import Image, RemovedImage
 from sharedrt.services.images.library import Library
 from sharedrt.services.images.rows import ImageRows
+from sharedrt.services.images.told import image_event
 from sharedrt.wire.reference import parse_name
 
 Users = Callable[[Digest], tuple[str, ...]]
@@ -65,7 +66,7 @@ class Remover:
         if len(self._library.records_of(record.image_id)) == 1:
             await self._all(self._library.image_of(record), True, ())
         else:
-            await self._rows.drop([reference], _event("untag", record.image_id, reference))
+            await self._rows.drop([reference], _untag(self._library.image_of(record), reference))
 
     async def _drop_damaged(self, ref: str) -> list[RemovedImage]:
         """Remove records that stand for nothing readable any more; what they held goes with the next collection."""
@@ -96,7 +97,7 @@ class Remover:
         if set(gone) >= set(image.references):
             return await self._all(image, prune, users)
         removed = [RemovedImage(untagged=each) for each in gone]
-        await self._rows.drop(gone, *(_event("untag", image.id, each) for each in gone))
+        await self._rows.drop(gone, *(_untag(image, each) for each in gone))
         return removed
 
     async def _all(self, image: Image, prune: bool, users: Sequence[str]) -> list[RemovedImage]:
@@ -109,7 +110,7 @@ class Remover:
             digests |= {blob.digest for blob in self._library.facts_of(record).layer_blobs}
         gone = [record.reference for record in records]
         removed = [RemovedImage(untagged=name) for name in image.references]
-        events = [_event("untag", image.id, name) for name in image.references]
+        events = [_untag(image, name) for name in image.references]
         if users:
             await self._rows.drop(
                 [name for name in gone if name != image.id],
@@ -117,7 +118,7 @@ class Remover:
                 unnamed=_unnamed(records[0], image),
             )
             return removed
-        await self._rows.drop(gone, *events, _event("delete", image.id))
+        await self._rows.drop(gone, *events, image_event("delete", image.id, image.id))
         removed.append(RemovedImage(deleted=image.id))
         if prune:
             swept = await self._rows.sweep(Roots(digests, set(image.layers)))
@@ -152,6 +153,5 @@ def _short(id: Digest) -> str:
     return id.partition(":")[2][:12]
 
 
-def _event(action: str, id: Digest, reference: str = "") -> NewEvent:
-    known = {"reference": reference} if reference else {}
-    return NewEvent("image", action, id, {"name": id, **known})
+def _untag(image: Image, reference: str) -> NewEvent:
+    return image_event("untag", image.id, image.id, labels=image.config.labels, reference=reference)

@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.model.drivers import Credentials, Usage
+from sharedrt.model.drivers import Credentials, FoundRepository, Usage
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import Digest, SnapshotKey
 from sharedrt.model.records import Descriptor, ImageRecord
 from sharedrt.model.stores import NamespacedStore
-from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.events import NamespacedEvents
 from sharedrt.services.images.archives import ArchiveLoader, LoadedImage, LoadListener
 from sharedrt.services.images.compose import Composer
 from sharedrt.services.images.export import export
@@ -33,6 +33,7 @@ from sharedrt.services.images.register import Registrar
 from sharedrt.services.images.removal import Remover, Users
 from sharedrt.services.images.rows import ImageRows
 from sharedrt.services.images.tasks import all_of
+from sharedrt.services.images.told import image_event
 from sharedrt.services.images.unpack import unpack_layer
 from sharedrt.wire.oci_image import Index, parse_target
 from sharedrt.wire.platforms import parse_platform
@@ -97,6 +98,10 @@ class Images:
             NotFound, Ambiguous: kind ``image``.
         """
         return self._library.get(ref)
+
+    def select(self, ref: str) -> Sequence[Image]:
+        """As :meth:`get`, but a name without a tag stands for all tags of its repository. Raises as that does."""
+        return [image for image, _ in self._library.select(ref)]
 
     def list(self) -> Sequence[Image]:
         """All, each once however many references name it."""
@@ -233,6 +238,12 @@ class Images:
         except NotFound as fault:
             raise NotFound("image", ref.name) from fault
 
+    async def search(
+        self, host: str, term: str, limit: int, *, credentials: Credentials | None = None
+    ) -> Sequence[FoundRepository]:
+        """Repositories of a registry. Raises as :meth:`pull`."""
+        return await self._host.registry.search(host, term, limit, credentials)
+
     async def login(self, credentials: Credentials) -> str:
         """Check credentials; an identity token where the registry gives one. Raises Unauthenticated, Unavailable."""
         return await self._host.registry.login(credentials)
@@ -255,7 +266,13 @@ class Images:
             return await self._rows.put(
                 await self._rows.documents_of(record),
                 [name],
-                NewEvent("image", "tag", id, {"name": ref.familiar, "reference": name}),
+                image_event(
+                    "tag",
+                    id,
+                    ref.familiar,
+                    labels=self._library.get(source).config.labels,
+                    reference=name,
+                ),
                 labels=record.labels,
             )
 
@@ -314,7 +331,8 @@ class Images:
             what = names[0] if names else target.digest
             documents = await registrar.documents(target, self._platform, what)
             id = documents.config_blob.digest
-            event = NewEvent("image", "load", id, {"name": id, "reference": what})
+            reference = names[0] if names else id
+            event = image_event("load", id, id, labels=documents.config.labels, reference=reference)
             return await registrar.register(documents, names, event)
 
     @asynccontextmanager
@@ -337,15 +355,29 @@ class Images:
             )
 
     async def load(
-        self, chunks: AsyncIterator[bytes], *, progress: LoadListener | None = None
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        platform: str | None = None,
+        progress: LoadListener | None = None,
     ) -> Sequence[LoadedImage]:
         """Import an archive: of ``docker save``, old or new, or an OCI layout; plain, gzip or zstd.
 
+        Args:
+            platform: what is chosen of an index, and what everything else has to be for; ``None``: the host's of
+                an index, anything else as it is.
+
         Raises:
-            InvalidArgument: no such archive, or a hostile one. Others as :meth:`register`. Images of the archive
-            that came before the fault stay.
+            InvalidArgument: no such archive, or a hostile one. NotFound: kind ``platform``. Others as
+            :meth:`register`. Images of the archive that came before the fault stay.
         """
-        loader = ArchiveLoader(self._host, self._store, self._rows, self._platform)
+        loader = ArchiveLoader(
+            self._host,
+            self._store,
+            self._rows,
+            self._platform if platform is None else parse_platform(platform),
+            strict=platform is not None,
+        )
         return await loader.load(chunks, progress)
 
     def save(

@@ -111,7 +111,17 @@ def overlaps(subnet: str, others: Iterable[str]) -> str:
     return ""
 
 
-def free_subnet(pools: Iterable[str], taken: Iterable[str], prefix: int = 22) -> str:
+SUBNET_PREFIX: Final = 22
+"""Of the IPv4 subnets that pools are cut into."""
+
+
+def subnet_prefix(pool: str, prefix: int = SUBNET_PREFIX) -> int:
+    """The prefix length of the subnets that a pool is cut into; a smaller pool is taken whole."""
+    network = ip_network(pool)
+    return max(prefix if network.version == 4 else 64, network.prefixlen)
+
+
+def free_subnet(pools: Iterable[str], taken: Iterable[str], prefix: int = SUBNET_PREFIX) -> str:
     """The first subnet of the pools that overlaps nothing taken. Raises ResourceExhausted.
 
     Pools smaller than ``prefix`` are taken whole.
@@ -119,8 +129,7 @@ def free_subnet(pools: Iterable[str], taken: Iterable[str], prefix: int = 22) ->
     known = list(taken)
     for pool in pools:
         network = ip_network(pool)
-        length = max(prefix, network.prefixlen) if network.version == 4 else 64
-        for subnet in network.subnets(new_prefix=max(length, network.prefixlen)):
+        for subnet in network.subnets(new_prefix=subnet_prefix(pool, prefix)):
             if not overlaps(str(subnet), known):
                 return str(subnet)
     raise ResourceExhausted("subnets", "every configured address pool is in use")

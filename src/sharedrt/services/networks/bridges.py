@@ -12,6 +12,12 @@ from sharedrt.model.faults import InvalidArgument, Unimplemented
 from sharedrt.model.ids import Namespace, NetworkId, new_id
 from sharedrt.model.records import Json, NetworkRecord
 from sharedrt.services.networks.addresses import first_host, unique_local_subnet
+from sharedrt.services.networks.stacked import (
+    STACKED,
+    check_stacked,
+    parent_config,
+    parent_name,
+)
 
 UNSETTLED: Final = "0.0.0.0/32"
 """Stands for a subnet that is still to be taken from the pools."""
@@ -30,14 +36,13 @@ _OPTIONS: Final = frozenset(
 PREDEFINED: Final = ("bridge", "host", "none")
 POD_NETWORK: Final = "pods"
 """The built-in pod network's name."""
-DRIVERS: Final = ("bridge", "host", "none", "null")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class NewNetwork:
     """A network to be created. ``subnets`` in CIDR form, at most one of each family; with ``gateways`` in the
-    same order, empty ones chosen. Without an IPv4 subnet a free one is taken from the configured pools; with
+    same order, empty ones chosen. With ``ipv4`` and no IPv4 subnet a free one is taken from the configured pools; with
     ``ipv6`` and no IPv6 subnet a unique local one is made up. ``ranges`` go with the subnets, ``reserved`` are
     Docker's auxiliary addresses, by the client's name for each."""
 
@@ -47,6 +52,7 @@ class NewNetwork:
     gateways: tuple[str, ...] = ()
     ranges: tuple[str, ...] = ()
     reserved: Mapping[str, str] = field(default_factory=dict)
+    ipv4: bool = True
     ipv6: bool = False
     internal: bool = False
     attachable: bool = False
@@ -59,14 +65,14 @@ def check_request(request: NewNetwork) -> None:
     """Raises InvalidArgument or Unimplemented, by the field's or option's name."""
     if not _NAME.fullmatch(request.name):
         raise InvalidArgument("network name", request.name, f"must match {_NAME.pattern}")
-    if request.driver != "bridge":
+    if request.driver in STACKED:
+        check_stacked(request.driver, request.options)
+    elif request.driver == "bridge":
+        _check_bridge_options(request.options)
+    else:
         raise Unimplemented(f"network driver {request.driver!r}")
-    for option in request.options:
-        if option not in _OPTIONS:
-            raise Unimplemented(f"bridge network option {option!r}")
-    for option in (OPTION_MASQUERADE, OPTION_ICC):
-        _flag(request.options, option)
-    _mtu(request.options, 1500)
+    if not request.ipv4 and not request.ipv6:
+        raise InvalidArgument("network", request.name, "IPv4 or IPv6 must be enabled")
     versions = [_subnet(subnet).version for subnet in request.subnets]
     if len(versions) != len(set(versions)):
         raise InvalidArgument("subnets", list(request.subnets), "more than one of a family")
@@ -79,7 +85,16 @@ def check_request(request: NewNetwork) -> None:
     for name, address in request.reserved.items():
         if not any(_address(address) in ip_network(subnet) for subnet in request.subnets):
             raise InvalidArgument("auxiliary address", f"{name}={address}", "in no subnet")
-    if host_ip := request.options.get(OPTION_HOST_IP):
+
+
+def _check_bridge_options(options: Mapping[str, str]) -> None:
+    for option in options:
+        if option not in _OPTIONS:
+            raise Unimplemented(f"bridge network option {option!r}")
+    for option in (OPTION_MASQUERADE, OPTION_ICC):
+        _flag(options, option)
+    _mtu(options, 1500)
+    if host_ip := options.get(OPTION_HOST_IP):
         _address(host_ip)
 
 
@@ -89,15 +104,17 @@ def make_record(request: NewNetwork) -> NetworkRecord:
     ranges = dict(zip(request.subnets, request.ranges, strict=False))
     id = NetworkId(new_id())
     subnets = sorted(request.subnets, key=lambda subnet: _subnet(subnet).version)
-    if not subnets or _subnet(subnets[0]).version != 4:
+    if request.ipv4 and (not subnets or _subnet(subnets[0]).version != 4):
         subnets.insert(0, UNSETTLED)
-    if request.ipv6 and len(subnets) == 1:
+    if request.ipv6 and (not subnets or _subnet(subnets[-1]).version != 6):
         subnets.append(unique_local_subnet(id))
     return NetworkRecord(
         id=id,
         name=request.name,
         driver=request.driver,
-        bridge=request.options.get(OPTION_NAME) or f"br-{id[:12]}",
+        bridge=parent_name(id, request.options)
+        if request.driver in STACKED
+        else request.options.get(OPTION_NAME) or f"br-{id[:12]}",
         subnets=tuple(subnets),
         gateways=tuple(gateways.get(subnet) or first_host(subnet) for subnet in subnets),
         ranges=tuple(ranges.get(subnet, "") for subnet in subnets) if any(request.ranges) else (),
@@ -157,7 +174,31 @@ def pod_bridge(name: str, bridge: str, subnet: str, mtu: int) -> NetworkRecord:
 
 def has_names(record: NetworkRecord) -> bool:
     """Whether containers on it find each other by name: on user-defined networks they do."""
-    return record.driver == "bridge" and record.name not in (*PREDEFINED, POD_NETWORK)
+    return is_joined(record) and record.name not in (*PREDEFINED, POD_NETWORK)
+
+
+def is_joined(record: NetworkRecord) -> bool:
+    """Whether containers get an interface on it."""
+    return record.driver == "bridge" or record.driver in STACKED
+
+
+def has_way_out(record: NetworkRecord) -> bool:
+    """Whether the world can be reached over it."""
+    if record.driver in STACKED:
+        return not record.internal and not parent_config(record).private
+    return record.driver == "bridge" and not record.internal
+
+
+def publishes(record: NetworkRecord) -> bool:
+    """Whether ports of its containers can be published on the host."""
+    return record.driver == "bridge" and not record.internal
+
+
+def name_server(record: NetworkRecord) -> str:
+    """The address at which the host answers its containers; empty: it cannot be reached there over IPv4."""
+    if record.driver == "bridge" and ip_address(record.gateways[0]).version == 4:
+        return record.gateways[0]
+    return ""
 
 
 def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> BridgeConfig:

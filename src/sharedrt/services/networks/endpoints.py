@@ -33,9 +33,17 @@ from sharedrt.model.mac import mac_address
 from sharedrt.model.records import EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.networks.addresses import AddressPool
-from sharedrt.services.networks.bridges import POD_NETWORK, host_binding, mtu_of
-from sharedrt.services.networks.ports import HostPortChooser
+from sharedrt.services.networks.bridges import (
+    POD_NETWORK,
+    has_way_out,
+    host_binding,
+    is_joined,
+    mtu_of,
+    publishes,
+)
+from sharedrt.services.networks.ports import HostPortChooser, is_open
 from sharedrt.services.networks.settings import NetworkSettings
+from sharedrt.services.networks.stacked import STACKED, flag_of, is_routed, mode_of
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +135,7 @@ class Endpoints:
             others = self.of_owner(asked.owner)
             if any(other.network_id == network.id for other in others):
                 raise AlreadyExists("endpoint", network.name, asked.owner)
-            open_ports = any(not mapping.host_port for mapping in asked.ports)
+            open_ports = any(is_open(mapping) for mapping in asked.ports)
             for attempt in range(_PORT_ATTEMPTS):
                 try:
                     return await self._attempt(network, asked, others)
@@ -141,10 +149,13 @@ class Endpoints:
     async def _attempt(
         self, network: NetworkRecord, asked: Attachment, others: Sequence[EndpointRecord]
     ) -> EndpointRecord:
-        asked_ports = asked.ports if _has_way_out(network) else ()
+        asked_ports = asked.ports if publishes(network) else ()
         ports = await self._chooser.settle(asked_ports, host_binding(network), self._port_taken)
         gateway = next((other for other in others if other.default_route), None)
         id = EndpointId(new_id())
+        asked_mac = _checked_mac(asked.mac)
+        if asked_mac and network.driver == "ipvlan":
+            raise InvalidArgument("mac address", asked.mac, "ipvlan interfaces have their parent's")
         addresses = self._lease(network, id, asked)
         interfaces = {other.interface for other in others}
         record = EndpointRecord(
@@ -152,14 +163,14 @@ class Endpoints:
             network_id=network.id,
             owner=asked.owner,
             interface=next(n for i in range(len(others) + 1) if (n := f"eth{i}") not in interfaces),
-            mac=_checked_mac(asked.mac) or mac_address(addresses),
+            mac="" if network.driver == "ipvlan" else asked_mac or mac_address(addresses),
             addresses=addresses,
             ports=ports,
             aliases=asked.aliases,
             links=asked.links,
             priority=asked.priority,
             netns=str(asked.netns),
-            default_route=_has_way_out(network) and gateway is None,
+            default_route=has_way_out(network) and gateway is None,
             ingress_bps=asked.ingress_bps,
             egress_bps=asked.egress_bps,
             created_ns=time.time_ns(),
@@ -180,9 +191,9 @@ class Endpoints:
             raise
         self._keep(record)
         try:
-            if network.driver == "bridge":
+            if is_joined(network):
                 await self._bridge.connect(self._config(record, network))
-            if gateway is not None and _has_way_out(network) and record.priority > gateway.priority:
+            if gateway is not None and has_way_out(network) and record.priority > gateway.priority:
                 record = await self._hand_over(gateway, record)
         except BaseException:
             await self._undo(record)
@@ -240,7 +251,7 @@ class Endpoints:
             for record in self.of_owner(leaving.owner)
             if record.id != leaving.id
             and (network := self._find_network(record.network_id)) is not None
-            and _has_way_out(network)
+            and has_way_out(network)
         ]
         return max(able, key=lambda record: record.priority, default=None)
 
@@ -250,9 +261,11 @@ class Endpoints:
         new_network = self._find_network(new.network_id)
         assert old_network is not None, "its endpoint keeps it from being removed"
         assert new_network is not None, "its endpoint keeps it from being removed"
-        without = replace(old, default_route=False, ports=())
-        ports = tuple(dict.fromkeys((*old.ports, *new.ports)))
-        heir = replace(new, default_route=True, ports=ports)
+        without, heir = replace(old, default_route=False), replace(new, default_route=True)
+        if publishes(new_network):
+            # Otherwise they stay where they are, as long as that is there.
+            without = replace(without, ports=())
+            heir = replace(heir, ports=tuple(dict.fromkeys((*old.ports, *new.ports))))
         await self._events.commit(lambda tx: (tx.endpoints.put(without), tx.endpoints.put(heir)))
         self._keep(without)
         self._keep(heir)
@@ -270,7 +283,8 @@ class Endpoints:
                 await self._remove(record)
 
     async def _remove(self, record: EndpointRecord) -> None:
-        await self._bridge.disconnect(self._config(record, None))
+        network = self._find_network(record.network_id)
+        await self._bridge.disconnect(self._config(record, network))
         await self._events.commit(
             lambda tx: tx.endpoints.delete(record.id), *self._event("disconnect", record)
         )
@@ -321,10 +335,10 @@ class Endpoints:
             network = by_id[record.network_id]
             try:
                 there = await asyncio.to_thread(os.path.exists, record.netns)
-                if record.owner not in live_owners or not (there or network.driver != "bridge"):
+                if record.owner not in live_owners or not (there or not is_joined(network)):
                     log.info("removing an endpoint without an owner", endpoint=record.id)
                     await self._remove(record)
-                elif network.driver == "bridge":
+                elif is_joined(network):
                     await self._bridge.connect(self._config(record, network))
             except Fault as error:
                 log.error("cannot recover an endpoint", endpoint=record.id, reason=str(error))
@@ -354,7 +368,10 @@ class Endpoints:
         return pools
 
     def _config(self, record: EndpointRecord, network: NetworkRecord | None) -> EndpointConfig:
-        """For the driver; without a network for disconnecting, which needs the id alone."""
+        """For the driver; of a network that is gone, enough for disconnecting."""
+        stacked = network is not None and network.driver in STACKED
+        routed = network is not None and is_routed(network)
+        gateways = network.gateways if network and record.default_route and not routed else ()
         return EndpointConfig(
             id=record.id,
             bridge=network.bridge if network else "",
@@ -362,16 +379,16 @@ class Endpoints:
             interface=record.interface,
             mac=record.mac,
             addresses=record.addresses,
-            gateways=network.gateways if network and record.default_route else (),
-            ports=record.ports,
+            gateways=gateways,
+            ports=() if stacked else record.ports,
             mtu=mtu_of(network, self._settings.mtu) if network else self._settings.mtu,
             ingress_bps=record.ingress_bps,
             egress_bps=record.egress_bps,
+            driver=network.driver if stacked and network else "bridge",
+            mode=mode_of(network) if stacked and network else "",
+            flag=flag_of(network) if stacked and network else "",
+            device_route=routed and record.default_route,
         )
-
-
-def _has_way_out(network: NetworkRecord) -> bool:
-    return network.driver == "bridge" and not network.internal
 
 
 def _checked_mac(text: str) -> str:

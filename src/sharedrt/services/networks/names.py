@@ -56,6 +56,14 @@ class Names:
     def answer(self, network: NetworkId, source: str, question: NameQuestion) -> NameAnswer:
         """For whoever asks from ``source`` at the gateway of ``network``. Never waits."""
         asker = self._indexed().by_address.get((network, str(ip_address(source))))
+        return self._answer(asker, question)
+
+    def answer_owner(self, owner: str, source: str, question: NameQuestion) -> NameAnswer:
+        """For a container that asks inside its own network namespace."""
+        asker = next(iter(self._endpoints.of_owner(owner)), None)
+        return self._answer(asker, question)
+
+    def _answer(self, asker: EndpointRecord | None, question: NameQuestion) -> NameAnswer:
         if asker is None:
             return NameAnswer(NameVerdict.REFUSED)
         places = list(self._places(asker))

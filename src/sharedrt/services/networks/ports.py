@@ -1,6 +1,6 @@
 """Settling which host ports an endpoint gets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,7 +16,7 @@ _PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
 
 class HostPortChooser:
-    """Gives ports for mappings that leave the host port open (0). One for all namespaces of a daemon."""
+    """Gives ports for mappings that leave the host port open (0, or a range)."""
 
     def __init__(self, bridge: BridgeNetwork) -> None:
         self._bridge = bridge
@@ -37,31 +37,51 @@ class HostPortChooser:
             InvalidArgument. ResourceExhausted: no port is free.
         """
         settled: list[PortMapping] = []
+        chosen: dict[PortMapping, int] = {}
         for mapping in dict.fromkeys(ports):
             _check(mapping)
             each = replace(mapping, host_ip=mapping.host_ip or host_ip)
-            if not each.host_port:
+            if is_open(each):
                 # The same port on every address of the host for one container port, as Docker shows it.
-                twin = next((s for s in settled if _same_but_address(s, each)), None)
-                port = twin.host_port if twin else await self._choose(each, taken)
-                each = replace(each, host_port=port)
+                key = replace(each, host_ip="")
+                twins = {s.host_ip for s in settled if chosen.get(key) == s.host_port}
+                if key not in chosen or each.host_ip in twins:
+                    chosen[key] = await self._choose(each, taken, settled)
+                each = replace(each, host_port=chosen[key], host_port_last=0)
             settled.append(each)
         return tuple(settled)
 
-    async def _choose(self, mapping: PortMapping, taken: Callable[[str, int], bool]) -> int:
+    async def _choose(
+        self,
+        mapping: PortMapping,
+        taken: Callable[[str, int], bool],
+        settled: Sequence[PortMapping],
+    ) -> int:
+        ours = {each.host_port for each in settled if each.protocol == mapping.protocol}
+        for port in self._candidates(mapping):
+            if (
+                port not in ours
+                and not taken(mapping.protocol, port)
+                and await self._bridge.host_port_free(mapping.protocol, mapping.host_ip, port)
+            ):
+                return port
+        if mapping.host_port:
+            raise ResourceExhausted("host ports", "all ports are allocated")
+        raise ResourceExhausted("host ports", f"none of {FIRST}-{LAST} is free")
+
+    def _candidates(self, mapping: PortMapping) -> Iterator[int]:
+        if mapping.host_port:
+            yield from range(mapping.host_port, mapping.host_port_last + 1)
+            return
         for _ in range(LAST - FIRST + 1):
             port = self._next
             self._next = port + 1 if port < LAST else FIRST
-            if not taken(mapping.protocol, port) and await self._bridge.host_port_free(
-                mapping.protocol, mapping.host_ip, port
-            ):
-                return port
-        raise ResourceExhausted("host ports", f"none of {FIRST}-{LAST} is free")
+            yield port
 
 
-def _same_but_address(one: PortMapping, other: PortMapping) -> bool:
-    key = (one.protocol, one.container_port)
-    return key == (other.protocol, other.container_port) and one.host_ip != other.host_ip
+def is_open(mapping: PortMapping) -> bool:
+    """Whether the host port is still to be chosen."""
+    return not mapping.host_port or bool(mapping.host_port_last)
 
 
 def _check(mapping: PortMapping) -> None:
@@ -71,3 +91,6 @@ def _check(mapping: PortMapping) -> None:
         raise InvalidArgument("port", mapping.container_port, "not between 1 and 65535")
     if not 0 <= mapping.host_port < 65536:
         raise InvalidArgument("host port", mapping.host_port, "not between 0 and 65535")
+    last = mapping.host_port_last
+    if last and not mapping.host_port <= last < 65536:
+        raise InvalidArgument("host port range", f"{mapping.host_port}-{last}", "not in order")

@@ -26,13 +26,16 @@ from sharedrt.services.networks.bridges import (
     check_request,
     default_bridge,
     has_names,
+    is_joined,
     make_record,
+    name_server,
     pod_bridge,
     with_ipv4_subnet,
 )
 from sharedrt.services.networks.endpoints import Attachment, Endpoints
 from sharedrt.services.networks.names import Names, OwnerNames
 from sharedrt.services.networks.settings import NetworkSettings
+from sharedrt.services.networks.stacked import STACKED, parent_config, refuse_shared_parent
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.resolv_conf import names_stub, parse_resolv_conf, render_resolv_conf
 
@@ -41,6 +44,8 @@ log = structlog.get_logger(__name__)
 RESOLVER: Final = "127.0.0.11"
 """What containers on user-defined networks have in resolv.conf, as at dockerd; it leads to the server on
 their gateway."""
+_INSIDE: Final = "inside"
+"""In the place of a gateway's address: the container's own network namespace."""
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
 _SUBNET_ATTEMPTS: Final = 10
@@ -119,7 +124,7 @@ class Networks:
             return await self._add_bridge(record, preferred=settings.pod_subnet)
 
     async def create(self, request: NewNetwork) -> NetworkRecord:
-        """A bridge network of a client.
+        """A network of a client.
 
         Raises:
             AlreadyExists: the name. InUse: kind ``subnet``. InvalidArgument, Unimplemented.
@@ -129,7 +134,7 @@ class Networks:
         record = make_record(request)
         self._records.reserve(record.name, record.id)
         try:
-            settled = record.subnets[0] != UNSETTLED
+            settled = UNSETTLED not in record.subnets
             preferred = record.subnets[0] if settled else ""
             return await self._add_bridge(record, preferred=preferred, only=settled)
         except BaseException:
@@ -145,7 +150,7 @@ class Networks:
         if users:
             raise InUse("network", record.name, users)
         await self._name_servers.stop(record.id)
-        await self._bridge.remove_bridge(record.bridge)
+        await self._remove_link(record)
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
             NewEvent("network", "destroy", record.id, _attributes(record)),
@@ -175,9 +180,7 @@ class Networks:
         else:
             raise InUse("subnet", record.subnets[0], ())
         try:
-            await self._bridge.ensure_bridge(
-                bridge_config(record, self._store.namespace, self._settings.mtu)
-            )
+            await self._make_link(record)
         except BaseException:
             await self._delete_row(record.id)
             raise
@@ -186,6 +189,26 @@ class Networks:
             await self._events.publish("network", "create", record.id, _attributes(record))
         await self._serve_names(record)
         return record
+
+    async def _make_link(self, record: NetworkRecord) -> None:
+        """The host's part: a bridge, or the link that macvlan and ipvlan interfaces sit on."""
+        if record.driver in STACKED:
+            networks = await self._database.read_global(lambda tx: tx.all_networks())
+            refuse_shared_parent(record, self._store.namespace, networks)
+            await self._bridge.ensure_parent(parent_config(record))
+        else:
+            await self._bridge.ensure_bridge(
+                bridge_config(record, self._store.namespace, self._settings.mtu)
+            )
+
+    async def _remove_link(self, record: NetworkRecord) -> None:
+        if record.driver not in STACKED:
+            await self._bridge.remove_bridge(record.bridge)
+            return
+        networks = await self._database.read_global(lambda tx: tx.all_networks())
+        # A VLAN's subinterface may carry several networks.
+        if all(o.bridge != record.bridge or o.id == record.id for _, o in networks):
+            await self._bridge.remove_parent(record.bridge)
 
     async def _add_row(self, record: NetworkRecord) -> None:
         await self._store.write(lambda tx: tx.networks.add(record))
@@ -286,6 +309,7 @@ class Networks:
     async def release_owner(self, owner: str) -> None:
         """Disconnect a container or sandbox from all it is on. Idempotent."""
         await self._endpoints.release(owner)
+        await self._name_servers.stop(_inside_key(owner))
 
     # ------------------------------------------------------------ recovery
 
@@ -298,11 +322,9 @@ class Networks:
         )
         for record in networks:
             self._records.put(record)
-            if record.driver == "bridge":
+            if is_joined(record):
                 try:
-                    await self._bridge.ensure_bridge(
-                        bridge_config(record, self._store.namespace, self._settings.mtu)
-                    )
+                    await self._make_link(record)
                 except Fault as error:
                     log.error("cannot recover a network", network=record.name, reason=str(error))
         await self._endpoints.recover(endpoints, networks, live_owners)
@@ -324,11 +346,17 @@ class Networks:
             if name not in known:
                 log.info("removing a bridge that no row owns", bridge=name)
                 await self._bridge.remove_bridge(name)
+        for name in await self._bridge.parents_on_host():
+            if name not in known:
+                log.info("removing a parent link that no row owns", link=name)
+                await self._bridge.remove_parent(name)
 
     async def aclose(self) -> None:
         """Wait for nothing new; what is under way is cancelled, and mended by the next start."""
         for record in self._records:
             await self._name_servers.stop(record.id)
+        for owner in {endpoint.owner for endpoint in self._endpoints.all()}:
+            await self._name_servers.stop(_inside_key(owner))
         await self._endpoints.aclose()
 
     # ------------------------------------------------------------ names
@@ -355,7 +383,7 @@ class Networks:
 
     async def _serve_names(self, record: NetworkRecord) -> None:
         """A network without names is still one: what is in the way is for the administrator to read."""
-        if not has_names(record):
+        if not has_names(record) or not name_server(record):
             return
         try:
             await self._name_servers.serve(
@@ -377,16 +405,40 @@ class Networks:
         return RESOLVER if self._server_of(owner) else ""
 
     async def _point_names(self, owner: str, netns: Path, before: str) -> None:
-        """Let the container's resolver lead to the gateway that answers it now."""
-        if (server := self._server_of(owner)) != before:
+        """Let the container's resolver lead to where it is answered now."""
+        if (server := self._server_of(owner)) == before:
+            return
+        if before == _INSIDE:
+            await self._name_servers.stop(_inside_key(owner))
+        if server == _INSIDE:
+            await self._serve_inside(owner, netns)
+        else:
             await self._bridge.point_names(netns, server)
 
+    async def _serve_inside(self, owner: str, netns: Path) -> None:
+        """Where the host has no address on its networks, a container is answered in its own network namespace."""
+        answer = partial(self._names.answer_owner, owner)
+        try:
+            ports = await self._name_servers.serve_inside(_inside_key(owner), netns, answer)
+        except Unavailable as error:
+            log.error("names are not answered", owner=owner, reason=str(error))
+            return
+        await self._bridge.point_names(netns, RESOLVER, ports)
+
     def _server_of(self, owner: str) -> str:
+        """The gateway that answers, ``_INSIDE``, or nothing on networks without names."""
+        found = ""
         for endpoint in self._endpoints.of_owner(owner):
             network = self._records.by_id(endpoint.network_id)
             if has_names(network):
-                return network.gateways[0]
-        return ""
+                if server := name_server(network):
+                    return server
+                found = _INSIDE
+        return found
+
+
+def _inside_key(owner: str) -> str:
+    return f"inside:{owner}"
 
 
 def _attributes(record: NetworkRecord) -> dict[str, str]:

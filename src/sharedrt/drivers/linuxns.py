@@ -2,6 +2,9 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 CLONE_NEWUTS: Final = 0x04000000
@@ -21,6 +24,28 @@ def setns(fd: int, kind: int) -> None:
     """Move the calling thread into the namespace that ``fd`` refers to (setns(2))."""
     if _libc.setns(fd, kind) != 0:
         raise _error("setns")
+
+
+@contextmanager
+def inside_netns(netns: Path) -> Iterator[None]:
+    """The calling thread is in ``netns`` within the block, then where it was before; sockets opened there stay there.
+
+    Raises:
+        OSError: there is no such namespace. The thread is where it was.
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(target, CLONE_NEWNET)
+        finally:
+            os.close(target)
+        try:
+            yield
+        finally:
+            setns(home, CLONE_NEWNET)
+    finally:
+        os.close(home)
 
 
 def _error(call: str) -> OSError:
