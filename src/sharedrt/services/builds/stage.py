@@ -70,6 +70,7 @@ class StageBuilder:
         self._escape = tools.plan.dockerfile.directives.escape
         self._declared: dict[str, str | None] = {}
         self._cmd_set = False
+        self._last_key = ""
 
     async def build(self) -> StageState:
         """The stage's result. Raises BuildFailed and faults."""
@@ -181,6 +182,7 @@ class StageBuilder:
             if found is not None:
                 await self._remember(key, state, found, description, new=True)
         if found is not None:
+            self._last_key = key
             await self._output.say(" ---> Using cache\n")
         return found
 
@@ -195,6 +197,7 @@ class StageBuilder:
             snapshot_key=state.chain[-1] if state.chain else None,
             layers=tuple(layer.blob for layer in state.layers),
             description=description,
+            parent=self._last_key if self._last_key != key else "",
             size_bytes=added.blob.size if added is not None else 0,
             created_ns=now,
             last_used_ns=now,
@@ -202,6 +205,7 @@ class StageBuilder:
         await self._tools.cache.put(
             record, state.layers, self._tools.composer, new=added is not None
         )
+        self._last_key = key
 
     async def _configured(
         self,
