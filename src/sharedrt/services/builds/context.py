@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.model.drivers import ExtractRules, RootArchiver, RootView
 from sharedrt.model.faults import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from sharedrt.services.builds.errors import BuildFailed
@@ -56,7 +57,7 @@ class ContextReader:
         patterns: tuple[str, ...] = ()
         if ignore is not None:
             try:
-                rules = read_dockerignore(ignore)
+                rules = await run_blocking(None, read_dockerignore, ignore)
             except InvalidArgument as fault:
                 raise BuildFailed(
                     f"failed to read {_IGNORE_FILE}: {fault}", malformed=True

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from sharedrt.aio.completion import complete
+from sharedrt.aio.completion import complete, run_blocking
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import (
     Downloader,
@@ -137,7 +137,7 @@ class Builds:
                 await self._contexts.unpack(context, where)
                 dockerfile = request.dockerfile
             read = await self._contexts.read(where, dockerfile)
-            parsed = _parse(read.dockerfile, request)
+            parsed = await run_blocking(None, _parse, read.dockerfile, request)
             async with self._images.composing() as composer:
                 return await self._run(request, read, parsed, composer, run_folder, tell)
 
