@@ -232,6 +232,13 @@ async def test_git_contexts(daemon: DaemonUnderTest, tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
         await _remote(daemon, f"git://127.0.0.1:{port}/repo#main:sub", "git:1")
         assert await output(daemon, "git:1", "cat", "/f") == "git"
+        url = f"git://127.0.0.1:{port}/repo"
+        text = f"FROM busybox\nADD {url}#main:sub /part/\nADD --keep-git-dir=true {url} /all\n"
+        await build(daemon, tmp_path / "ctx", text, "-t", "git:2")
+        script = "cat /part/f /all/sub/f; ls -A /all"
+        assert await output(daemon, "git:2", "sh", "-c", script) == "gitgit.git\nsub\n"
+        again = await build(daemon, tmp_path / "ctx", text.replace("=true", "=false"))
+        assert again.stdout.count("Using cache") == 1
         for remote in (
             f"git://127.0.0.1:{port}/repo#nosuchbranch",
             f"git://127.0.0.1:{port}/nothere",

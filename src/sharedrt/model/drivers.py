@@ -1222,18 +1222,22 @@ class Downloader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GitRemote:
-    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it.
+
+    ``keep``: with the repository itself (``.git``), when it is no folder of it that is asked for.
+    """
 
     url: str
     ref: str = ""
     folder: str = ""
+    keep: bool = False
 
 
 class GitRepositories(Protocol):
     """Remote git repositories."""
 
     async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
-        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+        """Files of one commit, submodules too, into an empty folder.
 
         Raises:
             Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.

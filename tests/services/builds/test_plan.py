@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sharedrt.services.builds.arguments import Arguments, platform_arguments
 from sharedrt.services.builds.configure import Words, configure
 from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.services.builds.git_remotes import parse_git
 from sharedrt.services.builds.plan import Plan, make_plan
-from sharedrt.services.builds.remotes import parse_git
 from sharedrt.wire.dockerfile import Expander, parse_dockerfile
 from sharedrt.wire.platforms import parse_platform
 

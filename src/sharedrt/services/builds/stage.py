@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sharedrt.model.drivers import RootView
+from sharedrt.model.drivers import GitRemote, RootView
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import BuildStepRecord, Json
 from sharedrt.services.builds import copying, running
@@ -56,6 +56,7 @@ class Tools:
     runner: Runner
     mounts: RunMounts
     download: Download
+    checkout: Callable[[GitRemote], Awaitable[RootView]]
     stage: Callable[[int], Awaitable[StageState]]
     """Another stage's result, however long it takes."""
     epoch: str | None
@@ -296,6 +297,8 @@ class StageBuilder:
         downloads = {url: await tools.download(url, plan.checksum) for url in plan.urls}
         parts: list[Json] = [surveyed.digest if surveyed is not None else ""]
         parts += [digest for _, digest in downloads.values()]
+        repositories = [await tools.checkout(git) for git in plan.gits]
+        parts += [await tools.copier.repository_digest(view) for view in repositories]
         parts += [[name, content.hex()] for name, content in plan.heredocs]
         digest = step_key(*parts)
         single = plan.count == 1 and (surveyed is None or surveyed.count == 1)
@@ -308,7 +311,7 @@ class StageBuilder:
             return found
         async with tools.layers.writable(state) as pad:
             views = {url: view for url, (view, _) in downloads.items()}
-            await tools.copier.copy(plan, pad, source, ignore, surveyed, views)
+            await tools.copier.copy(plan, pad, source, ignore, surveyed, views, repositories)
             layer = await tools.layers.finish(pad.layer)
         return await self._layered(state, key, description, layer)
 
@@ -424,6 +427,7 @@ def _facts(plan: CopyPlan) -> list[Json]:
         list(plan.files),
         [name for name, _ in plan.heredocs],
         list(plan.urls),
+        [[git.url, git.ref, git.folder, git.keep] for git in plan.gits],
         plan.target,
         plan.chown,
         plan.chmod,
