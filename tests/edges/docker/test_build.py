@@ -239,6 +239,8 @@ async def test_the_cache(door: DoorUnderTest, builds: ScriptedBuilds) -> None:
         ('all=1&filters={"until":["2010-01-01T00:00:00Z"]}', ["a", "c"]),
         ('all=1&filters={"shared":["true"]}', ["a"]),
         ('all=1&filters={"id":["b"]}', ["b"]),
+        ('all=1&filters={"label":["a"]}', []),
+        ('all=1&filters={"label!":["a"]}', ["a", "b", "c"]),
         ('all=1&filters={"inuse":["true"]}', []),
     ):
         status, answer, _ = await door.call("POST", f"/build/prune?{query}")

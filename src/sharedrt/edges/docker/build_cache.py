@@ -14,6 +14,8 @@ from sharedrt.wire.docker_filters import FilterError, Filters
 from sharedrt.wire.docker_time import format_time, parse_timestamp
 
 _FILTERS: Final = (
+    "label",
+    "label!",
     "until",
     "unused-for",
     "id",
@@ -72,7 +74,10 @@ def _chooser(filters: Filters, *, everything: bool) -> Callable[[CacheEntry], bo
     def choose(entry: CacheEntry) -> bool:
         facts = {"inuse": entry.in_use, "shared": entry.shared, "private": not entry.shared}
         return (
-            (everything or not entry.shared)
+            filters.labels(
+                {}
+            )  # no entry has any: ``system prune`` sends its filter to all kinds of objects
+            and (everything or not entry.shared)
             and (not latest_ns or entry.last_used_ns < latest_ns)
             and all(wanted[name] in (None, fact) for name, fact in facts.items())
             and filters.matches("id", entry.id)
