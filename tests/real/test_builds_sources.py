@@ -29,11 +29,13 @@ async def test_copy_with_all_its_flags(daemon: DaemonUnderTest, tmp_path: Path) 
         "a/deep/z.log": "z",
         "b/x.txt": "bx",
         "script": "s",
-        ".dockerignore": "# comment\n*.md\n!keep.md\n**/*.tmp\nsecret\n",
+        ".dockerignore": "# comment\n*.md\n!keep.md\n**/*.tmp\nsecret\nhalf\n!half/kept\n",
         "drop.md": "d",
         "keep.md": "k",
         "a/t.tmp": "t",
         "secret/key": "k",
+        "half/kept": "h",
+        "half/lost": "h",
     }
     text = """FROM busybox
 WORKDIR /w
@@ -55,6 +57,7 @@ one.txt
 	$HOME is not
 	two.txt
 COPY --from=busybox /etc/passwd /from-image
+RUN --mount=target=/ctx ! ls /ctx/secret /ctx/drop.md 2>/dev/null && ls /ctx/keep.md
 """
     await build(daemon, tmp_path, text, "-t", "copied", files=files)
     script = """cd /; find /w /tree /some /wild /docs /linked /here /everything "/json form" -type f | sort
@@ -64,7 +67,8 @@ stat -c '%n %u:%g %a' /own /own/script /own/number /modes/y.txt /modes; cat /her
         *("/docs/keep.md",),
         *("/everything/" + name for name in (".dockerignore", "Dockerfile")),
         *("/everything/a/deep/y.txt", "/everything/a/deep/z.log", "/everything/a/x.txt"),
-        *("/everything/b/x.txt", "/everything/keep.md", "/everything/script"),
+        *("/everything/b/x.txt", "/everything/half/kept", "/everything/keep.md"),
+        *("/everything/script",),
         *("/here/one.txt", "/here/two.txt", "/json form/x.txt", "/linked/script"),
         *("/some/deep/y.txt", "/tree/b/x.txt", "/tree/deep/y.txt"),
         *("/w/all/deep/y.txt", "/w/all/deep/z.log", "/w/all/x.txt", "/wild/x.txt"),

@@ -1113,13 +1113,12 @@ class ExtractRules:
 class Selection:
     """Files of a root that COPY or ADD take.
 
-    ``sources``: paths below the root, with wildcards. ``ignore``: patterns of ``.dockerignore``, for paths from the
-    root; ``exclude``: the same for paths from each source. ``parents``: folders on the way are kept, from a ``/./`` on.
+    ``sources``: paths below the root, with wildcards. ``exclude``: patterns as in ``.dockerignore``, for paths from
+    each source. ``parents``: folders on the way are kept, from a ``/./`` on.
     ``probe``: sources that are archives are not taken, but told of. ``keep_owner``: owners are part of the content.
     """
 
     sources: tuple[str, ...]
-    ignore: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     parents: bool = False
     probe: bool = False
@@ -1190,6 +1189,10 @@ class RootArchiver(Protocol):
         self, view: RootView, selection: Selection, placement: Placement
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The selection as a tar whose names are those of the placement."""
+        ...
+
+    async def leave_out(self, folder: Path, patterns: Sequence[str]) -> None:
+        """Remove files of a folder by patterns of ``.dockerignore``."""
         ...
 
     def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

@@ -66,11 +66,11 @@ class CopyPlan:
     def count(self) -> int:
         return len(self.files) + len(self.heredocs) + len(self.urls) + len(self.gits)
 
-    def selection(self, ignore: tuple[str, ...]) -> Selection:
-        """Of the files; ``ignore``: the context's patterns."""
+    @property
+    def selection(self) -> Selection:
+        """Of the files."""
         return Selection(
             sources=self.files,
-            ignore=() if self.from_ else ignore,
             exclude=self.exclude,
             parents=self.parents,
             probe=self.add and self.unpack is not False,
@@ -147,10 +147,10 @@ class Copier:
     def __init__(self, archiver: RootArchiver, users: UserResolver, host: HostFiles) -> None:
         self._archiver, self._users, self._host = archiver, users, host
 
-    async def survey(self, plan: CopyPlan, source: RootView, ignore: tuple[str, ...]) -> Surveyed:
+    async def survey(self, plan: CopyPlan, source: RootView) -> Surveyed:
         """What there is to copy. Raises BuildFailed in dockerd's words."""
         try:
-            surveyed = await self._archiver.survey(source, plan.selection(ignore))
+            surveyed = await self._archiver.survey(source, plan.selection)
         except NotFound as fault:
             where = "" if plan.from_ else " in build context or excluded by .dockerignore"
             raise BuildFailed(
@@ -171,7 +171,6 @@ class Copier:
         plan: CopyPlan,
         pad: Scratchpad,
         source: RootView | None,
-        ignore: tuple[str, ...],
         surveyed: Surveyed | None,
         downloads: Mapping[str, RootView],
         repositories: Sequence[RootView],
@@ -187,9 +186,8 @@ class Copier:
         default = None if plan.from_ else (0, 0)
         rules = ExtractRules(parent_owner=owner)
         if source is not None and surveyed is not None:
-            selection = plan.selection(ignore)
             placement = Placement(target, into, owner or default, plan.chmod)
-            await self._gather(pad.view, source, selection, placement, rules)
+            await self._gather(pad.view, source, plan.selection, placement, rules)
             for path in surveyed.archives:
                 await self._unpack(pad.view, source, path, target, owner)
         if plan.heredocs:
@@ -210,8 +208,7 @@ class Copier:
     async def digest(self, context: BuildContext, path: str) -> str:
         """Of a part of the context that is mounted. Raises BuildFailed when it is not there."""
         try:
-            selection = Selection((path,), context.ignore)
-            return (await self._archiver.survey(context.root, selection)).digest
+            return (await self._archiver.survey(context.root, Selection((path,)))).digest
         except NotFound as fault:
             raise BuildFailed(f"failed to mount {path!r}: no such file or directory") from fault
 

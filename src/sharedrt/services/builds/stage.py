@@ -260,7 +260,6 @@ class StageBuilder:
         plan = plan_copy(copy, self._words(state), state.working_dir, self._escape)
         async with AsyncExitStack() as stack:
             source: RootView | None = None
-            ignore: tuple[str, ...] = ()
             quick = ""
             if plan.from_:
                 other = await self._other(plan.from_)
@@ -277,8 +276,8 @@ class StageBuilder:
                 root, _ = await stack.enter_async_context(self._tools.layers.mounted(other))
                 source = RootView(root)
             elif plan.files:
-                source, ignore = self._tools.context.root, self._tools.context.ignore
-            after = await self._copied(state, plan, source, ignore)
+                source = self._tools.context.root
+            after = await self._copied(state, plan, source)
             if quick:
                 await self._remember(quick, state, after, str(_created_by(after)), new=False)
             return after
@@ -288,12 +287,11 @@ class StageBuilder:
         state: StageState,
         plan: CopyPlan,
         source: RootView | None,
-        ignore: tuple[str, ...],
     ) -> StageState:
         tools = self._tools
         surveyed = None
         if source is not None and plan.files:
-            surveyed = await tools.copier.survey(plan, source, ignore)
+            surveyed = await tools.copier.survey(plan, source)
         downloads = {url: await tools.download(url, plan.checksum) for url in plan.urls}
         parts: list[Json] = [surveyed.digest if surveyed is not None else ""]
         parts += [digest for _, digest in downloads.values()]
@@ -311,7 +309,7 @@ class StageBuilder:
             return found
         async with tools.layers.writable(state) as pad:
             views = {url: view for url, (view, _) in downloads.items()}
-            await tools.copier.copy(plan, pad, source, ignore, surveyed, views, repositories)
+            await tools.copier.copy(plan, pad, source, surveyed, views, repositories)
             layer = await tools.layers.finish(pad.layer)
         return await self._layered(state, key, description, layer)
 
