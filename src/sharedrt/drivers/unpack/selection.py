@@ -142,8 +142,10 @@ def _expand(parts: Sequence[str]) -> Iterator[list[str]]:
                     following.append(candidate)
                 continue
             expression = compile_pattern(part)
-            names = _names("/" + "/".join(match))
-            following += [[*match, name] for name in names if expression.fullmatch(name)]
+            names = [n for n in _names("/" + "/".join(match)) if expression.fullmatch(n)]
+            # A link to a folder that a wildcard has found is a link, and no way into the folder.
+            found = ([*match, name] for name in names)
+            following += [path for path in found if last or _is_folder("/" + "/".join(path))]
         if len(following) > _MAX_SOURCES:
             raise ResourceExhausted("sources", f"{'/'.join(parts)!r} matches over {_MAX_SOURCES}")
         matches = following
@@ -169,6 +171,10 @@ def _names(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_folder(path: str) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
 
 
 def _children(path: str, name: str) -> list[tuple[str, str]]:
