@@ -8,9 +8,16 @@ from typing import Any, cast
 import pytest
 
 from sharedrt.model.drivers import Credentials
-from sharedrt.model.faults import NotFound, ResourceExhausted
+from sharedrt.model.faults import ResourceExhausted, Unauthenticated
 from sharedrt.model.ids import Digest
-from sharedrt.services.builds import BuildFailed, BuildRequest, BuildText, CacheEntry, ImageBuilt
+from sharedrt.services.builds import (
+    BuildFailed,
+    BuildRequest,
+    BuildText,
+    CacheEntry,
+    ImageBuilt,
+    PullFailed,
+)
 from sharedrt.services.builds.events import PullStep, Tell
 from sharedrt.services.images import PullPhase, PullProgress
 from tests.edges.docker.conftest import DoorUnderTest
@@ -175,7 +182,8 @@ async def test_output(door: DoorUnderTest, builds: ScriptedBuilds) -> None:
 async def test_failures(door: DoorUnderTest, builds: ScriptedBuilds) -> None:
     builds.error = BuildFailed("no such instruction", malformed=True)
     assert await post(door) == (400, [{"message": "no such instruction"}])
-    builds.error = NotFound("image", "docker.io/library/a:1")
+    denied = PullFailed("docker.io/library/a:1", Unauthenticated("registry", "who are you"))
+    builds.error = denied
     status, (message,) = await post(door)
     assert status == 404
     assert "pull access denied for a" in message["message"]
@@ -183,7 +191,7 @@ async def test_failures(door: DoorUnderTest, builds: ScriptedBuilds) -> None:
     for error, words, code in (
         (BuildFailed("it failed", 7), "it failed", 7),
         (ResourceExhausted("disk", "is full"), "disk: is full", 0),
-        (NotFound("image", "docker.io/library/a:1"), "pull access denied for a", 0),
+        (denied, "pull access denied for a", 0),
     ):
         builds.error = error
         for query in ("", "q=1"):

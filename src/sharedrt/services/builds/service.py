@@ -70,7 +70,8 @@ log = structlog.get_logger(__name__)
 
 MAX_DOWNLOAD_BYTES: Final = 16 << 30
 _MAX_BUILDS: Final = 16
-"""At once, of one namespace; more wait."""
+_MAX_RUNS: Final = 16
+"""Both at once, of one namespace; more wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Builds:
             self._contexts, drivers.archiver, drivers.downloader, drivers.git
         )
         self._slots = asyncio.Semaphore(_MAX_BUILDS)
+        self._runs = asyncio.Semaphore(_MAX_RUNS)
 
     # ------------------------------------------------------------ build
 
@@ -128,7 +130,7 @@ class Builds:
             tell: what to show; awaited, so that a slow client makes the build wait.
 
         Raises:
-            BuildFailed: in dockerd's words. Faults of pulls, the disk and the like.
+            BuildFailed: in dockerd's words. PullFailed: of a base image. Faults of the disk and the like.
         """
         async with self._slots, self._folders() as (folder, run_folder):
             where = folder / "context"
@@ -201,6 +203,7 @@ class Builds:
                     composer,
                     request.run,
                     newest_ns,
+                    self._runs,
                     remove=request.remove,
                     force_remove=request.force_remove,
                 ),
