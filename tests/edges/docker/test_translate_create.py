@@ -191,7 +191,7 @@ def test_resources() -> None:
         ({"CapAdd": ["FLY"]}, "400 invalid CapAdd"),
         ({"SecurityOpt": ["odd"]}, '400 invalid --security-opt 2: "odd"'),
         ({"SecurityOpt": ["seccomp=/path"]}, "400 Decoding seccomp profile failed"),
-        ({"SecurityOpt": ["label=type:x"]}, "501 HostConfig.SecurityOpt label=type:x"),
+        ({"SecurityOpt": ["label=odd"]}, "400 bad label option"),
         ({"PidMode": "odd"}, "400 invalid PID mode: odd"),
         ({"UTSMode": "odd"}, "400 invalid UTS mode"),
         ({"UsernsMode": "private"}, "400 invalid user namespace mode"),

@@ -155,9 +155,11 @@ async def resume(context: Context, key: ContainerKey) -> None:
 
 
 async def update(context: Context, key: ContainerKey, resources: Resources) -> None:
-    """Change limits of a running container; what is ``None`` stays as it is."""
+    """Change limits of a running container; what is ``None`` stays as it is.
+
+    crun cannot take back a limit of processes or of CPU time, so that is written without it.
+    """
     state = context.state(key)
-    # crun hands the kernel (v1) -1 for what shall be unlimited, which it does not take
     quota, pids = resources.cpu_quota_us, resources.pids_limit
     lifted = Resources(
         cpu_quota_us=-1 if quota is not None and quota < 0 else None,

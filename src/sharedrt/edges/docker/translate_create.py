@@ -69,6 +69,7 @@ class CreateContext:
     bridge_gateway: Callable[[], str]
     cgroup_files: frozenset[str] = frozenset()
     """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
+    selinux: bool = False
     sysctls: frozenset[str] = frozenset()
     """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
     recursive_readonly: bool = True
@@ -136,7 +137,7 @@ def translate_create(
         recursive=context.recursive_readonly,
         state_dir=context.host.state_dir,
     )
-    spec = _spec(host, config, namespaces, hostname, mounts)
+    spec = _spec(host, config, namespaces, hostname, mounts, context.selinux)
     spec = _with_limits(spec, host, context)
     resources = spec.resources
     warnings += resource_warnings(resources, context.cgroup_files)
@@ -233,6 +234,7 @@ def _spec(
     namespaces: Namespaces,
     hostname: str,
     mounts: tuple[Any, ...],
+    selinux: bool,
 ) -> ContainerSpec:
     command, args = _argv(config)
     return ContainerSpec(
@@ -248,7 +250,7 @@ def _spec(
         hostname=hostname,
         domainname=config.domainname,
         namespaces=namespaces,
-        security=security.translate_security(host),
+        security=security.translate_security(host, selinux=selinux),
         mounts=mounts,
         cgroup_parent=host.text("CgroupParent"),
         init=host.boolean("Init"),
