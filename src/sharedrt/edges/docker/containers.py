@@ -30,6 +30,7 @@ from sharedrt.edges.docker.translate_create import (
     translate_create,
 )
 from sharedrt.edges.docker.translate_update import translate_update
+from sharedrt.edges.docker.versions_create import create_request, create_warnings
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
@@ -52,7 +53,8 @@ _TERMINAL_MAX: Final = 0xFFFF
 
 
 async def post_containers_create(call: Call) -> web.StreamResponse:
-    body = await call.body(required=True)
+    given = (await call.body(required=True)).raw
+    body = Fields(create_request(call.version, given))
     name = call.text("name")
     if name:
         name = check_name(name)
@@ -61,11 +63,10 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         raise bad_request("config cannot be empty in order to create a container")
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
-    host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
+    host_config = body.sub("HostConfig").raw
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
-    _check_networks(call, body)
     context = CreateContext(
         call.door.host,
         call.runtime.containers.get,
@@ -87,13 +88,8 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
             raise bad_request(to_http(fault)[1]) from fault
 
     record, warnings = await _create(call, translate, name)
-    return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
-
-
-def _check_networks(call: Call, body: Fields) -> None:
-    networks = body.sub("NetworkingConfig").sub("EndpointsConfig").raw
-    if len(networks) > 1 and not versions.joins_many_networks(call.version):
-        raise bad_request("Container cannot be created with multiple network endpoints")
+    told = [*warnings, *create_warnings(call.version, given)]
+    return answer({"Id": record.id, "Warnings": told}, status=201)
 
 
 async def _create(
@@ -166,7 +162,9 @@ def _not_startable(record: ContainerRecord, fault: FailedPrecondition) -> Except
 async def post_containers_stop(call: Call) -> web.StreamResponse:
     record = call.container()
     work = call.runtime.containers.stop(
-        record.id, grace_s=_grace(call, record), signal=call.text("signal")
+        record.id,
+        grace_s=_grace(call, record),
+        signal=versions.stop_signal(call.version, call.text("signal")),
     )
     try:
         await call.finish(work)
@@ -178,7 +176,9 @@ async def post_containers_stop(call: Call) -> web.StreamResponse:
 async def post_containers_restart(call: Call) -> web.StreamResponse:
     record = call.container()
     work = call.runtime.containers.restart(
-        record.id, grace_s=_grace(call, record), signal=call.text("signal")
+        record.id,
+        grace_s=_grace(call, record),
+        signal=versions.stop_signal(call.version, call.text("signal")),
     )
     try:
         await call.finish(work)
