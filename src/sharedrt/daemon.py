@@ -41,6 +41,7 @@ from sharedrt.drivers.logs import FileLogReader, FileLogRotator, HostLogForwarde
 from sharedrt.drivers.network.bridge import HostBridges
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.namespaces import PinnedNamespaces
+from sharedrt.drivers.oci.cdi import cdi_device_names
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.users import RootfsUsers
@@ -230,6 +231,8 @@ async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExit
             address_pools=config.network.pools,
             init_binary=config.runtime.catatonit,
             debug=config.daemon.log_level == "debug",
+            cdi_dirs=tuple(str(folder) for folder in config.runtime.cdi_dirs),
+            cdi_devices=lambda: cdi_device_names(config.runtime.cdi_dirs),
         ),
     )
     tls = None

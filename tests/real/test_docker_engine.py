@@ -204,3 +204,26 @@ async def test_an_image_by_what_is_no_name(docker: DockerClient) -> None:
     request = {"Image": f"busybox:{image}", "Cmd": ["true"]}
     status, value = await docker.post("/containers/create", json=request)
     assert (status, value["message"]) == (400, "invalid reference format")
+
+
+async def test_a_cdi_device(tmp_path: Path, busybox_archive: Path) -> None:
+    """Told of, injected, and refused when it is not there."""
+    (tmp_path / "vendor.json").write_text(
+        '{"cdiVersion": "0.6.0", "kind": "vendor1.com/device", "devices": '
+        '[{"name": "foo", "containerEdits": {"env": ["FOO=injected"]}}]}'
+    )
+    daemon = DaemonUnderTest(settings={"runtime": {"cdi_dirs": [str(tmp_path)]}})
+    try:
+        await daemon.start()
+        await daemon.cli("-n", "moby", "images", "import", str(busybox_archive))
+        told = await daemon.docker("info", "-f", "{{json .DiscoveredDevices}} {{.CDISpecDirs}}")
+        assert "vendor1.com/device=foo" in told.stdout
+        assert str(tmp_path) in told.stdout
+        device = ("--device", "vendor1.com/device=foo")
+        assert "FOO=injected" in await run(daemon, *device, "busybox", "env")
+        refused = await daemon.docker(
+            "run", "--rm", "--device", "vendor1.com/device=bar", "busybox", check=False
+        )
+        assert "unresolvable CDI devices vendor1.com/device=bar" in refused.stderr
+    finally:
+        await daemon.purge()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sharedrt.drivers.oci.cdi import add_cdi_devices
+from sharedrt.drivers.oci.cdi import add_cdi_devices, cdi_device_names
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 
 
@@ -73,6 +73,14 @@ def test_a_later_folder_wins_and_a_conflict_is_said(tmp_path: Path) -> None:
     write(high, "b.yaml", "v/c", {"d": {}})
     with pytest.raises(FailedPrecondition, match=r"both .*a\.json and .*b\.yaml"):
         add_cdi_devices(config(), ["v/c=d"], [low, high])
+
+
+def test_the_devices_that_there_are(tmp_path: Path) -> None:
+    low, high = tmp_path / "etc", tmp_path / "run"
+    write(low, "a.json", "v/c", {"d": {}, "e": {}})
+    write(high, "a.json", "v/c", {"d": {}})
+    (high / "broken.json").write_text("{")
+    assert cdi_device_names([low, high, tmp_path / "missing"]) == ["v/c=d", "v/c=e"]
 
 
 def test_refusals(tmp_path: Path) -> None:

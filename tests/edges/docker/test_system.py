@@ -38,6 +38,18 @@ async def test_address_pools_are_told_with_the_subnets_that_they_are_cut_into() 
     assert info["Debug"] is True
 
 
+async def test_cdi_devices_are_told_as_they_are_now() -> None:
+    devices = ["v.com/c=a"]
+    settings = DockerSettings(cdi_dirs=("/etc/cdi",), cdi_devices=lambda: devices)
+    async with open_door(settings) as door:
+        _, info, _ = await door.call("GET", "/info")
+        assert info["CDISpecDirs"] == ["/etc/cdi"]
+        assert info["DiscoveredDevices"] == [{"Source": "cdi", "ID": "v.com/c=a"}]
+        devices.append("v.com/c=b")
+        _, info, _ = await door.call("GET", "/info")
+        assert len(info["DiscoveredDevices"]) == 2
+
+
 async def test_disk_usage(door: DoorUnderTest) -> None:
     await door.create()
     _, usage, _ = await door.call("GET", "/system/df")

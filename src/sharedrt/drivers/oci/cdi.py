@@ -67,6 +67,12 @@ def add_cdi_devices(config: dict[str, Any], names: Iterable[str], dirs: Sequence
     config["mounts"].sort(key=lambda m: len(PurePosixPath(m["destination"]).parts))
 
 
+def cdi_device_names(dirs: Sequence[Path]) -> list[str]:
+    """``vendor/class=device`` of each device that there is."""
+    found = {f"{file.spec.kind}={name}" for file in _read_all(dirs) for name in file.spec.devices}
+    return sorted(found)
+
+
 def _read_all(dirs: Sequence[Path]) -> list[_Found]:
     found = []
     for rank, folder in enumerate(dirs):

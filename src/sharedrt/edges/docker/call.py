@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -35,6 +35,9 @@ class DockerSettings:
     init_binary: str = "catatonit"
     warnings: tuple[str, ...] = ()
     debug: bool = False
+    cdi_dirs: tuple[str, ...] = ()
+    cdi_devices: Callable[[], Sequence[str]] = tuple
+    """Names of the CDI devices that there are now, for ``/info``. Blocking: reads the folders."""
 
 
 class Door:

@@ -80,7 +80,10 @@ async def get_version(call: Call) -> web.StreamResponse:
 
 
 async def get_info(call: Call) -> web.StreamResponse:
-    return answer(versions.info(call.version, _render_info(call)))
+    rendered = _render_info(call)
+    devices = await asyncio.to_thread(call.door.settings.cdi_devices)
+    rendered["DiscoveredDevices"] = [{"Source": "cdi", "ID": name} for name in devices]
+    return answer(versions.info(call.version, rendered))
 
 
 def _render_info(call: Call) -> dict[str, Any]:
@@ -157,8 +160,7 @@ def _render_info(call: Call) -> dict[str, Any]:
         "ProductLicense": "",
         "DefaultAddressPools": [_address_pool(pool) for pool in settings.address_pools],
         "FirewallBackend": {"Driver": "nftables"},
-        "DiscoveredDevices": [],
-        "CDISpecDirs": [],
+        "CDISpecDirs": list(settings.cdi_dirs),
         "Warnings": [*settings.warnings, *host.problems] or None,
     }
 

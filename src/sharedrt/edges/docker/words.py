@@ -119,6 +119,8 @@ def _not_found(fault: NotFound) -> tuple[int, str]:
             return 404, f"get {fault.name}: no such volume"
         case "runtime handler":
             return 400, f"unknown or invalid runtime name: {fault.name}"
+        case "CDI device":
+            return 500, f"CDI device injection failed: unresolvable CDI devices {fault.name}"
         case "user":
             return 400, f"unable to find user {fault.name}: no matching entries in passwd file"
         case "group":
