@@ -11,7 +11,7 @@ from typing import Final
 
 NICE: Final = -10
 SESSION_NICE: Final = -5
-"""Three times the share of an ordinary session: the runtimes that we call are in ours, and no container shall starve."""
+"""Three times an ordinary session's share: the runtimes that we call are in ours, and no container shall starve."""
 _wanted: dict[str, int] = {}
 
 
