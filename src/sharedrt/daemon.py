@@ -303,6 +303,8 @@ def _runtime_settings(config: Config, facts: HostFacts, cgroups: CgroupManager) 
         max_downloads=config.registry.max_concurrent_downloads,
         max_uploads=config.registry.max_concurrent_uploads,
         image_bytes_max=config.runtime.image_bytes_max,
+        build_cache_bytes_max=config.builds.cache_bytes_max,
+        build_cache_days_max=config.builds.cache_days_max,
     )
 
 

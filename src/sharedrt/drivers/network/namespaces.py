@@ -14,6 +14,7 @@ from typing import IO, Final, TypeVar
 from sharedrt.aio.completion import run_blocking
 from sharedrt.aio.priority import favour_thread, thread_pool
 from sharedrt.drivers import libc
+from sharedrt.drivers.cgroups.parse import net_dev
 from sharedrt.drivers.linuxns import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -23,6 +24,7 @@ from sharedrt.drivers.linuxns import (
 )
 from sharedrt.drivers.network.rtnetlink import Rtnetlink
 from sharedrt.drivers.network.sysctls import check_sysctls, is_ipc_sysctl
+from sharedrt.model.drivers import NetworkStats
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument
 
 T = TypeVar("T")
@@ -86,14 +88,17 @@ class PinnedNamespaces:
 
     async def tcp_socket(self, netns: Path, family: int) -> int:
         def make() -> int:
-            fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                setns(fd, CLONE_NEWNET)
-            finally:
-                os.close(fd)
+            _enter_network(netns)
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK).detach()
 
         return await _on_own_thread(make)
+
+    async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
+        def read() -> Sequence[NetworkStats]:
+            _enter_network(netns)
+            return net_dev(Path("/proc/thread-self/net/dev").read_text())
+
+        return await _on_own_thread(read)
 
     async def close(self) -> None:
         """Undo what was made of ``root`` itself, when no pin is left below it. For the purge."""
@@ -110,6 +115,14 @@ class PinnedNamespaces:
                 self._prepared = True
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         _remove_pins(directory)
+
+
+def _enter_network(netns: Path) -> None:
+    fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, CLONE_NEWNET)
+    finally:
+        os.close(fd)
 
 
 def _is_mount_point(path: Path) -> bool:
