@@ -54,6 +54,19 @@ async def test_a_named_volume_outlives_its_containers(daemon: DaemonUnderTest) -
     assert not data.parent.exists()
 
 
+async def test_one_file_read_only(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    await asyncio.to_thread(file.write_text, "of the host\n")
+    script = "cat /mine; echo more >>/mine"
+    for mount in (("-v", f"{file}:/mine:ro"), ("--mount", f"type=bind,src={file},dst=/mine,ro")):
+        done = await daemon.docker(
+            "run", "--rm", *mount, "busybox", "sh", "-c", script, check=False
+        )
+        assert done.stdout == "of the host\n"
+        assert "Read-only file system" in done.stderr
+    assert content(str(file)) == "of the host\n"
+
+
 async def test_an_empty_volume_takes_the_images_content(daemon: DaemonUnderTest) -> None:
     script = (
         "mkdir -p /seed/sub; echo a >/seed/sub/f; ln -s sub/f /seed/link; ln /seed/sub/f /seed/hard;"

@@ -795,6 +795,14 @@ class SandboxNamespaces(Protocol):
         """
         ...
 
+    async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
+        """Interfaces of that network namespace, without ``lo``, whether or not a process is in it.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CniResult:
@@ -1115,13 +1123,12 @@ class ExtractRules:
 class Selection:
     """Files of a root that COPY or ADD take.
 
-    ``sources``: paths below the root, with wildcards. ``ignore``: patterns of ``.dockerignore``, for paths from the
-    root; ``exclude``: the same for paths from each source. ``parents``: folders on the way are kept, from a ``/./`` on.
+    ``sources``: paths below the root, with wildcards. ``exclude``: patterns as in ``.dockerignore``, for paths from
+    each source. ``parents``: folders on the way are kept, from a ``/./`` on.
     ``probe``: sources that are archives are not taken, but told of. ``keep_owner``: owners are part of the content.
     """
 
     sources: tuple[str, ...]
-    ignore: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     parents: bool = False
     probe: bool = False
@@ -1194,6 +1201,10 @@ class RootArchiver(Protocol):
         """The selection as a tar whose names are those of the placement."""
         ...
 
+    async def leave_out(self, folder: Path, patterns: Sequence[str]) -> None:
+        """Remove files of a folder by patterns of ``.dockerignore``."""
+        ...
+
     def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of a plain file, links followed inside the root."""
         ...
@@ -1224,18 +1235,22 @@ class Downloader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GitRemote:
-    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it.
+
+    ``keep``: with the repository itself (``.git``), when it is no folder of it that is asked for.
+    """
 
     url: str
     ref: str = ""
     folder: str = ""
+    keep: bool = False
 
 
 class GitRepositories(Protocol):
     """Remote git repositories."""
 
     async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
-        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+        """Files of one commit, submodules too, into an empty folder.
 
         Raises:
             Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -292,9 +293,9 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 
 async def _bind(mount: Mount) -> ResolvedMount:
-    source = await asyncio.to_thread(_bind_source, mount)
-    if mount.recursive_readonly and not await asyncio.to_thread(os.path.isdir, source):
-        # Nothing is mounted below a file, and crun asks for a folder.
+    source, is_folder = await asyncio.to_thread(_bind_source, mount)
+    if not is_folder:
+        # Nothing can be mounted below a file, and crun would refuse to look.
         mount = replace(mount, recursive_readonly=False)
     propagation = mount.propagation or "rprivate"
     # A client's own ``bind`` leaves out what is mounted below the source; of the runtimes some take a recursive
@@ -313,12 +314,13 @@ def _tmpfs(mount: Mount) -> ResolvedMount:
     return ResolvedMount("tmpfs", mount.target, "tmpfs", (*options, *mount.options))
 
 
-def _bind_source(mount: Mount) -> str:
+def _bind_source(mount: Mount) -> tuple[str, bool]:
+    """The path without links, and whether it is a folder."""
     if not mount.source.startswith("/"):
         raise InvalidArgument("bind source", mount.source, "must be an absolute path")
     source = os.path.realpath(mount.source)
     try:
-        os.stat(source)
+        is_folder = stat.S_ISDIR(os.stat(source).st_mode)
     except FileNotFoundError:
         if not mount.create_source:
             raise InvalidArgument(
@@ -327,6 +329,7 @@ def _bind_source(mount: Mount) -> str:
                 f"bind source path does not exist: {mount.source}",
             ) from None
         Path(source).mkdir(mode=0o755, parents=True, exist_ok=True)
+        is_folder = True
     except OSError as error:
         raise InvalidArgument("bind source", mount.source, error.strerror or str(error)) from error
-    return source
+    return source, is_folder

@@ -154,8 +154,8 @@ class Networks:
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
             NewEvent("network", "destroy", record.id, _attributes(record)),
+            then=lambda: self._records.drop(record.id),
         )
-        self._records.drop(record.id)
         self._endpoints.forget_network(record.id)
 
     def _default_bridge(self) -> tuple[str, str]:
