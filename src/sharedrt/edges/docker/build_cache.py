@@ -14,6 +14,8 @@ from sharedrt.wire.docker_filters import FilterError, Filters
 from sharedrt.wire.docker_time import format_time, parse_timestamp
 
 _FILTERS: Final = (
+    "label",
+    "label!",
     "until",
     "unused-for",
     "id",

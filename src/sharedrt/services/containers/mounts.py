@@ -197,7 +197,9 @@ class ContainerMounts:
         self, record: ContainerRecord, number: int, mount: Mount, rootfs: Path
     ) -> ResolvedMount:
         data = await self._volumes.mount(mount.source, record.id)
-        if not mount.nocopy and not mount.sub_path:
+        if mount.sub_path:
+            _check_sub_path(mount.sub_path)
+        if not mount.nocopy:
             await self._copy_up(mount, rootfs)
         source = await self._within(record, number, mount, data)
         return ResolvedMount(str(source), mount.target, "bind", (*_BIND, *_access(mount)))
@@ -206,11 +208,11 @@ class ContainerMounts:
         """What the image has at the target becomes the content of a volume that is empty."""
         folder = self._layout.volume(mount.source)
         async with self._volumes.copying(mount.source):
-            if not await self._folders.wants_copy(folder, rootfs, mount.target):
+            if not await self._folders.wants_copy(folder, rootfs, mount.target, mount.sub_path):
                 return
             staging = await self._folders.staging(folder)
             await self._archiver.copy(rootfs, mount.target, staging)
-            await self._folders.finish_copy(folder)
+            await self._folders.finish_copy(folder, mount.sub_path)
 
     async def _image(self, record: ContainerRecord, number: int, mount: Mount) -> ResolvedMount:
         directory = self._layout.view_directory(record.id, number)
@@ -228,7 +230,14 @@ class ContainerMounts:
         _check_sub_path(mount.sub_path)
         point = self._layout.container_run(record.id) / "mounts" / str(number)
         try:
-            await self._host.bind_in_root(folder, mount.sub_path, point)
+            await self._host.bind_in_root(folder, mount.sub_path, point, beneath=True)
+        except InvalidArgument as fault:
+            raise InvalidArgument(
+                "mount sub path",
+                mount.sub_path,
+                f"path concatenation escapes the base directory: base: {str(folder)!r}, "
+                f"sub: {mount.sub_path!r}",
+            ) from fault
         except NotFound as fault:
             raise InvalidArgument(
                 "mount sub path",
