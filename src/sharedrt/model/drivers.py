@@ -795,6 +795,14 @@ class SandboxNamespaces(Protocol):
         """
         ...
 
+    async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
+        """Interfaces of that network namespace, without ``lo``, whether or not a process is in it.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CniResult:
@@ -896,6 +904,8 @@ class EndpointConfig:
     """``bridge private vepa`` of ipvlan."""
     device_route: bool = False
     """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
+    sysctls: tuple[str, ...] = ()
+    """``NAME=VALUE`` each, with ``IFNAME`` in the place of the interface's name."""
 
 
 class BridgeNetwork(Protocol):
@@ -1281,17 +1291,19 @@ class VolumeFolders(Protocol):
 
     async def usage(self, folder: Path) -> Usage: ...
 
-    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
-        """Whether the volume is empty and ``target`` in ``rootfs`` is a folder that is not. Of an empty folder
-        owner and mode are taken over at once. Ends a copy that was cut short after :meth:`finish_copy` began."""
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str, sub_path: str = "") -> bool:
+        """Whether the volume, or its folder at ``sub_path``, is empty and ``target`` in ``rootfs`` is a folder that
+        is not. Of an empty folder owner and mode are taken over at once. Ends a copy that was cut short after
+        :meth:`finish_copy` began."""
         ...
 
     async def staging(self, folder: Path) -> Path:
         """A fresh folder to copy into; what an earlier life left there is removed."""
         ...
 
-    async def finish_copy(self, folder: Path) -> None:
-        """Make what was staged the volume's content, whole even across a crash."""
+    async def finish_copy(self, folder: Path, sub_path: str = "") -> None:
+        """Make what was staged the content of the volume, or of its folder at ``sub_path``, whole even across a
+        crash."""
         ...
 
 
@@ -1352,11 +1364,16 @@ class HostFiles(Protocol):
         """Bind a file or folder on ``target``, which is made when missing."""
         ...
 
-    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
+    async def bind_in_root(
+        self, root: Path, path: str, target: Path, *, beneath: bool = False
+    ) -> None:
         """Bind what ``path`` names inside the folder ``root``, links resolved there, on ``target``, which is made.
 
+        Args:
+            beneath: a link that leads out of the folder is refused, instead of leading inside as if that were ``/``.
+
         Raises:
-            NotFound: kind ``path``.
+            NotFound: kind ``path``. InvalidArgument: kind ``path``, for such a link.
         """
         ...
 

@@ -191,7 +191,7 @@ def test_resources() -> None:
         ({"CapAdd": ["FLY"]}, "400 invalid CapAdd"),
         ({"SecurityOpt": ["odd"]}, '400 invalid --security-opt 2: "odd"'),
         ({"SecurityOpt": ["seccomp=/path"]}, "400 Decoding seccomp profile failed"),
-        ({"SecurityOpt": ["label=type:x"]}, "501 HostConfig.SecurityOpt label=type:x"),
+        ({"SecurityOpt": ["label=odd"]}, "400 bad label option"),
         ({"PidMode": "odd"}, "400 invalid PID mode: odd"),
         ({"UTSMode": "odd"}, "400 invalid UTS mode"),
         ({"UsernsMode": "private"}, "400 invalid user namespace mode"),
@@ -202,7 +202,22 @@ def test_resources() -> None:
         ({"Isolation": "hyperv"}, "400 invalid isolation"),
         ({"KernelMemoryTCP": 5}, "501 HostConfig.KernelMemoryTCP"),
         ({"CpuCount": 2}, "501 HostConfig.CpuCount"),
-        ({"VolumeDriver": "nfs"}, "501 HostConfig.VolumeDriver nfs"),
+        (
+            {"VolumeDriver": "nfs", "Binds": ["named:/x"]},
+            '404 error looking up volume plugin nfs: plugin "nfs" not found',
+        ),
+        (
+            {
+                "Mounts": [
+                    {
+                        "Type": "volume",
+                        "Target": "/x",
+                        "VolumeOptions": {"DriverConfig": {"Name": "odd"}},
+                    }
+                ]
+            },
+            '404 error looking up volume plugin odd: plugin "odd" not found',
+        ),
         ({"Runtime": "odd"}, "400 unknown or invalid runtime name: odd"),
         ({"LogConfig": {"Type": "odd"}}, "400 logger: no log driver named 'odd' is registered"),
         ({"LogConfig": {"Type": "gelf"}}, "501 the logging driver gelf"),

@@ -155,14 +155,19 @@ async def resume(context: Context, key: ContainerKey) -> None:
 
 
 async def update(context: Context, key: ContainerKey, resources: Resources) -> None:
-    """Change limits of a running container; what is ``None`` stays as it is."""
+    """Change limits of a running container; what is ``None`` stays as it is.
+
+    crun cannot take back a limit of processes or of CPU time, so that is written without it.
+    """
     state = context.state(key)
     rendered = await asyncio.to_thread(
         render_resources, resources, context.facts.cgroups, context.notes
     )
     context.notes.log_new()
+    if "pids" in rendered and rendered["pids"]["limit"] <= 0:
+        del rendered["pids"]
+        await context.cgroups.set_limits(state.cgroup, Resources(pids_limit=-1))
     if (resources.cpu_quota_us or 0) < 0:
-        # See spec_resources: what is not rendered would stay as it was.
         await context.cgroups.set_limits(state.cgroup, Resources(cpu_quota_us=-1))
     if not rendered:
         return

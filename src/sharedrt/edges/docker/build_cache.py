@@ -25,6 +25,8 @@ _FILTERS: Final = (
     "inuse",
     "shared",
     "private",
+    "label",
+    "label!",
 )
 
 
@@ -74,10 +76,9 @@ def _chooser(filters: Filters, *, everything: bool) -> Callable[[CacheEntry], bo
     def choose(entry: CacheEntry) -> bool:
         facts = {"inuse": entry.in_use, "shared": entry.shared, "private": not entry.shared}
         return (
-            filters.labels(
-                {}
-            )  # no entry has any: ``system prune`` sends its filter to all kinds of objects
-            and (everything or not entry.shared)
+            (everything or not entry.shared)
+            # ``system prune`` sends the labels that it was given, and the cache has none.
+            and filters.labels({})
             and (not latest_ns or entry.last_used_ns < latest_ns)
             and all(wanted[name] in (None, fact) for name, fact in facts.items())
             and filters.matches("id", entry.id)

@@ -14,7 +14,7 @@ from sharedrt.edges.docker.call import Call, answer, dump, no_content, not_modif
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.host_abilities import known_sysctls, optional_files
+from sharedrt.edges.docker.host_abilities import has_selinux, known_sysctls, optional_files
 from sharedrt.edges.docker.image_access import find_image, image_config
 from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
@@ -71,7 +71,8 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         call.runtime.containers.get,
         lambda: bridge_gateway(call.runtime),
         await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
-        await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
+        selinux=await asyncio.to_thread(has_selinux),
+        sysctls=await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
     )
     await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
 

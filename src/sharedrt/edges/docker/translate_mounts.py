@@ -8,7 +8,7 @@ from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.host_abilities import recursive_read_only
 from sharedrt.edges.docker.translate_config import ContainerConfig
 from sharedrt.edges.docker.translate_security import FindContainer
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
 from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.volumes import DRIVER, NewVolume
 
@@ -35,8 +35,6 @@ def translate_mounts(
         Refusal: a malformed one, two at one target, or one of a kind that this daemon does not do.
         NotFound: a container named by VolumesFrom.
     """
-    if host.text("VolumeDriver") not in ("", "local"):
-        raise not_implemented(f"HostConfig.VolumeDriver {host.text('VolumeDriver')}")
     own = [parse_bind(text) for text in host.strings("Binds")]
     own += [_mount(item) for item in host.objects("Mounts")]
     own += [_tmpfs(path, options) for path, options in host.mapping("Tmpfs").items()]
@@ -53,7 +51,15 @@ def translate_mounts(
         target = clean_target(path)
         if target not in by_target:
             by_target[target] = Mount(MountKind.VOLUME, "", target)
+    driver = host.text("VolumeDriver") or DRIVER
+    if driver != DRIVER and any(m.kind is MountKind.VOLUME for m in by_target.values()):
+        raise no_volume_driver(driver)
     return tuple(by_target.values())
+
+
+def no_volume_driver(name: str) -> Refusal:
+    """In dockerd's words: other drivers are plugins there."""
+    return Refusal(404, f'error looking up volume plugin {name}: plugin "{name}" not found')
 
 
 def translate_volumes(host: Fields) -> tuple[NewVolume, ...]:
@@ -66,6 +72,8 @@ def translate_volumes(host: Fields) -> tuple[NewVolume, ...]:
     for item in host.objects("Mounts"):
         options = item.sub("VolumeOptions")
         driver = options.sub("DriverConfig")
+        if item.text("Type") == "volume" and driver.text("Name") not in ("", DRIVER):
+            raise no_volume_driver(driver.text("Name"))
         if item.text("Type") != "volume" or not options.raw or not item.text("Source"):
             continue
         volumes.append(
@@ -169,7 +177,7 @@ def _mount(item: Fields) -> Mount:
                 target,
                 readonly=item.boolean("ReadOnly"),
                 nocopy=options.boolean("NoCopy"),
-                sub_path=options.text("Subpath"),
+                sub_path=_sub_path(kind, options),
             )
         case "image":
             return Mount(
@@ -177,12 +185,19 @@ def _mount(item: Fields) -> Mount:
                 item.text("Source"),
                 target,
                 readonly=True,
-                sub_path=item.sub("ImageOptions").text("Subpath"),
+                sub_path=_sub_path(kind, item.sub("ImageOptions")),
             )
         case "cluster" | "npipe":
             raise not_implemented(f"a mount of type {kind}")
         case _:
             raise _invalid(kind, f'mount type unknown: "{kind}"')
+
+
+def _sub_path(kind: str, options: Fields) -> str:
+    path = options.text("Subpath")
+    if path.startswith("/") or ".." in path.split("/"):
+        raise _invalid(kind, "subpath must be a relative path within the volume")
+    return path
 
 
 def _bind_mount(item: Fields, target: str) -> Mount:

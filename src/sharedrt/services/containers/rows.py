@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 class ContainerRows:
     """A container ends whenever it likes, in the middle of a rename too: so a change is a function of the
-    row as it is at its turn. Disk first, then memory, and a cancellation never comes between the two.
+    row as it is at its turn. Disk first, then memory, then the events, and a cancellation never comes between.
     """
 
     def __init__(self, records: WorkingSet[ContainerRecord], events: NamespacedEvents) -> None:
@@ -30,13 +30,17 @@ class ContainerRows:
         edit: Callable[[ContainerRecord], ContainerRecord],
         *actions: str,
         details: Mapping[str, str] | None = None,
+        then: Callable[[ContainerRecord], None] = lambda _: None,
     ) -> ContainerRecord:
         """Replace a row, and record an event of each of ``actions``, in one transaction.
+
+        Args:
+            then: called in the moment in which the change can be seen.
 
         Raises:
             NotFound, and what ``edit`` raises. ResourceExhausted ...: nothing has changed then.
         """
-        return await complete(self._change(id, edit, actions, details or {}))
+        return await complete(self._change(id, edit, actions, details or {}, then))
 
     async def _change(
         self,
@@ -44,15 +48,22 @@ class ContainerRows:
         edit: Callable[[ContainerRecord], ContainerRecord],
         actions: tuple[str, ...],
         details: Mapping[str, str],
+        then: Callable[[ContainerRecord], None],
     ) -> ContainerRecord:
         async with self._locks.hold(id):
             record = edit(self._records.by_id(id))
             told = {**attributes(record), **details}
+
+            def show() -> None:
+                self._records.put(record)
+                then(record)
+
             await self._events.commit(
                 lambda tx: tx.containers.put(record),
                 *(NewEvent("container", action, id, told) for action in actions),
+                then=show,
             )
-            return self._records.put(record)
+            return record
 
     async def tell(self, record: ContainerRecord, action: str, **details: str) -> None:
         """An event of something that has been done: what cannot be recorded does not make it fail."""
