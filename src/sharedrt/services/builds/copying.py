@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sharedrt.aio.completion import complete
@@ -68,6 +69,8 @@ class Copier:
         Args:
             source: where the files are. downloads: a folder with one file, by URL.
         """
+        if not plan.link:
+            plan = replace(plan, target=await self._followed(plan.target, pad.view))
         target = plan.target
         into = await self._into(plan, pad.view, surveyed)
         owner = await self._owner(plan.chown, pad.view)
@@ -189,6 +192,16 @@ class Copier:
         await self._gather(view, source, selection, placement, ExtractRules(parent_owner=owner))
         for path in surveyed.archives:
             await self._unpack(view, source, path, plan.target, owner)
+
+    async def _followed(self, target: str, view: RootView) -> str:
+        """Where a target that is a link leads to in the image, even if nothing is there yet."""
+        try:
+            info = await self._archiver.stat(view, target.rstrip("/") or "/")
+        except (NotFound, InvalidArgument):
+            return target
+        if not info.link_target:
+            return target
+        return info.link_target.rstrip("/") + ("/" if target.endswith("/") else "")
 
     async def _into(self, plan: CopyPlan, view: RootView, surveyed: Surveyed | None) -> bool:
         """Whether the target is a folder that files go into."""

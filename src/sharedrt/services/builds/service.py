@@ -246,16 +246,13 @@ class Builds:
         return found
 
     async def _finish(self, state: StageState, names: Sequence[str], composer: Composer) -> Image:
-        if state.image is not None:
-            image = state.image
-            for name in names:
-                image = await self._images.tag(image.id, name)
-            return image
-
-        def event(id: Digest) -> NewEvent:
-            return NewEvent("image", "build", id, {"name": names[0] if names else id})
-
-        return await composer.finish(state.document, state.layers, names, event)
+        image, further = state.image, names
+        if image is None:
+            image = await composer.finish(state.document, state.layers, names[:1], _event(names))
+            further = names[1:]
+        for name in further:
+            image = await self._images.tag(image.id, name)
+        return image
 
     @asynccontextmanager
     async def _folders(self) -> AsyncIterator[tuple[Path, Path]]:
@@ -306,6 +303,18 @@ class Builds:
         for root in (self._layout.builds_run_root, self._layout.builds_root):
             await self._drivers.host.remove_tree(root)
         await self.cache.recover()
+
+
+def _event(names: Sequence[str]) -> Callable[[Digest], NewEvent]:
+    """What tells of a new image: that it has its first name, if it has any."""
+
+    def event(id: Digest) -> NewEvent:
+        if not names:
+            return NewEvent("image", "create", id, {"name": id})
+        familiar = parse_reference(names[0]).familiar
+        return NewEvent("image", "tag", id, {"name": familiar, "reference": names[0]})
+
+    return event
 
 
 def _parse(data: bytes, request: BuildRequest) -> Dockerfile:
