@@ -103,6 +103,14 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildsConfig:
+    """What each namespace's build cache may keep: the longest unused goes first."""
+
+    cache_bytes_max: int = 20 << 30
+    cache_days_max: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class CniConfig:
     conf_dir: Path = Path("/etc/cni/net.d")
     bin_dirs: tuple[Path, ...] = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
@@ -137,6 +145,7 @@ class Config:
     store: StoreConfig = StoreConfig()
     registry: RegistryConfig = RegistryConfig()
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    builds: BuildsConfig = BuildsConfig()
     cni: CniConfig = CniConfig()
     network: NetworkConfig = NetworkConfig()
 

@@ -19,6 +19,7 @@ from sharedrt import __version__
 from sharedrt.aio.logsetup import set_up_logging
 from sharedrt.aio.looplag import measure_loop_lag
 from sharedrt.aio.notify import notify
+from sharedrt.aio.priority import default_pool, favour
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.config import Config
 from sharedrt.drivers.cgroups import CgroupManager
@@ -103,6 +104,9 @@ async def _serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     started = time.monotonic()
+    if why := favour():
+        log.warning("cannot be served first on a busy host", reason=why)
+    loop.set_default_executor(default_pool())
     owner = TaskOwner("daemon")
     owner.spawn(measure_loop_lag(), "loop lag")
     async with built(config) as runtime, AsyncExitStack() as doors:
@@ -292,6 +296,8 @@ def _runtime_settings(config: Config, facts: HostFacts, cgroups: CgroupManager) 
         max_downloads=config.registry.max_concurrent_downloads,
         max_uploads=config.registry.max_concurrent_uploads,
         image_bytes_max=config.runtime.image_bytes_max,
+        build_cache_bytes_max=config.builds.cache_bytes_max,
+        build_cache_days_max=config.builds.cache_days_max,
     )
 
 

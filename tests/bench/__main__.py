@@ -160,9 +160,9 @@ async def bench(count: int, *, syncs: bool) -> list[Row]:
 
 async def connected(side: Side, root: Path, stack: AsyncExitStack) -> Clients:
     cri = docker = None
-    if hasattr(side, "cri"):
+    if side.cri is not None:
         cri = await stack.enter_async_context(cri_client(side.cri, root / "logs" / side.name))
-    if hasattr(side, "docker"):
+    if side.docker is not None:
         docker = await stack.enter_async_context(docker_client(side.docker))
         docker.version = "v1.41"
     return Clients(side, cri, docker)

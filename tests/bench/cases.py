@@ -96,11 +96,22 @@ def docker_run(network: str) -> Case:
     """The whole command, the CLI's own start included."""
 
     async def case(clients: Clients) -> float:
-        host = f"unix://{clients.side.docker}"
+        socket = clients.side.docker
+        assert socket is not None
         began = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
-            *("docker", "--host", host, "run", "--rm", "--network", network, "busybox", "true"),
-            env={**os.environ, "DOCKER_CONFIG": str(clients.side.docker.parent)},
+            *(
+                "docker",
+                "--host",
+                f"unix://{socket}",
+                "run",
+                "--rm",
+                "--network",
+                network,
+                "busybox",
+                "true",
+            ),
+            env={**os.environ, "DOCKER_CONFIG": str(socket.parent)},
         )
         code = await process.wait()
         assert code == 0, f"docker run: {code}"

@@ -79,9 +79,11 @@ async def counting_syncs(pids: Iterable[int]) -> AsyncIterator[SyncCalls]:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
-    rows = re.findall(
-        rf"^\s*\S+\s+\S+\s+\S+\s+(\d+)\s+(?:\d+\s+)?(?:{SYNC_CALLS.replace(',', '|')})$",
-        err.decode(),
-        re.MULTILINE,
-    )
-    counted.count = sum(map(int, rows))
+    counted.count = calls_in(err.decode())
+
+
+def calls_in(summary: str) -> int:
+    """The calls of all rows of ``strace -c``'s table, which has a column of errors where there were any."""
+    names = SYNC_CALLS.replace(",", "|")
+    row = rf"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:{names})$"
+    return sum(map(int, re.findall(row, summary, re.MULTILINE)))

@@ -1,26 +1,26 @@
 """The pause image that containerd needs, made of Debian's static catatonit."""
 
+import json
+import platform
 from pathlib import Path
 
-from tests.real.oci_images import layer_tar
+from tests.real.oci_images import layer_tar, sha256
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 NAME = "bench.invalid/pause:1"
 
 
 def write_pause_image(path: Path) -> None:
     """As a ``docker save`` archive."""
-    import hashlib
-    import json
-
     layer = layer_tar({"catatonit": Path("/usr/bin/catatonit").read_bytes()})
     config = json.dumps(
         {
-            "architecture": "amd64",
+            "architecture": _ARCHITECTURES[platform.machine()],
             "os": "linux",
             "config": {"Entrypoint": ["/catatonit", "-P"]},
             "rootfs": {
                 "type": "layers",
-                "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()],
+                "diff_ids": [sha256(layer)],
             },
         }
     ).encode()

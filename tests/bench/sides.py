@@ -21,13 +21,14 @@ START_TIMEOUT_S = 60.0
 
 
 class Side:
-    """One daemon. ``cri`` and ``docker`` are its sockets, where it has such a door."""
+    """One daemon."""
 
     name: str
     number: int
     """Of the run: it is in all names on the host."""
-    cri: Path
-    docker: Path
+    cri: Path | None = None
+    """Its CRI socket, if it has one."""
+    docker: Path | None = None
 
     async def start(self) -> float:
         """Start it; seconds until it answers."""
@@ -254,8 +255,9 @@ def remove_traces(peers: Sequence[Peer]) -> None:
             if Path("/sys/class/net", bridge).exists():
                 subprocess.run(["ip", "link", "del", bridge], check=True)
         for parent in (f"srd{peer.number}", f"srb{peer.number}"):
-            for folder in Path("/sys/fs/cgroup").glob(f"**/{parent}"):
-                folder.rmdir()
+            for pattern in (parent, f"*/{parent}"):  # v2, v1
+                for folder in Path("/sys/fs/cgroup").glob(pattern):
+                    folder.rmdir()
     for folder in (Path("/run/containerd/s"), Path("/run/containerd")):
         # Where shims listen: no setting moves it. Another containerd may use it too.
         with contextlib.suppress(OSError):

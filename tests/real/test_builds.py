@@ -278,6 +278,25 @@ async def test_the_cache_is_listed_pruned_and_taken_from_images(
     assert refused[0] == 400
 
 
+async def test_other_ways_to_ask(
+    daemon: DaemonUnderTest, docker: DockerClient, tmp_path: Path
+) -> None:
+    """A Dockerfile on standard input beside a folder, no BuildKit to be had, containers that stay."""
+    (tmp_path / "f").write_text("from the folder")
+    text = "FROM busybox\nCOPY f /f\nRUN cat /f\n"
+    classic = ("env", "DOCKER_BUILDKIT=0", "docker", "build", "--no-cache")
+    piped = await daemon.run(*classic, "-f", "-", str(tmp_path), stdin=text.encode())
+    assert "\nfrom the folder ---> Removed" in piped.stdout
+    (tmp_path / "Dockerfile").write_text(text)
+    fallen_back = await daemon.run("env", "-u", "DOCKER_BUILDKIT", "docker", "build", str(tmp_path))
+    assert "Successfully built" in fallen_back.stdout
+    kept = await daemon.run(*classic, "--rm=false", str(tmp_path))
+    assert "Removed intermediate" not in kept.stdout
+    (left,) = (await docker.get("/containers/json", all="1"))[1]
+    assert (left["State"], left["Command"]) == ("exited", "/bin/sh -c 'cat /f'")
+    await docker.delete(f"/containers/{left['Id']}")
+
+
 async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     context = tar({"Dockerfile": "FROM busybox\nLABEL a=b\n"})
     status, text = await post_build(daemon, context, t="bare:1", labels='{"c":"d e"}')
@@ -289,9 +308,9 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     assert image["Config"]["Labels"] == {"a": "b", "c": "d e"}
     assert {"stream": "Step 3/3 : LABEL c=d e\n"} in messages
     for query in ({"version": "2"}, {"outputs": "[]"}, {"remote": "client-session"}):
-        assert (await post_build(daemon, context, **query))[0] == 501
+        assert (await post_build(daemon, context, headers=None, **query))[0] == 501
     for query in ({"squash": "1"}, {"t": "no:such:name"}, {"buildargs": "["}, {"memory": "1"}):
-        assert (await post_build(daemon, context, **query))[0] == 400
+        assert (await post_build(daemon, context, headers=None, **query))[0] == 400
     assert (await post_build(daemon, b"no tar at all"))[0] == 400
     for path in ("/session", "/grpc"):
         done = await daemon.run(

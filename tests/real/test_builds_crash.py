@@ -28,7 +28,7 @@ COPY --from=other / /
 
 @contextlib.asynccontextmanager
 async def slow_build(
-    daemon: DaemonUnderTest, folder: Path
+    daemon: DaemonUnderTest, docker: DockerClient, folder: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A CLI whose build hangs in two RUNs."""
     write(folder, {"Dockerfile": _SLOW, "big": "b" * 300_000})
@@ -39,7 +39,9 @@ async def slow_build(
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        await _until(lambda: _running(daemon) == 2)
+        async with asyncio.timeout(40):
+            while _hanging(daemon) < 2 or len((await docker.get("/containers/json"))[1]) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -47,10 +49,14 @@ async def slow_build(
         await process.wait()
 
 
-def _running(daemon: DaemonUnderTest) -> int:
+def _hanging(daemon: DaemonUnderTest) -> int:
     """How many of the two RUNs that hang have begun."""
     configs = (daemon.root / "run" / "oci").glob("bundles/*/*/config.json")
     return sum("sleep 100" in path.read_text() for path in configs)
+
+
+async def _pid(docker: DockerClient, id: str) -> int:
+    return int((await docker.get(f"/containers/{id}/json"))[1]["State"]["Pid"])
 
 
 def _runs(pid: int) -> bool:
@@ -67,6 +73,11 @@ async def _until(check: object) -> None:
             await asyncio.sleep(0.05)
 
 
+def _mounts(daemon: DaemonUnderTest) -> list[str]:
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in table if str(daemon.root / "run" / "builds") in line]
+
+
 def _left(daemon: DaemonUnderTest) -> list[Path]:
     """Folders of builds, on disk and in memory."""
     found: list[Path] = []
@@ -76,19 +87,17 @@ def _left(daemon: DaemonUnderTest) -> list[Path]:
 
 
 async def _nothing_is_left(daemon: DaemonUnderTest, cri: CriClient, docker: DockerClient) -> None:
-    async with asyncio.timeout(30):
-        while (await docker.get("/containers/json", all="1"))[1] or _left(daemon):
-            await asyncio.sleep(0.1)
+    await _until(lambda: not _left(daemon))
+    assert (await docker.get("/containers/json", all="1"))[1] == []
     assert unowned(daemon, await listed(cri, docker)) == []
-    assert str(daemon.root / "run" / "builds") not in Path("/proc/self/mountinfo").read_text()
-    scratch = daemon.root / "state" / "content"
-    assert not [p for p in scratch.rglob("*") if p.is_file() and "ingest" in str(p)]
+    assert not _mounts(daemon)
+    assert not list((daemon.root / "state" / "content").glob("ingest/*"))
 
 
 async def test_a_client_that_leaves_ends_its_build(
     daemon: DaemonUnderTest, cri: CriClient, docker: DockerClient, tmp_path: Path
 ) -> None:
-    async with slow_build(daemon, tmp_path) as client:
+    async with slow_build(daemon, docker, tmp_path) as client:
         assert len(_left(daemon)) >= 2
         client.send_signal(signal.SIGINT)
         await client.wait()
@@ -105,13 +114,13 @@ async def test_a_client_that_leaves_ends_its_build(
 async def test_a_killed_daemon_leaves_nothing_of_a_build(
     daemon: DaemonUnderTest, cri: CriClient, docker: DockerClient, tmp_path: Path
 ) -> None:
-    async with slow_build(daemon, tmp_path):
-        pids = [int(p.read_text()) for p in (daemon.root / "run" / "oci").glob("**/pidfile")]
+    async with slow_build(daemon, docker, tmp_path):
+        pids = [await _pid(docker, row["Id"]) for row in (await docker.get("/containers/json"))[1]]
         await daemon.kill9()
         assert _left(daemon)
         await daemon.start()
         await _nothing_is_left(daemon, cri, docker)
-        assert pids
+        assert len(pids) == 2
         assert not [pid for pid in pids if _runs(pid)]
     done = await build(daemon, tmp_path, _SLOW.replace("sleep 100", "true"), "-q", "-t", "after")
     assert done.stdout.startswith("sha256:")
@@ -120,7 +129,7 @@ async def test_a_killed_daemon_leaves_nothing_of_a_build(
 async def test_a_stopped_daemon_ends_builds(
     daemon: DaemonUnderTest, cri: CriClient, docker: DockerClient, tmp_path: Path
 ) -> None:
-    async with slow_build(daemon, tmp_path) as client:
+    async with slow_build(daemon, docker, tmp_path) as client:
         assert await daemon.stop() == 0
         await client.wait()
         assert client.returncode != 0

@@ -10,7 +10,7 @@ import pytest
 from tests.real.building import build, output, post_build, tar, write
 from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
-from tests.real.registry import running_registry
+from tests.real.registry import PASSWORD, USER, running_registry
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -86,7 +86,7 @@ async def test_cache_mounts_are_kept_shared_and_pruned(
     assert status == 200
     assert set(pruned["CachesDeleted"]) == {e["ID"] for e in mounts}
     assert pruned["SpaceReclaimed"] > 0
-    assert not [p for p in (daemon.root / "state" / "build-caches" / "moby").iterdir()]
+    assert not list((daemon.root / "state" / "build-caches").glob("moby/*"))
 
 
 async def test_secrets_and_agents(daemon: DaemonUnderTest, tmp_path: Path) -> None:
@@ -162,26 +162,43 @@ RUN cat /second /a; ls /dev/pipes 2>/dev/null | wc -l
 
 
 async def test_other_tools_take_what_was_built(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    """Through a registry that wants to know who asks, from which the next build then takes its base image."""
     text = "FROM busybox\nRUN echo a >/a\nCOPY Dockerfile /\nENV A=1\nRUN rm /a\n"
-    async with running_registry(tmp_path / "registry") as registry:
+    async with running_registry(tmp_path / "registry", basic_auth=True) as registry:
         name = f"{registry.authority}/built/app:1"
         await build(daemon, tmp_path / "ctx", text, "-t", name)
+        login = ("login", "-u", USER, "--password-stdin", registry.authority)
+        await daemon.docker(*login, stdin=PASSWORD.encode())
         await daemon.docker("push", name)
         layout = tmp_path / "layout"
         await daemon.run(
-            *("skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{name}"),
-            f"oci:{layout}:1",
+            *(
+                "skopeo",
+                "copy",
+                "-q",
+                "--src-tls-verify=false",
+                "--src-creds",
+                f"{USER}:{PASSWORD}",
+            ),
+            *(f"docker://{name}", f"oci:{layout}:1"),
         )
-        await daemon.run(
-            "umoci", "unpack", "--rootless", "--image", f"{layout}:1", str(tmp_path / "b")
-        )
-        assert (tmp_path / "b" / "rootfs" / "Dockerfile").read_text() == text
-        assert not (tmp_path / "b" / "rootfs" / "a").exists()
+        unpacked = tmp_path / "b"
+        await daemon.run("umoci", "unpack", "--rootless", "--image", f"{layout}:1", str(unpacked))
+        assert (unpacked / "rootfs" / "Dockerfile").read_text() == text
+        assert not (unpacked / "rootfs" / "a").exists()
         described = await daemon.run("umoci", "stat", "--image", f"{layout}:1", "--json")
         history = json.loads(described.stdout)["history"]
-        assert [bool(entry.get("empty_layer")) for entry in history][-4:] == [
-            False,
-            False,
-            True,
-            False,
-        ]
+        kept = [not entry.get("empty_layer") for entry in history]
+        assert kept[-4:] == [True, True, False, True]
+
+        await daemon.docker("rmi", "-f", name)
+        onward = await build(daemon, tmp_path / "two", f"FROM {name}\nRUN cat /Dockerfile\n")
+        assert "Status: Downloaded newer image" in onward.stdout
+        assert "RUN echo a >/a" in onward.stdout
+        again = f"FROM {name}\nRUN true\n"
+        fresh = await build(daemon, tmp_path / "two", again, "--pull", "--no-cache")
+        assert "Status: Image is up to date" in fresh.stdout
+        await daemon.docker("logout", registry.authority)
+        await daemon.docker("rmi", "-f", name)
+        denied = await build(daemon, tmp_path / "two", f"FROM {name}\n", check=False)
+        assert "pull access denied" in denied.stderr

@@ -9,6 +9,7 @@ import lzma
 import subprocess
 import tarfile
 from bz2 import compress as bzip2
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,13 @@ async def test_copy_with_all_its_flags(daemon: DaemonUnderTest, tmp_path: Path) 
         "a/deep/z.log": "z",
         "b/x.txt": "bx",
         "script": "s",
-        ".dockerignore": "# comment\n*.md\n!keep.md\n**/*.tmp\nsecret\n",
+        ".dockerignore": "# comment\n*.md\n!keep.md\n**/*.tmp\nsecret\nhalf\n!half/kept\n",
         "drop.md": "d",
         "keep.md": "k",
         "a/t.tmp": "t",
         "secret/key": "k",
+        "half/kept": "h",
+        "half/lost": "h",
     }
     text = """FROM busybox
 WORKDIR /w
@@ -54,6 +57,7 @@ one.txt
 	$HOME is not
 	two.txt
 COPY --from=busybox /etc/passwd /from-image
+RUN --mount=target=/ctx ! ls /ctx/secret /ctx/drop.md 2>/dev/null && ls /ctx/keep.md
 """
     await build(daemon, tmp_path, text, "-t", "copied", files=files)
     script = """cd /; find /w /tree /some /wild /docs /linked /here /everything "/json form" -type f | sort
@@ -63,7 +67,8 @@ stat -c '%n %u:%g %a' /own /own/script /own/number /modes/y.txt /modes; cat /her
         *("/docs/keep.md",),
         *("/everything/" + name for name in (".dockerignore", "Dockerfile")),
         *("/everything/a/deep/y.txt", "/everything/a/deep/z.log", "/everything/a/x.txt"),
-        *("/everything/b/x.txt", "/everything/keep.md", "/everything/script"),
+        *("/everything/b/x.txt", "/everything/half/kept", "/everything/keep.md"),
+        *("/everything/script",),
         *("/here/one.txt", "/here/two.txt", "/json form/x.txt", "/linked/script"),
         *("/some/deep/y.txt", "/tree/b/x.txt", "/tree/deep/y.txt"),
         *("/w/all/deep/y.txt", "/w/all/deep/z.log", "/w/all/x.txt", "/wild/x.txt"),
@@ -122,7 +127,7 @@ async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_
     status, text = await post_build(daemon, climbing)
     assert status == 400
     assert "Error processing tar file" in text
-    assert not list(Path(daemon.root).rglob("escaped"))
+    assert not list(daemon.root.rglob("escaped"))
     outside = tar({"Dockerfile": "FROM busybox\n"})
     assert (await post_build(daemon, outside, dockerfile="../Dockerfile"))[0] == 400
 
@@ -131,13 +136,14 @@ async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_
 async def test_contexts_and_archives_in_every_compression(
     daemon: DaemonUnderTest, tmp_path: Path, how: str
 ) -> None:
-    compress = {
+    compressions: dict[str, Callable[[bytes], bytes]] = {
         "plain": bytes,
         "gzip": gzip.compress,
         "bzip2": bzip2,
         "xz": lzma.compress,
         "zstd": zstandard.compress,
-    }[how]
+    }
+    compress = compressions[how]
     inner = compress(tar({"in/side": "unpacked"}))
     text = f"FROM busybox\n# {how}\nADD inner.bin /added/\nADD --chown=7:8 inner.bin /own/\nCOPY inner.bin /\n"
     context = compress(tar({"Dockerfile": text, "inner.bin": inner}))
@@ -230,6 +236,13 @@ async def test_git_contexts(daemon: DaemonUnderTest, tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
         await _remote(daemon, f"git://127.0.0.1:{port}/repo#main:sub", "git:1")
         assert await output(daemon, "git:1", "cat", "/f") == "git"
+        url = f"git://127.0.0.1:{port}/repo"
+        text = f"FROM busybox\nADD {url}#main:sub /part/\nADD --keep-git-dir=true {url} /all\n"
+        await build(daemon, tmp_path / "ctx", text, "-t", "git:2")
+        script = "cat /part/f /all/sub/f; ls -A /all"
+        assert await output(daemon, "git:2", "sh", "-c", script) == "gitgit.git\nsub\n"
+        again = await build(daemon, tmp_path / "ctx", text.replace("=true", "=false"))
+        assert again.stdout.count("Using cache") == 1
         for remote in (
             f"git://127.0.0.1:{port}/repo#nosuchbranch",
             f"git://127.0.0.1:{port}/nothere",

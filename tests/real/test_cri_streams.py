@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sharedrt.pb.codec import is_present
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient
 from tests.real.daemon import DaemonUnderTest
@@ -56,6 +57,50 @@ async def test_events_of_a_pods_life_in_order(cri: CriClient) -> None:
     assert all(e.pod_sandbox_status.metadata == config.metadata for e in mine)
     started = next(e for e in mine if e.container_id == container and e.container_event_type == 1)
     assert [status.id for status in started.containers_statuses] == [container]
+    for event in mine:
+        if event.container_id == container:
+            # Later than what is told of it may be, never earlier: the kubelet keeps it as the pod's status.
+            states = [status.state for status in event.containers_statuses]
+            assert not states or states[0] >= _LEAST[event.container_event_type], event
+    sandbox = [e.pod_sandbox_status.state for e in mine if e.container_id == id]
+    assert sandbox[-2:] == [pb.PodSandboxState.SANDBOX_NOTREADY] * 2
+
+
+_LEAST = {
+    Type.CONTAINER_CREATED_EVENT: pb.ContainerState.CONTAINER_CREATED,
+    Type.CONTAINER_STARTED_EVENT: pb.ContainerState.CONTAINER_RUNNING,
+    Type.CONTAINER_STOPPED_EVENT: pb.ContainerState.CONTAINER_EXITED,
+    Type.CONTAINER_DELETED_EVENT: pb.ContainerState.CONTAINER_EXITED,
+}
+
+
+async def test_no_event_is_older_than_the_status_that_it_changes(cri: CriClient) -> None:
+    """A kubelet that asks for a pod's status all the time drops events that are older than an answer."""
+    async with following(cri) as events, pod(cri, "asked") as (id, config):
+        request = pb.PodSandboxStatusRequest(pod_sandbox_id=id)
+        answers: list[pb.PodSandboxStatusResponse] = []
+
+        async def ask() -> None:
+            while True:
+                answers.append(await cri.runtime.pod_sandbox_status(request))
+
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(ask()) for _ in range(3)]
+            for number in range(8):
+                container = await cri.create(id, config, f"c{number}", ["true"], linux=secured())
+                await cri.start(container)
+                await ended(cri, container)
+            for task in asking:
+                task.cancel()
+    stopped = {
+        e.container_id: e.created_at
+        for e in events
+        if e.container_event_type == Type.CONTAINER_STOPPED_EVENT
+    }
+    for answer in answers:
+        for status in answer.containers_statuses:
+            if status.state < pb.ContainerState.CONTAINER_EXITED:
+                assert answer.timestamp < stopped[status.id]
 
 
 async def test_two_follow_and_both_see_all(cri: CriClient) -> None:
@@ -150,6 +195,18 @@ async def test_pod_stats(daemon: DaemonUnderTest, cri: CriClient) -> None:
             await cri.runtime.update_pod_sandbox_resources(
                 pb.UpdatePodSandboxResourcesRequest(pod_sandbox_id=id, resources=resources)
             )
+
+
+async def test_network_of_pods_without_a_process(cri: CriClient) -> None:
+    """A kubelet reads the default interface of any network that it is told of, and dies where it is missing."""
+    on_host = pb.NamespaceOption(
+        network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER, ipc=PRIVATE_PID.ipc
+    )
+    async with pod(cri, "empty") as (empty, _), pod(cri, "onhost", options=on_host) as (host, _):
+        stats = (await cri.runtime.list_pod_sandbox_stats(pb.ListPodSandboxStatsRequest())).stats
+        networks = {one.attributes.id: one.linux.network for one in stats}
+        assert networks[empty].default_interface.name == "eth0"
+        assert not is_present(networks[host])
 
 
 async def test_metrics_have_descriptors(daemon: DaemonUnderTest, cri: CriClient) -> None:

@@ -92,6 +92,7 @@ async def test_up_again_down_and_purge(deployed: Deployed) -> None:
     assert (len(over_cri), len(over_http)) == (1, 1), out
     assert over_cri.isdisjoint(over_http)
     assert all(id in out.split("administrator sees")[1] for id in over_cri | over_http)
+    await deployed.run(deployed.root / "opt/venv/bin/python", "-m", "pip", "check")
     first = deployed.pid()
 
     again = await deployed.up()

@@ -227,7 +227,7 @@ async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
         (("-d", "host"), 'only one instance of "host" network is allowed'),
         (("--ipv4=false",), "IPv4 or IPv6 must be enabled"),
         (("-d", "weave"), "weave"),
-        (("-o", "com.docker.network.bridge.inhibit_ipv4=true"), "inhibit_ipv4"),
+        (("-o", "com.docker.network.bridge.trusted_host_interfaces=eth0"), "trusted_host"),
         (("--ipam-opt", "a=b"), "a"),
         (("--subnet", "10.0.0.1/8"), "it should be 10.0.0.0/8"),
         (("--subnet", "10.211.0.0/24", "--gateway", "10.9.0.1"), "10.9.0.1"),
@@ -353,6 +353,57 @@ async def test_ports_are_free_however_it_ends(daemon: DaemonUnderTest, end: str)
             await daemon.docker("wait", "first")
     await run(daemon, "second", *ports)
     await published(port, "second")
+    await clear(daemon)
+
+
+async def test_a_bridge_that_is_no_gateway(daemon: DaemonUnderTest) -> None:
+    """Only containers have addresses there: of two, both."""
+    mode = "com.docker.network.bridge.gateway_mode_ipv"
+    n = daemon.number
+    await daemon.docker(
+        *(
+            "network",
+            "create",
+            "--internal",
+            "--subnet",
+            f"10.212.{n}.0/31",
+            "-o",
+            f"{mode}4=isolated",
+        ),
+        *("-o", f"com.docker.network.bridge.name=srt{n}i", "pair"),
+    )
+    addresses = await daemon.run("ip", "-4", "address", "show", "dev", f"srt{n}i")
+    assert "inet" not in addresses.stdout
+    await run(daemon, "web", "--network", "pair")
+    await run(daemon, "peer", "--network", "pair")
+    assert await field(daemon, "web", "pair", "IPAddress") == f"10.212.{n}.0"
+    assert await page(daemon, "peer", "web") == "web"
+    await daemon.restart()
+    assert await page(daemon, "web", "peer") == "peer"
+    full = await refused(daemon, "run", "--rm", "--network", "pair", "busybox", "true")
+    assert "in use" in full or "exhausted" in full
+    words = await refused(daemon, "network", "create", "-o", f"{mode}4=isolated", "open")
+    assert "can only be used for an internal network" in words
+    assert "routed" in await refused(daemon, "network", "create", "-o", f"{mode}4=routed", "open")
+    await clear(daemon)
+
+
+async def test_interfaces_and_their_settings(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("network", "create", "one")
+    option = "driver-opt=com.docker.network.endpoint"
+    network = f"name=one,{option}.ifname=wan0,{option}.sysctls=net.ipv4.conf.IFNAME.log_martians=1"
+    await run(daemon, "web", "--network", network)
+    shown = await inside(
+        daemon, "web", "ip -o link show wan0; cat /proc/sys/net/ipv4/conf/wan0/log_martians"
+    )
+    assert ": wan0@if" in shown
+    assert shown.endswith("\n1")
+    asked = await daemon.docker(
+        "inspect", "-f", "{{json .NetworkSettings.Networks.one.DriverOpts}}", "web"
+    )
+    assert json.loads(asked.stdout)["com.docker.network.endpoint.ifname"] == "wan0"
+    for bad in (f"{option}.ifname=a/b", f"{option}.sysctls=kernel.panic=1", f"{option}.nosuch=1"):
+        await refused(daemon, "run", "--rm", "--network", f"name=one,{bad}", "busybox", "true")
     await clear(daemon)
 
 

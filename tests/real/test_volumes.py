@@ -54,6 +54,19 @@ async def test_a_named_volume_outlives_its_containers(daemon: DaemonUnderTest) -
     assert not data.parent.exists()
 
 
+async def test_one_file_read_only(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    await asyncio.to_thread(file.write_text, "of the host\n")
+    script = "cat /mine; echo more >>/mine"
+    for mount in (("-v", f"{file}:/mine:ro"), ("--mount", f"type=bind,src={file},dst=/mine,ro")):
+        done = await daemon.docker(
+            "run", "--rm", *mount, "busybox", "sh", "-c", script, check=False
+        )
+        assert done.stdout == "of the host\n"
+        assert "Read-only file system" in done.stderr
+    assert content(str(file)) == "of the host\n"
+
+
 async def test_an_empty_volume_takes_the_images_content(daemon: DaemonUnderTest) -> None:
     script = (
         "mkdir -p /seed/sub; echo a >/seed/sub/f; ln -s sub/f /seed/link; ln /seed/sub/f /seed/hard;"
@@ -220,6 +233,7 @@ async def test_a_device_that_is_not_there_refuses_the_start(daemon: DaemonUnderT
 async def test_part_of_a_volume(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     await run(daemon, "-v", "parts:/p", "busybox", "sh", "-c", "mkdir -p /p/a/b; echo x >/p/a/b/f")
     await run(daemon, "-v", "parts:/p", "busybox", "ln", "-s", "/etc", "/p/out")
+    await run(daemon, "-v", "parts:/p", "busybox", "ln", "-s", "a/b", "/p/inside")
 
     async def cat(sub: str, path: str) -> tuple[int, str]:
         mount = {
@@ -241,11 +255,31 @@ async def test_part_of_a_volume(daemon: DaemonUnderTest, docker: DockerClient) -
         return status, str(answer)
 
     assert await cat("a/b", "/m/f") == (0, "x\n")
+    assert await cat("inside", "/m/f") == (0, "x\n")
     assert (await cat("no/such", "/m/f"))[0] == 400
     assert (await cat("../../..", "/m/f"))[0] == 400
-    # A link in the volume leads inside the volume, where there is no such folder.
+    # A link that leads out of the volume is refused, one that stays inside is not.
     assert (await cat("out", "/m/passwd"))[0] == 400
     await daemon.docker("volume", "rm", "parts")
+
+
+async def test_an_empty_part_takes_the_images_content(daemon: DaemonUnderTest) -> None:
+    await run(daemon, "-v", "part2:/p", "busybox", "mkdir", "-p", "/p/deep/etc")
+    mount = "type=volume,src=part2,dst=/etc,volume-subpath=deep/etc"
+    # One that was cut short while entries were moved in goes on where it was meant to go.
+    await daemon.kill9()
+    folder = daemon.root / "state" / "volumes" / "moby" / "part2"
+    (folder / ".copy").mkdir()
+    (folder / ".copy" / "marked").touch()
+    (folder / ".copy.for").write_text("deep/etc")
+    await daemon.start()
+    assert await run(daemon, "--mount", mount, "busybox", "ls", "/etc/marked") == "/etc/marked"
+    await run(daemon, "-v", "part2:/p", "busybox", "rm", "-r", "/p/deep/etc/marked")
+    assert "passwd" in (await run(daemon, "--mount", mount, "busybox", "ls", "/etc")).split()
+    assert sorted(os.listdir(folder)) == ["_data"]
+    assert "passwd" in os.listdir(folder / "_data" / "deep" / "etc")
+    assert os.listdir(folder / "_data") == ["deep"]
+    await daemon.docker("volume", "rm", "part2")
 
 
 async def test_disk_usage_and_events(daemon: DaemonUnderTest, docker: DockerClient) -> None:
@@ -301,6 +335,15 @@ async def test_what_is_mounted_below_a_bind(
     script = "test -e /m/below/f && echo seen; touch /m/below/g && echo wrote"
     said = await run(daemon, flag, value.format(nested), "busybox", "sh", "-c", f"{script}; true")
     assert ("seen" in said, "wrote" in said) == (seen, writable)
+
+
+async def test_one_file(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("host")
+    assert await run(daemon, "-v", f"{tmp_path}/f:/f:ro", "busybox", "cat", "/f") == "host"
+    refused = await daemon.docker(
+        "run", "--rm", "-v", f"{tmp_path}/f:/f:ro", "busybox", "touch", "/f", check=False
+    )
+    assert "Read-only file system" in refused.stderr
 
 
 async def test_propagation_needs_a_shared_source(daemon: DaemonUnderTest, tmp_path: Path) -> None:

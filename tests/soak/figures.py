@@ -25,6 +25,29 @@ def process_figures(pid: int) -> ProcessFigures:
     return ProcessFigures(int(rss[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), int(threads[1]))
 
 
+@dataclass(frozen=True)
+class HostCpu:
+    """Clock ticks of all CPUs together since the host's start."""
+
+    busy: int
+    idle: int
+    stolen: int
+
+    def __sub__(self, other: "HostCpu") -> "HostCpu":
+        return HostCpu(self.busy - other.busy, self.idle - other.idle, self.stolen - other.stolen)
+
+    def __str__(self) -> str:
+        whole = max(1, self.busy + self.idle + self.stolen)
+        load = os.getloadavg()[0]
+        return f"{self.busy / whole:.0%} busy, {self.stolen / whole:.0%} stolen, load {load:.1f}"
+
+
+def host_cpu() -> HostCpu:
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, idle, iowait, irq, softirq, steal = map(int, words[:8])
+    return HostCpu(user + nice + system + irq + softirq, idle + iowait, steal)
+
+
 async def metrics_of(admin_socket: Path) -> str:
     connector = aiohttp.UnixConnector(str(admin_socket))
     async with (

@@ -2,7 +2,7 @@
 
 import os
 
-from tests.soak.figures import Range, histogram_of, process_figures
+from tests.soak.figures import HostCpu, Range, histogram_of, host_cpu, process_figures
 
 TEXT = """# TYPE lag histogram
 lag_bucket{le="0.01"} 90.0
@@ -29,3 +29,8 @@ def test_a_process() -> None:
     assert found.rss_bytes > 1 << 20
     assert found.descriptors >= 3
     assert found.threads >= 1
+
+
+def test_the_host() -> None:
+    assert host_cpu().busy > 0
+    assert str(HostCpu(60, 60, 30) - HostCpu(10, 20, 20)).startswith("50% busy, 10% stolen")

@@ -65,17 +65,18 @@ class HostGit:
             await _run(
                 git, work, "submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1"
             )
-        await run_blocking(None, _move, work, remote.folder, target)
+        await run_blocking(None, _move, work, remote, target)
 
 
-def _move(work: Path, folder: str, target: Path) -> None:
+def _move(work: Path, remote: GitRemote, target: Path) -> None:
     """A folder of the work tree becomes the target; links do not lead out of it."""
-    source = (work / folder).resolve()
+    source = (work / remote.folder.strip("/")).resolve()
     if not source.is_relative_to(work.resolve()) or not source.is_dir():
-        raise NotFound("git folder", folder)
+        raise NotFound("git folder", remote.folder)
     target.rmdir()
     os.rename(source, target)
-    shutil.rmtree(target / ".git", ignore_errors=True)
+    if not remote.keep:
+        shutil.rmtree(target / ".git", ignore_errors=True)
     shutil.rmtree(work, ignore_errors=True)
 
 

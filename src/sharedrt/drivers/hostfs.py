@@ -11,7 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from sharedrt.aio.completion import run_blocking
 from sharedrt.drivers import inroot, libc
-from sharedrt.model.faults import Internal, NotFound, ResourceExhausted
+from sharedrt.model.faults import Internal, InvalidArgument, NotFound, ResourceExhausted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,8 +45,10 @@ class HostFs:
     async def bind(self, source: Path, target: Path, *, readonly: bool = False) -> None:
         await _run(_bind, source, target, readonly)
 
-    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
-        await _run(_bind_in_root, root, path, target)
+    async def bind_in_root(
+        self, root: Path, path: str, target: Path, *, beneath: bool = False
+    ) -> None:
+        await _run(_bind_in_root, root, path, target, beneath)
 
     async def unmount(self, path: Path) -> None:
         await _run(_unmount, path)
@@ -161,15 +163,18 @@ def _bind(source: Path, target: Path, readonly: bool) -> None:
         libc.mount("none", str(target), "none", flags)
 
 
-def _bind_in_root(root: Path, path: str, target: Path) -> None:
+def _bind_in_root(root: Path, path: str, target: Path, beneath: bool) -> None:
     if _mounts_below(target):
         return
     root_descriptor = inroot.open_folder(root)
     try:
-        source = inroot.open_in_root(root_descriptor, path)
+        opened = inroot.open_within if beneath else inroot.open_in_root
+        source = opened(root_descriptor, path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise NotFound("path", path) from error
+        if beneath and error.errno == errno.EXDEV:
+            raise InvalidArgument("path", path, "a link on it leads outside") from error
         raise
     finally:
         os.close(root_descriptor)

@@ -37,6 +37,12 @@ def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH) -> int:
     return _openat2(root, path, flags, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
 
 
+def open_within(root: int, path: str | bytes, flags: int = os.O_PATH) -> int:
+    """Open a path below ``root``; links on it are followed as long as they stay there. Raises OSError (EXDEV: one does
+    not)."""
+    return _openat2(root, path, flags, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+
+
 def open_beneath(root: int, path: str | bytes, flags: int = os.O_PATH | os.O_NOFOLLOW) -> int:
     """Open a path below ``root`` on which no link may lie. Raises OSError (ELOOP: a link does)."""
     return _openat2(root, path, flags, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)

@@ -795,6 +795,14 @@ class SandboxNamespaces(Protocol):
         """
         ...
 
+    async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
+        """Interfaces of that network namespace, without ``lo``, whether or not a process is in it.
+
+        Raises:
+            Internal: the namespace is gone.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CniResult:
@@ -896,6 +904,8 @@ class EndpointConfig:
     """``bridge private vepa`` of ipvlan."""
     device_route: bool = False
     """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
+    sysctls: tuple[str, ...] = ()
+    """``NAME=VALUE`` each, with ``IFNAME`` in the place of the interface's name."""
 
 
 class BridgeNetwork(Protocol):
@@ -1113,13 +1123,12 @@ class ExtractRules:
 class Selection:
     """Files of a root that COPY or ADD take.
 
-    ``sources``: paths below the root, with wildcards. ``ignore``: patterns of ``.dockerignore``, for paths from the
-    root; ``exclude``: the same for paths from each source. ``parents``: folders on the way are kept, from a ``/./`` on.
+    ``sources``: paths below the root, with wildcards. ``exclude``: patterns as in ``.dockerignore``, for paths from
+    each source. ``parents``: folders on the way are kept, from a ``/./`` on.
     ``probe``: sources that are archives are not taken, but told of. ``keep_owner``: owners are part of the content.
     """
 
     sources: tuple[str, ...]
-    ignore: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     parents: bool = False
     probe: bool = False
@@ -1192,6 +1201,10 @@ class RootArchiver(Protocol):
         """The selection as a tar whose names are those of the placement."""
         ...
 
+    async def leave_out(self, folder: Path, patterns: Sequence[str]) -> None:
+        """Remove files of a folder by patterns of ``.dockerignore``."""
+        ...
+
     def cat(self, view: RootView, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of a plain file, links followed inside the root."""
         ...
@@ -1222,18 +1235,22 @@ class Downloader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GitRemote:
-    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it."""
+    """A repository, what of it (a branch, tag or commit; empty: its default branch), and a folder in it.
+
+    ``keep``: with the repository itself (``.git``), when it is no folder of it that is asked for.
+    """
 
     url: str
     ref: str = ""
     folder: str = ""
+    keep: bool = False
 
 
 class GitRepositories(Protocol):
     """Remote git repositories."""
 
     async def checkout(self, remote: GitRemote, target: Path, *, timeout_s: float) -> None:
-        """Files of one commit, submodules too, into an empty folder, without the repository itself.
+        """Files of one commit, submodules too, into an empty folder.
 
         Raises:
             Unavailable: in git's words. NotFound: kind ``git reference``. FailedPrecondition: git is not installed.
@@ -1274,17 +1291,19 @@ class VolumeFolders(Protocol):
 
     async def usage(self, folder: Path) -> Usage: ...
 
-    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
-        """Whether the volume is empty and ``target`` in ``rootfs`` is a folder that is not. Of an empty folder
-        owner and mode are taken over at once. Ends a copy that was cut short after :meth:`finish_copy` began."""
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str, sub_path: str = "") -> bool:
+        """Whether the volume, or its folder at ``sub_path``, is empty and ``target`` in ``rootfs`` is a folder that
+        is not. Of an empty folder owner and mode are taken over at once. Ends a copy that was cut short after
+        :meth:`finish_copy` began."""
         ...
 
     async def staging(self, folder: Path) -> Path:
         """A fresh folder to copy into; what an earlier life left there is removed."""
         ...
 
-    async def finish_copy(self, folder: Path) -> None:
-        """Make what was staged the volume's content, whole even across a crash."""
+    async def finish_copy(self, folder: Path, sub_path: str = "") -> None:
+        """Make what was staged the content of the volume, or of its folder at ``sub_path``, whole even across a
+        crash."""
         ...
 
 
@@ -1345,11 +1364,16 @@ class HostFiles(Protocol):
         """Bind a file or folder on ``target``, which is made when missing."""
         ...
 
-    async def bind_in_root(self, root: Path, path: str, target: Path) -> None:
+    async def bind_in_root(
+        self, root: Path, path: str, target: Path, *, beneath: bool = False
+    ) -> None:
         """Bind what ``path`` names inside the folder ``root``, links resolved there, on ``target``, which is made.
 
+        Args:
+            beneath: a link that leads out of the folder is refused, instead of leading inside as if that were ``/``.
+
         Raises:
-            NotFound: kind ``path``.
+            NotFound: kind ``path``. InvalidArgument: kind ``path``, for such a link.
         """
         ...
 

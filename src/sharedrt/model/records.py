@@ -61,6 +61,10 @@ class NetworkRequest:
     """``container:alias`` each: further names by which this container alone finds another one there."""
     priority: int = 0
     """The network of the highest is the way to the world and has the published ports; then the first."""
+    interface: str = ""
+    """Its name inside; empty: ``eth0`` and so on."""
+    sysctls: tuple[str, ...] = ()
+    """``NAME=VALUE`` each, with ``IFNAME`` for the interface: ``net.ipv4.conf.IFNAME.log_martians=1``."""
 
 
 class ContainerState(StrEnum):
@@ -404,6 +408,8 @@ class EndpointRecord:
     ingress_bps: int = 0
     """Bits a second towards the container; 0: no bound."""
     egress_bps: int = 0
+    sysctls: tuple[str, ...] = ()
+    """See :class:`NetworkRequest`."""
     extensions: Mapping[str, Json] = field(default_factory=dict)
     created_ns: int = 0
 

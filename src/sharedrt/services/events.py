@@ -84,12 +84,26 @@ class NamespacedEvents:
         self._store = store
         self._bus = bus
 
-    async def commit(self, use_case: Callable[[Transaction], T], *events: NewEvent) -> T:
+    async def commit(
+        self,
+        use_case: Callable[[Transaction], T],
+        *events: NewEvent,
+        then: Callable[[], object] = lambda: None,
+    ) -> T:
         """One transaction: the change and its events; delivered when it is durable, even to a caller that was
-        cancelled meanwhile."""
-        return await complete(self._commit(use_case, events))
+        cancelled meanwhile.
 
-    async def _commit(self, use_case: Callable[[Transaction], T], events: Sequence[NewEvent]) -> T:
+        Args:
+            then: brings memory up to date, before anybody is told: who follows events reads what they are about.
+        """
+        return await complete(self._commit(use_case, events, then))
+
+    async def _commit(
+        self,
+        use_case: Callable[[Transaction], T],
+        events: Sequence[NewEvent],
+        then: Callable[[], object],
+    ) -> T:
 
         def run(tx: Transaction) -> tuple[T, list[EventRecord]]:
             result = use_case(tx)
@@ -99,6 +113,7 @@ class NamespacedEvents:
             ]
 
         result, records = await self._store.write(run)
+        then()
         self._bus.deliver(self._store.namespace, records)
         return result
 

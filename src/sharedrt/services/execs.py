@@ -61,8 +61,9 @@ class ExecService:
         await self._events.commit(
             lambda tx: tx.execs.add(record),
             self._event(container, record, f"exec_create: {' '.join(record.args)}"),
+            then=lambda: self._records.put(record),
         )
-        return self._records.put(record)
+        return record
 
     async def start(
         self, id: ExecId, *, detach: bool = False, size: tuple[int, int] | None = None

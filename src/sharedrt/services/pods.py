@@ -188,7 +188,10 @@ class PodService:
                     tx.operations.delete(operation.id)
 
                 await self._events.commit(
-                    commit, self._event("create", ready), self._event("start", ready)
+                    commit,
+                    self._event("create", ready),
+                    self._event("start", ready),
+                    then=lambda: self._records.put(ready),
                 )
             except BaseException as error:
                 # A commit that is cancelled (the daemon stops) is made all the same.
@@ -196,7 +199,7 @@ class PodService:
                     await complete(self._undo_run(replace(made, state=SandboxState.NOT_READY)))
                 raise
             self._watch_pause(ready)
-            return self._records.put(ready)
+            return ready
 
     async def _make(self, record: SandboxRecord, note: Callable[[SandboxRecord], None]) -> None:
         """Make it, step by step; ``note`` gets the record of what there is by then."""
@@ -387,8 +390,9 @@ class PodService:
                 tx.sandboxes.delete(id)
                 tx.operations.delete(OperationId(id))  # of a run that could not be undone
 
-            await self._events.commit(delete, self._event("destroy", record))
-            self._records.drop(id)
+            await self._events.commit(
+                delete, self._event("destroy", record), then=lambda: self._records.drop(id)
+            )
 
     # ------------------------------------------------------------ look
 
@@ -406,14 +410,9 @@ class PodService:
         parent = record.spec.cgroup_parent
         cgroup = await self._runtime.parent_stats(parent) if parent else None
         networks: Sequence[NetworkStats] = ()
-        if not record.spec.host_network and (pid := self._some_pid(record)):
-            networks = await self._runtime.network_stats(pid)
+        if record.netns_path and record.state is SandboxState.READY:
+            networks = await self._namespaces.network_stats(Path(record.netns_path))
         return PodStats(id, cgroup, tuple(networks))
-
-    def _some_pid(self, record: SandboxRecord) -> int:
-        """A process in the pod's network namespace; 0: there is none."""
-        running = (c.pid for c in self.containers_of(record.id) if c.pid)
-        return record.pause_pid or next(running, 0)
 
     async def update_resources(
         self, id: SandboxId, overhead: Resources, resources: Resources
@@ -526,8 +525,10 @@ class PodService:
 
     async def _put(self, record: SandboxRecord, action: str = "") -> SandboxRecord:
         events = (self._event(action, record),) if action else ()
-        await self._events.commit(lambda tx: tx.sandboxes.put(record), *events)
-        return self._records.put(record)
+        await self._events.commit(
+            lambda tx: tx.sandboxes.put(record), *events, then=lambda: self._records.put(record)
+        )
+        return record
 
     def _event(self, action: str, record: SandboxRecord) -> NewEvent:
         known = {"name": record.name, "uid": record.uid, "podNamespace": record.pod_namespace}

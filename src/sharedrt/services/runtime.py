@@ -122,6 +122,8 @@ class RuntimeSettings:
     max_downloads: int
     max_uploads: int
     image_bytes_max: int
+    build_cache_bytes_max: int = 20 << 30
+    build_cache_days_max: int = 30
 
 
 @contextmanager
@@ -468,7 +470,11 @@ class RuntimeService:
         self._owner.spawn(collect_garbage(self._collect), "collect garbage")
 
     async def _collect(self) -> None:
+        settings = self._settings
         for service in list(self._services.values()):
+            await service.builds.cache.collect(
+                settings.build_cache_bytes_max, settings.build_cache_days_max * 86400.0
+            )
             await service.images.gc()
         await collect_orphans(self._image_host, self._drivers.database)
 

@@ -154,8 +154,9 @@ class Volumes:
                 return found
             record = _record(name, volume)
             event = NewEvent("volume", "create", name, {"driver": DRIVER})
-            await self._events.commit(lambda tx: tx.volumes.add(record), event)
-            self._records.put(record)
+            await self._events.commit(
+                lambda tx: tx.volumes.add(record), event, then=lambda: self._records.put(record)
+            )
             await self._folders.make(self._layout.volume(name))
             return record
 
@@ -196,8 +197,9 @@ class Volumes:
                 raise InUse("volume", name, tuple(users))
             # The database refuses it too, if a container's rows are just being written.
             event = NewEvent("volume", "destroy", name, {"driver": DRIVER})
-            await self._events.commit(lambda tx: tx.volumes.delete(name), event)
-            self._records.drop(name)
+            await self._events.commit(
+                lambda tx: tx.volumes.delete(name), event, then=lambda: self._records.drop(name)
+            )
             await self._folders.remove(self._layout.volume(name))
 
     async def prune(self, wanted: Callable[[VolumeRecord], bool]) -> tuple[Sequence[str], int]:

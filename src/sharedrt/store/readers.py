@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from sharedrt.aio.priority import thread_pool
 from sharedrt.model.faults import Unavailable
 from sharedrt.store.connections import open_reader
 from sharedrt.store.errors import database_fault
@@ -20,7 +20,7 @@ class Readers:
 
     def __init__(self, path: Path, threads: int) -> None:
         self._path = path
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="database-reader")
+        self._executor = thread_pool(threads, "database-reader")
         self._slots = asyncio.Semaphore(threads)  # so that the executor's own queue stays empty
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sharedrt.aio.metrics import histogram
+from sharedrt.aio.priority import favour_thread
 from sharedrt.model.faults import Internal, Unavailable
 from sharedrt.store.errors import database_fault
 
@@ -108,6 +109,7 @@ class Writer:
             self._connection.close()
 
     def _work(self) -> None:
+        favour_thread()
         open_ = True
         while open_:
             batch, open_ = self._next_batch()

@@ -54,6 +54,17 @@ def test_v2() -> None:
     assert stats.io_pressure is not None
 
 
+def test_limits_below_a_scope(tmp_path: Path) -> None:
+    """crun's own cgroup in systemd's scope has them; runc's scope has them itself."""
+    for folder, limit in (("a.scope", "max"), ("a.scope/container", "4096"), ("b.scope", "8192")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
+    cgroups = manager(Hierarchies(tmp_path, {}, frozenset(("memory",))))
+    assert cgroups.stats("/a.scope").memory.limit_bytes == 4096
+    assert cgroups.stats("/b.scope").memory.limit_bytes == 8192
+    cgroups.close()
+
+
 def test_v1() -> None:
     cgroups = manager(V1)
     stats = cgroups.stats("/box")

@@ -53,12 +53,13 @@ def request(spec: ContainerSpec | None = None, **fields: Any) -> BundleRequest:
 
 def render(
     spec: ContainerSpec | None = None, *, facts: HostFacts = FACTS, notes: Notes | None = None,
-    init: str = "", ids: tuple[int, int, tuple[int, ...]] = (0, 0, (0,)), **fields: Any,
+    init: str = "", ids: tuple[int, int, tuple[int, ...]] = (0, 0, (0,)), cgroups_path: str = "/p/c1",
+    **fields: Any,
 ) -> Any:  # fmt: skip
     return render_config(
         request(spec, **fields),
         ids,
-        cgroups_path="/p/c1",
+        cgroups_path=cgroups_path,
         facts=facts,
         notes=notes or Notes(),
         init=init,
@@ -271,6 +272,12 @@ def test_annotations_that_command_runtimes_are_dropped() -> None:
         annotations={"a": "1", "run.oci.hooks.stdout": "/etc/x", "org.systemd.property.User": "'x'"}
     )
     assert render(asked, annotations={"b": "2"})["annotations"] == {"a": "1", "b": "2"}
+
+
+def test_a_scope_gets_dockers_grace_when_the_host_shuts_down() -> None:
+    config = render(spec(annotations={"a": "1"}), cgroups_path="sharedrt-moby.slice:sharedrt:c1")
+    property_ = "org.systemd.property.TimeoutStopUSec"
+    assert config["annotations"] == {"a": "1", property_: "uint64 10000000"}
 
 
 def test_labels_only_where_the_host_has_them() -> None:

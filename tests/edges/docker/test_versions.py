@@ -81,6 +81,9 @@ def test_images() -> None:
     assert old["Config"]["User"] == "u"
     assert old["VirtualSize"] == 5
     assert "Container" in old
+    for minor in (40, 51):
+        shown = versions.image_inspect(V(1, minor), dict(image))
+        assert shown["ContainerConfig"] == shown["Config"], "docker-compose 1.29 reads it"
 
 
 def test_requests_for_images() -> None:

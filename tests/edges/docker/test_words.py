@@ -36,7 +36,7 @@ from sharedrt.model.faults import (
         (
             InUse("port", "0.0.0.0:80", ()),
             500,
-            "Bind for 0.0.0.0:80 failed: port is already allocated",
+            "failed to set up container networking: Bind for 0.0.0.0:80 failed: port is already allocated",
         ),
         (InUse("volume", "v", ("c",)), 409, "volume 'v' is in use by c"),
         (

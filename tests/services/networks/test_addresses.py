@@ -40,6 +40,13 @@ def test_after_a_restart_it_goes_on_behind_the_last_one() -> None:
     assert pool.lease("c") == "10.0.0.8/24"
 
 
+def test_of_two_addresses_both_are_leased() -> None:
+    pool = AddressPool("10.0.0.0/31", "")
+    assert {pool.lease("a"), pool.lease("b")} == {"10.0.0.0/31", "10.0.0.1/31"}
+    with pytest.raises(ResourceExhausted):
+        pool.lease("c")
+
+
 def test_ipv6() -> None:
     pool = AddressPool("fd00::/64", "fd00::1")
     assert pool.lease("a") == "fd00::2/64"

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.priority import thread_pool
 from sharedrt.drivers.logs.files import LogFiles
 from sharedrt.drivers.logs.inotify import Inotify
 from sharedrt.model.drivers import LogLine, LogQuery
@@ -29,7 +29,7 @@ class FileLogReader:
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(4, "logs")
+        self._threads = thread_pool(4, "logs")
         self._inotify = Inotify()
 
     async def read(

@@ -8,12 +8,12 @@ before we look: ``path.1`` is then split into as many as it should have been.
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.priority import thread_pool
 from sharedrt.drivers.logs.compressed import PACKED, PART, compress
 from sharedrt.model.drivers import LogBounds
 from sharedrt.model.faults import FailedPrecondition, Internal, NotFound
@@ -27,7 +27,7 @@ class FileLogRotator:
     """Implements LogRotator. Close it with :meth:`aclose`."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(2, "log-rotation")
+        self._threads = thread_pool(2, "log-rotation")
 
     async def due(self, logs: Sequence[LogBounds]) -> Sequence[LogBounds]:
         return await run_blocking(self._threads, lambda: [log for log in logs if _is_due(log)])

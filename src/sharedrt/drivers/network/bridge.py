@@ -382,6 +382,18 @@ def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
             netlink.set_default_route(link.index, gateway)
         for version in versions if config.device_route else ():
             netlink.set_device_route(link.index, version)
+    for setting in config.sysctls if created else ():
+        _write_interface_sysctl(config.interface, setting)
+
+
+def _write_interface_sysctl(interface: str, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    # By parts, since an interface's name may have dots.
+    parts = [interface if part == "IFNAME" else part for part in name.split(".")]
+    try:
+        Path("/proc/sys", *parts).write_text(value)
+    except OSError as error:
+        raise InvalidArgument("endpoint sysctl", setting, error.strerror or str(error)) from error
 
 
 def _set_bridge_sysctls(name: str, *, ipv6: bool) -> None:

@@ -1,17 +1,20 @@
 """Pinned namespaces for pods and containers, without a process to hold them (namespaces(7))."""
 
-import asyncio
 import errno
 import os
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
+from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.priority import favour_thread, thread_pool
 from sharedrt.drivers import libc
+from sharedrt.drivers.cgroups.parse import net_dev
 from sharedrt.drivers.linuxns import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -21,9 +24,11 @@ from sharedrt.drivers.linuxns import (
 )
 from sharedrt.drivers.network.rtnetlink import Rtnetlink
 from sharedrt.drivers.network.sysctls import check_sysctls, is_ipc_sysctl
+from sharedrt.model.drivers import NetworkStats
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument
 
 T = TypeVar("T")
+_STARTERS: Final = thread_pool(4, "namespaces-of-pods")
 
 _FLAGS: Final = {"net": CLONE_NEWNET, "ipc": CLONE_NEWIPC, "uts": CLONE_NEWUTS}
 _KINDS: Final = frozenset({*_FLAGS, "user"})
@@ -83,14 +88,17 @@ class PinnedNamespaces:
 
     async def tcp_socket(self, netns: Path, family: int) -> int:
         def make() -> int:
-            fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                setns(fd, CLONE_NEWNET)
-            finally:
-                os.close(fd)
+            _enter_network(netns)
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK).detach()
 
         return await _on_own_thread(make)
+
+    async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
+        def read() -> Sequence[NetworkStats]:
+            _enter_network(netns)
+            return net_dev(Path("/proc/thread-self/net/dev").read_text())
+
+        return await _on_own_thread(read)
 
     async def close(self) -> None:
         """Undo what was made of ``root`` itself, when no pin is left below it. For the purge."""
@@ -107,6 +115,14 @@ class PinnedNamespaces:
                 self._prepared = True
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         _remove_pins(directory)
+
+
+def _enter_network(netns: Path) -> None:
+    fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, CLONE_NEWNET)
+    finally:
+        os.close(fd)
 
 
 def _is_mount_point(path: Path) -> bool:
@@ -281,31 +297,24 @@ def _enter(pid: int, kinds: frozenset[str]) -> None:
 async def _on_own_thread(function: Callable[[], T]) -> T:
     """Run on a thread that ends with it. A cancelled caller waits for the end (about 1 ms) first, and
     what was made is then found, or removed, under its known name."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+    try:
+        return await run_blocking(_STARTERS, _on_fresh_thread, function)
+    except OSError as error:
+        raise Internal("namespaces", str(error)) from error
 
-    def deliver(result: T | None, error: BaseException | None) -> None:
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
+
+def _on_fresh_thread(function: Callable[[], T]) -> T:
+    """The same for a thread that may wait: until a new one runs at all takes a while on a busy host."""
+    outcome: Future[T] = Future()
 
     def run() -> None:
-        result, failure = None, None
         try:
-            result = function()
-        except OSError as error:
-            failure = Internal("namespaces", str(error))
-            failure.__cause__ = error
-        except BaseException as error:  # noqa: BLE001 - delivered to the awaiting task
-            loop.call_soon_threadsafe(deliver, None, error)
-            return
-        loop.call_soon_threadsafe(deliver, result, failure)
+            favour_thread()
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            outcome.set_exception(error)
 
-    threading.Thread(target=run, name="namespaces", daemon=True).start()
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        future.exception()
-        raise
+    thread = threading.Thread(target=run, name="namespaces", daemon=True)
+    thread.start()
+    thread.join()
+    return outcome.result()

@@ -3,11 +3,11 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from sharedrt.aio.priority import thread_pool
 from sharedrt.drivers.linuxns import CLONE_NEWNET, setns
 from sharedrt.model.faults import Internal
 
@@ -23,7 +23,7 @@ class NetworkWorker:
     """
 
     def __init__(self, netns: Path | None = None) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._pool = thread_pool(1, "network")
         self._home = os.open(netns or "/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -5,15 +5,20 @@ asyncio's own subprocess transports start a watcher thread per child in Python 3
 
 import asyncio
 import os
-import subprocess
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.priority import thread_pool
+from sharedrt.drivers.oci.spawn import spawn
 from sharedrt.model.faults import DeadlineExceeded, FailedPrecondition
 
 _MAX_WORDS: Final = 64 << 10
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SPAWNERS: Final = thread_pool(4, "spawn")
+"""Threads of their own, since each may have to wait for a CPU. None is there before the first child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,43 +30,55 @@ class Finished:
 
 
 class Child:
-    """A running child; reaped as soon as it ends, whether or not anybody waits.
+    """A running child; reaped as soon as it ends, whether or not anybody waits. Made by :meth:`start`."""
 
-    Raises:
-        FailedPrecondition: the binary is missing or cannot be run.
-    """
+    def __init__(self, pid: int, output: int) -> None:
+        self.pid = pid
+        self._output = output
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Finished] = self._loop.create_future()
+        self._pidfd = os.pidfd_open(pid)
+        self._loop.add_reader(self._pidfd, self._on_exit)
 
-    def __init__(
-        self,
+    @classmethod
+    async def start(
+        cls,
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
-    ) -> None:
-        self._output = os.memfd_create("output", os.MFD_CLOEXEC)
+    ) -> "Child":
+        """Start it, on a thread. Cancelled, it is killed, or was not started.
+
+        Raises:
+            FailedPrecondition: the binary is missing or cannot be run.
+        """
+        output = os.memfd_create("output", os.MFD_CLOEXEC)
+        started: list[int] = []
+
+        def work() -> None:
+            words = {"PATH": _PATH, "TZ": "UTC0", **(env or {})}
+            started.append(spawn(argv, words, output=output, keep=pass_fds))
+
         try:
-            self._process = subprocess.Popen(
-                argv,
-                env={"PATH": _PATH, "TZ": "UTC0", **(env or {})},
-                pass_fds=pass_fds,
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                cwd="/",
-            )
+            # Waited for in any case: until then the descriptors have to stay open.
+            await run_blocking(_SPAWNERS, work)
         except OSError as e:
-            os.close(self._output)
+            os.close(output)
             raise FailedPrecondition("program", argv[0], e.strerror or str(e)) from e
-        self.pid = self._process.pid
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[Finished] = self._loop.create_future()
-        self._pidfd = os.pidfd_open(self.pid)
-        self._loop.add_reader(self._pidfd, self._on_exit)
+        except BaseException:
+            if started:
+                cls(started[0], output).kill()
+            else:
+                os.close(output)
+            raise
+        return cls(started[0], output)
 
     def _on_exit(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        code = self._process.wait()  # it has ended: returns at once
+        _, status = os.waitpid(self.pid, 0)  # it has ended: returns at once
+        code = os.waitstatus_to_exitcode(status)
         words = os.pread(self._output, _MAX_WORDS, 0).decode("utf-8", "replace")
         os.close(self._output)
         if not self._ended.done():
@@ -77,7 +94,7 @@ class Child:
 
     def kill(self) -> None:
         if not self._ended.done():
-            self._process.kill()
+            os.kill(self.pid, signal.SIGKILL)
 
 
 async def run(argv: Sequence[str], *, timeout_s: float) -> Finished:
@@ -86,7 +103,7 @@ async def run(argv: Sequence[str], *, timeout_s: float) -> Finished:
     Raises:
         FailedPrecondition: the binary is missing. DeadlineExceeded: killed after ``timeout_s``.
     """
-    child = Child(argv)
+    child = await Child.start(argv)
     try:
         async with asyncio.timeout(timeout_s):
             return await child.wait()

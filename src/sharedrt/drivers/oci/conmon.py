@@ -99,7 +99,7 @@ async def launch_conmon(
     try:
         try:
             env = {"_OCI_SYNCPIPE": str(sync_write), "_OCI_STARTPIPE": str(start_read)}
-            child = Child(argv, env=env, pass_fds=(sync_write, start_read))
+            child = await Child.start(argv, env=env, pass_fds=(sync_write, start_read))
         finally:
             os.close(sync_write)
             os.close(start_read)

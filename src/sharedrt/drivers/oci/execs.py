@@ -187,7 +187,7 @@ async def start_exec(launch: ExecLaunch) -> ExecSession:
         raise AlreadyExists("exec", launch.folder.name) from e
     (launch.folder / "process.json").write_text(json.dumps(launch.process))
     try:
-        child, sync, attached, start_pipe = _spawn(launch)
+        child, sync, attached, start_pipe = await _spawn(launch)
     except BaseException:
         shutil.rmtree(launch.folder, ignore_errors=True)
         raise
@@ -231,7 +231,7 @@ async def _give_up(session: ExecSession, child: Child) -> None:
     session.begun()
 
 
-def _spawn(launch: ExecLaunch) -> tuple[Child, SyncPipe, SyncPipe, int]:
+async def _spawn(launch: ExecLaunch) -> tuple[Child, SyncPipe, SyncPipe, int]:
     sync_read, sync_write = os.pipe()
     attach_read, attach_write = os.pipe()
     start_read, start_write = os.pipe()
@@ -246,7 +246,7 @@ def _spawn(launch: ExecLaunch) -> tuple[Child, SyncPipe, SyncPipe, int]:
         os.write(
             start_write, b"\0"
         )  # the first wait is for a cgroup; the runtime moves the process anyway
-        child = Child(arguments(launch), env=env, pass_fds=passed)
+        child = await Child.start(arguments(launch), env=env, pass_fds=passed)
     except BaseException:
         sync.close()
         attached.close()

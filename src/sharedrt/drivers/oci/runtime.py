@@ -24,6 +24,7 @@ from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import alive, identify, kill_process
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
 from sharedrt.drivers.oci.settings import OciSettings
+from sharedrt.drivers.oci.spawn import keep_to_ourselves
 from sharedrt.drivers.oci.state import BundleState, load_process
 from sharedrt.model.drivers import (
     BundleRequest,
@@ -59,6 +60,7 @@ class OciDriver:
     @classmethod
     async def open(cls, settings: OciSettings, cgroups: Cgroups) -> "OciDriver":
         """Probe the host and make the folders. Missing programs are no error here; see :meth:`problems`."""
+        keep_to_ourselves()
         handlers = await probe(settings, cgroups.hierarchies.left_over)
         for folder in (settings.run_dir, settings.state_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)

@@ -32,6 +32,8 @@ READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/pr
 
 _REFUSED_ANNOTATIONS: Final = ("run.oci.", "org.systemd.property.")
 """crun and runc take orders from these (files to write, systemd properties): no client may give them."""
+_SCOPE_PROPERTIES: Final = {"org.systemd.property.TimeoutStopUSec": "uint64 10000000"}
+"""For a host that shuts down: Docker's grace of 10 s, not systemd's 90, for what takes no notice of SIGTERM."""
 
 
 def render_config(
@@ -74,7 +76,7 @@ def render_config(
     if own_uts and spec.domainname:
         # the spec's own field is younger than runtimes in use; the sysctl is of the UTS namespace
         linux.setdefault("sysctl", {})["kernel.domainname"] = spec.domainname
-    if annotations := _annotations(request):
+    if annotations := _annotations(request, systemd=not cgroups_path.startswith("/")):
         config["annotations"] = annotations
     if facts.selinux and spec.security.selinux_mount_label:
         linux["mountLabel"] = spec.security.selinux_mount_label
@@ -156,6 +158,7 @@ def _mappings(mappings: tuple[IdMapping, ...]) -> list[dict[str, int]]:
     return [{"containerID": m.container_id, "hostID": m.host_id, "size": m.size} for m in mappings]
 
 
-def _annotations(request: BundleRequest) -> dict[str, str]:
+def _annotations(request: BundleRequest, *, systemd: bool) -> dict[str, str]:
     merged = {**request.spec.annotations, **request.annotations}
-    return {k: v for k, v in merged.items() if not k.startswith(_REFUSED_ANNOTATIONS)}
+    kept = {k: v for k, v in merged.items() if not k.startswith(_REFUSED_ANNOTATIONS)}
+    return kept | _SCOPE_PROPERTIES if systemd else kept

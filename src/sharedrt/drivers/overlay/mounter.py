@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -48,14 +49,28 @@ def mount_overlay(
     """
     if readonly:
         lowers, upper, work = (upper, *lowers), "", ""
-    try:
-        _mount_by_descriptor(target, lowers, upper, work, readonly=readonly, context=context)
-    except _NoLayerByLayer:
-        mount_by_string(target, lowers, upper, work, readonly=readonly, context=context)
+    how = _mount_by_descriptor if takes_layer_by_layer() else mount_by_string
+    how(target, lowers, upper, work, readonly=readonly, context=context)
 
 
-class _NoLayerByLayer(Exception):
-    """The kernel (before 6.7) does not take lower layers one by one."""
+@functools.cache
+def takes_layer_by_layer() -> bool:
+    """Whether the kernel takes lower layers one by one, as it does since 6.8. Raises OSError: no overlayfs.
+
+    Before 6.5 overlayfs takes any option at all here, and refuses what it does not know only in the end.
+    """
+    with mountapi.FileSystem("overlay") as system:
+        try:
+            system.option("sharedrt_unknown", "1")
+        except OSError:
+            pass
+        else:
+            return False
+        try:
+            system.option("lowerdir+", "/")
+        except OSError as error:
+            return "Unknown" not in str(error)
+    return True
 
 
 def _mount_by_descriptor(
@@ -65,13 +80,8 @@ def _mount_by_descriptor(
         system = stack.enter_context(mountapi.FileSystem("overlay"))
         for key, value in _OPTIONS:
             system.option(key, value)
-        for number, lower in enumerate(lowers):
-            try:
-                system.option("lowerdir+", _short(stack, lower))
-            except OSError as error:
-                if number == 0 and error.errno == errno.EINVAL and "Unknown" in str(error):
-                    raise _NoLayerByLayer from error
-                raise
+        for lower in lowers:
+            system.option("lowerdir+", _short(stack, lower))
         if upper:
             system.option("upperdir", _short(stack, upper))
             system.option("workdir", _short(stack, work))

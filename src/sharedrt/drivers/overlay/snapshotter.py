@@ -15,12 +15,12 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from sharedrt.aio.completion import complete, run_blocking
 from sharedrt.aio.locks import KeyedLocks
+from sharedrt.aio.priority import thread_pool
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers import libc, mountapi, trees
 from sharedrt.drivers.overlay import mounter
@@ -55,8 +55,8 @@ class OverlaySnapshotter:
         self._tmp = root / "tmp"
         self._locks = KeyedLocks()
         # Mounts must not wait for the removal of big trees.
-        self._mount_threads = ThreadPoolExecutor(4, "snapshot-mount")
-        self._tree_threads = ThreadPoolExecutor(2, "snapshot-tree")
+        self._mount_threads = thread_pool(4, "snapshot-mount")
+        self._tree_threads = thread_pool(2, "snapshot-tree")
         self._sync = GroupSync(self._tree_threads, lambda: mountapi.syncfs(str(self._tmp)))
         self._removals = TaskOwner("snapshotter")
 

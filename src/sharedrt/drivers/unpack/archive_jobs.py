@@ -18,8 +18,10 @@ from sharedrt.drivers.unpack.gather import cat, gather, survey
 from sharedrt.drivers.unpack.messages import Message
 from sharedrt.drivers.unpack.pack import pack, resolve, shown_name
 from sharedrt.drivers.unpack.scan import IdMap
+from sharedrt.drivers.unpack.selection import leave_out
 from sharedrt.drivers.unpack.streams import LayerStream
 from sharedrt.model.faults import InvalidArgument, NotFound, PermissionDenied
+from sharedrt.wire.dockerignore import parse_patterns
 from sharedrt.wire.tar.decoder import TarDecoder
 
 _FOLDER: Final = 4
@@ -30,6 +32,12 @@ def run(order: Message, report: socket.socket, helper: int) -> Message:
     """Do the job; its result. Raises faults, OSError."""
     if order["job"] == "extract":
         return _extract(order, report, helper)
+    if order["job"] == "leave out":
+        confine.enter_root(_FOLDER)
+        confine.keep_capabilities(confine.APPLY_CAPABILITIES)
+        confine.die_with_parent(helper)
+        leave_out(parse_patterns(order["patterns"]))
+        return {"type": "result"}
     _enter(order, make_targets=False)
     confine.keep_capabilities(confine.DIFF_CAPABILITIES)
     confine.die_with_parent(helper)

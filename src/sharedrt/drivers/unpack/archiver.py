@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,6 @@ from sharedrt.model.faults import InvalidArgument, ResourceExhausted
 
 _READ_BYTES: Final = 1 << 20
 _MAX_PATTERN_BYTES: Final = 96 << 10
-"""Of a selection: it goes to the worker in one packet."""
 _WORKERS: Final = 32
 """More than there are CPUs, since they wait for clients most of the time."""
 
@@ -79,6 +78,13 @@ class ChrootArchiver:
         details = {**_order(selection), **asdict(placement)}
         async with self._reading("gather", view, "/", details) as chunks:
             yield chunks
+
+    async def leave_out(self, folder: Path, patterns: Sequence[str]) -> None:
+        _check_length(patterns)
+        nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        details = {"patterns": list(patterns)}
+        async with self._job("leave out", RootView(folder), "/", nothing, details) as job:
+            await _plain(job)
 
     @contextlib.asynccontextmanager
     async def cat(self, view: RootView, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -173,10 +179,14 @@ async def _finish(job: Job) -> None:
 
 
 def _order(selection: Selection) -> Message:
-    patterns = (*selection.sources, *selection.ignore, *selection.exclude)
+    _check_length((*selection.sources, *selection.exclude))
+    return asdict(selection)
+
+
+def _check_length(patterns: Sequence[str]) -> None:
+    """They go to the worker in one packet."""
     if sum(len(os.fsencode(pattern)) + 8 for pattern in patterns) > _MAX_PATTERN_BYTES:
         raise ResourceExhausted("patterns", f"longer than {_MAX_PATTERN_BYTES} bytes together")
-    return asdict(selection)
 
 
 def _surveyed(message: Message) -> Surveyed:

@@ -36,7 +36,6 @@ class Rules:
     """The order's part that both jobs have."""
 
     sources: list[Source]
-    ignore: IgnoreRules
     exclude: IgnoreRules
     parents: bool
     archives: frozenset[str]
@@ -44,15 +43,13 @@ class Rules:
 
     @classmethod
     def read(cls, order: Message) -> "Rules":
-        ignore = parse_patterns(order["ignore"])
-        sources = find_sources(order["sources"], ignore, parents=order["parents"])
+        sources = find_sources(order["sources"], parents=order["parents"])
         archives: list[str] = []
         if order["probe"]:
             plain = (source for source in sources if not source.folder)
             archives = [source.path for source in plain if is_archive(source.path)]
         return cls(
             sources,
-            ignore,
             parse_patterns(order["exclude"]),
             order["parents"],
             frozenset(archives),
@@ -71,7 +68,7 @@ def survey(order: Message, ids: tuple[IdMap, IdMap]) -> Message:
     entries = size = 0
     for source in rules.sources:
         _hash(digest, b"source", os.fsencode(source.shown if rules.parents else source.name))
-        for found in walk(source, rules.ignore, rules.exclude):
+        for found in walk(source, rules.exclude):
             entry = _entry(found, os.fsencode(found.name), links, ids)
             if entry is None:
                 continue
@@ -139,7 +136,7 @@ def _placed(rules: Rules, target: bytes, into: bool) -> Iterator[tuple[Found, by
             base = _join(target, source.shown)
         elif not source.folder and into:
             base = _join(target, source.name)
-        for found in walk(source, rules.ignore, rules.exclude):
+        for found in walk(source, rules.exclude):
             yield found, _join(base, found.name)
 
 

@@ -9,9 +9,10 @@ Control socket, daemon to helper, with three descriptors (the job's socket, the 
      "readonly": BOOL, "uid_mappings": ..., "gid_mappings": ...}
     {"job": "extract", ..., "owner": [uid, gid] | null, "keep_types": BOOL, "root_entry": BOOL,
      "parent_owner": [uid, gid] | null, "max_entries": N, "max_bytes": N}
-    {"job": "survey" | "gather", ..., "sources": [PATTERN, ...], "ignore": [PATTERN, ...],
+    {"job": "survey" | "gather", ..., "sources": [PATTERN, ...],
      "exclude": [PATTERN, ...], "parents": BOOL, "probe": BOOL, "keep_owner": BOOL,
      "target": PATH, "into": BOOL, "owner": [uid, gid] | null, "chmod": TEXT}   the last four: gather's alone
+    {"job": "leave out", "patterns": [PATTERN, ...], ...}
     {"job": "cat", "path": PATH, ...}
 
 Job socket, to the daemon::

@@ -2,12 +2,14 @@
 links resolve inside.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sharedrt.drivers import trees
 from sharedrt.model.faults import InvalidArgument, NotFound, ResourceExhausted
 from sharedrt.wire.dockerignore import IgnoreRules, compile_pattern
 
@@ -37,7 +39,7 @@ class Found:
     info: os.stat_result
 
 
-def find_sources(patterns: Sequence[str], ignore: IgnoreRules, *, parents: bool) -> list[Source]:
+def find_sources(patterns: Sequence[str], *, parents: bool) -> list[Source]:
     """All matches of all patterns, those of one pattern in order.
 
     Args:
@@ -54,19 +56,15 @@ def find_sources(patterns: Sequence[str], ignore: IgnoreRules, *, parents: bool)
             raise InvalidArgument("path", pattern, "forbidden path outside the build context")
         cut = len([part for part in pivot.split("/") if part not in ("", ".")])
         if any(_WILD & set(part) for part in parts):
-            matches = (m for m in _expand(parts) if not _ignored("/".join(m), ignore))
-            found.extend(_source(match, cut) for match in matches)
+            found.extend(_source(match, cut) for match in _expand(parts))
         else:
-            path = "/".join(parts)
-            if path and _ignored(path, ignore):
-                raise NotFound("path", pattern)
-            found.append(_source(path.split("/") if path else [], cut, pattern))
+            found.append(_source(parts, cut, pattern))
         if len(found) > _MAX_SOURCES:
             raise ResourceExhausted("sources", f"{pattern!r} and others match over {_MAX_SOURCES}")
     return found
 
 
-def walk(source: Source, ignore: IgnoreRules, exclude: IgnoreRules) -> Iterator[Found]:
+def walk(source: Source, exclude: IgnoreRules) -> Iterator[Found]:
     """What a source brings along, folders before what they hold; not the source itself when it is a folder."""
     if not source.folder:
         if not exclude.ignores(source.name):
@@ -78,28 +76,42 @@ def walk(source: Source, ignore: IgnoreRules, exclude: IgnoreRules) -> Iterator[
             pending.pop()
             continue
         path, name = pending[-1].pop()
-        below = path.lstrip("/")
         info = os.lstat(path)
         is_folder = stat.S_ISDIR(info.st_mode)
-        left_out = ignore.ignores(below) or exclude.ignores(name)
-        if not left_out:
+        if not exclude.ignores(name):
             yield Found(path, name, info)
-        elif not is_folder or not (ignore.has_exceptions or exclude.has_exceptions):
+        elif not is_folder or not exclude.has_exceptions:
             continue
         if is_folder:
             pending.append(_children(path, name))
 
 
+def leave_out(ignore: IgnoreRules) -> None:
+    """Remove what the rules say of the root's files. A folder stays for the sake of what is kept in it."""
+    pending = [_children("/", "")]
+    emptied: list[str] = []
+    while pending:
+        if not pending[-1]:
+            pending.pop()
+            continue
+        path, name = pending[-1].pop()
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+        if not ignore.ignores(name):
+            if is_folder:
+                pending.append(_children(path, name))
+        elif is_folder and ignore.has_exceptions:
+            emptied.append(path)
+            pending.append(_children(path, name))
+        else:
+            trees.remove(os.fsencode(path))
+    for path in reversed(emptied):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+
 def _pivot(pattern: str) -> tuple[str, str]:
     head, separator, tail = pattern.partition("/./")
     return (head, tail) if separator else ("", pattern)
-
-
-def _ignored(path: str, ignore: IgnoreRules) -> bool:
-    """A folder that is left out may still hold something that is kept."""
-    if not ignore.ignores(path):
-        return False
-    return not (ignore.has_exceptions and os.path.isdir(f"/{path}"))
 
 
 def _source(parts: Sequence[str], cut: int, pattern: str = "") -> Source:
@@ -130,8 +142,10 @@ def _expand(parts: Sequence[str]) -> Iterator[list[str]]:
                     following.append(candidate)
                 continue
             expression = compile_pattern(part)
-            names = _names("/" + "/".join(match))
-            following += [[*match, name] for name in names if expression.fullmatch(name)]
+            names = [n for n in _names("/" + "/".join(match)) if expression.fullmatch(n)]
+            # A link to a folder that a wildcard has found is a link, and no way into the folder.
+            found = ([*match, name] for name in names)
+            following += [path for path in found if last or _is_folder("/" + "/".join(path))]
         if len(following) > _MAX_SOURCES:
             raise ResourceExhausted("sources", f"{'/'.join(parts)!r} matches over {_MAX_SOURCES}")
         matches = following
@@ -157,6 +171,10 @@ def _names(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_folder(path: str) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
 
 
 def _children(path: str, name: str) -> list[tuple[str, str]]:

@@ -5,9 +5,10 @@ Layout below a namespace's folder, which is root's alone::
     NAME/_data         what containers see; options are mounted on it
     NAME/.copy.new     content of an image on its way in, not complete
     NAME/.copy         complete: its entries are being moved into _data
+    NAME/.copy.for     into which of its folders, when it is not _data itself
     .gone-HEX          on its way out
 
-Where options are mounted on ``_data``, the two folders of the copy are inside, since moving needs one file system.
+Where options are mounted on ``_data``, these three of the copy are inside, since moving needs one file system.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ T = TypeVar("T")
 DATA: Final = "_data"
 _STAGING: Final = ".copy.new"
 _STAGED: Final = ".copy"
+_STAGED_FOR: Final = ".copy.for"
 _GONE: Final = ".gone-"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUSY_DELAYS_S: Final = (0.05, 0.2)
@@ -75,14 +77,14 @@ class LocalVolumeFolders:
             return Usage(found.size_bytes, found.inodes)
         raise Unavailable("volume usage", f"folders of {folder.name!r} move while counted")
 
-    async def wants_copy(self, folder: Path, rootfs: Path, target: str) -> bool:
-        return await _run(folder, _wants_copy, folder, rootfs, target)
+    async def wants_copy(self, folder: Path, rootfs: Path, target: str, sub_path: str = "") -> bool:
+        return await _run(folder, _wants_copy, folder, rootfs, target, sub_path)
 
     async def staging(self, folder: Path) -> Path:
         return await _run(folder, _new_staging, folder)
 
-    async def finish_copy(self, folder: Path) -> None:
-        await _run(folder, _finish_copy, folder)
+    async def finish_copy(self, folder: Path, sub_path: str = "") -> None:
+        await _run(folder, _finish_copy, folder, sub_path)
 
 
 async def _run(folder: Path, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -150,38 +152,58 @@ def _names(root: Path) -> list[str]:
 # ---------------------------------------------------------------- content of an image
 
 
-def _wants_copy(folder: Path, rootfs: Path, target: str) -> bool:
+def _wants_copy(folder: Path, rootfs: Path, target: str, sub_path: str) -> bool:
     """Whether the volume is empty and the image has a folder at ``target``; its owner and mode are taken over
     at once, and True means that there is more to be copied."""
-    base, ours = _copy_base(folder), (_STAGING, _STAGED, "lost+found")
-    if (base / _STAGED).is_dir():
-        _finish_copy(folder)  # a daemon was killed while it moved entries in
+    if (_copy_base(folder) / _STAGED).is_dir():
+        _finish_copy(folder, "")  # a daemon was killed while it moved entries in
+    data = _open_data(folder, sub_path)
+    if data is None:
         return False
-    with os.scandir(folder / DATA) as entries:
-        if any(entry.name not in ours for entry in entries):
-            return False
-    root = inroot.open_folder(rootfs)
     try:
-        source = inroot.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+        if set(os.listdir(data)) - {_STAGING, _STAGED, _STAGED_FOR, "lost+found"}:
             return False
+        source = _open_source(rootfs, target)
+        if source is None:
+            return False
+        try:
+            info = os.fstat(source)
+            if os.listdir(source):
+                return True
+            os.fchown(data, info.st_uid, info.st_gid)
+            os.fchmod(data, stat.S_IMODE(info.st_mode))
+            return False
+        finally:
+            os.close(source)
+    finally:
+        os.close(data)
+
+
+def _open_data(folder: Path, sub_path: str) -> int | None:
+    """The data folder, or the one at ``sub_path`` in it; ``None`` when that is no folder inside."""
+    if not sub_path:
+        return os.open(folder / DATA, _FOLDER)
+    root = inroot.open_folder(folder / DATA)
+    try:
+        return inroot.open_within(root, sub_path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
+            return None
         raise
     finally:
         os.close(root)
+
+
+def _open_source(rootfs: Path, target: str) -> int | None:
+    root = inroot.open_folder(rootfs)
     try:
-        info = os.fstat(source)
-        if os.listdir(source):
-            return True
-        data = os.open(folder / DATA, _FOLDER)
-        try:
-            os.fchown(data, info.st_uid, info.st_gid)
-            os.fchmod(data, stat.S_IMODE(info.st_mode))
-        finally:
-            os.close(data)
-        return False
+        return inroot.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            return None
+        raise
     finally:
-        os.close(source)
+        os.close(root)
 
 
 def _copy_base(folder: Path) -> Path:
@@ -196,19 +218,34 @@ def _new_staging(folder: Path) -> Path:
     return staging
 
 
-def _finish_copy(folder: Path) -> None:
+def _finish_copy(folder: Path, sub_path: str) -> None:
     """Move staged entries into the data folder. What a container has made there meanwhile stays as it is."""
-    base, data = _copy_base(folder), folder / DATA
-    staged = base / _STAGED
+    base = _copy_base(folder)
+    staged, note = base / _STAGED, base / _STAGED_FOR
     if not staged.is_dir():
+        if sub_path:
+            note.write_text(sub_path)
+        else:
+            note.unlink(missing_ok=True)
         mountapi.syncfs(str(base / _STAGING))
         os.rename(base / _STAGING, staged)
-    info = os.stat(staged)
-    for name in sorted(os.listdir(staged)):
-        if os.path.lexists(data / name):
-            continue
-        os.rename(staged / name, data / name)
-    os.chown(data, info.st_uid, info.st_gid)
-    os.chmod(data, stat.S_IMODE(info.st_mode))
-    os.utime(data, ns=(info.st_atime_ns, info.st_mtime_ns))
+    # What the note says counts: after a crash nobody knows what it was for.
+    data = _open_data(folder, note.read_text() if note.exists() else "")
+    try:
+        if data is not None:
+            _move_in(staged, data)
+    finally:
+        if data is not None:
+            os.close(data)
     trees.remove(str(staged))
+    note.unlink(missing_ok=True)
+
+
+def _move_in(staged: Path, data: int) -> None:
+    info = os.stat(staged)
+    present = set(os.listdir(data))
+    for name in sorted(set(os.listdir(staged)) - present):
+        os.rename(staged / name, name, dst_dir_fd=data)
+    os.fchown(data, info.st_uid, info.st_gid)
+    os.fchmod(data, stat.S_IMODE(info.st_mode))
+    os.utime(data, ns=(info.st_atime_ns, info.st_mtime_ns))

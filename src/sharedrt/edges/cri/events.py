@@ -1,5 +1,6 @@
 """GetContainerEvents: what the kubelet's evented PLEG follows instead of listing all the time."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -27,7 +28,8 @@ class EventCalls(RuntimePart):
         self, get_events_request: pb.GetEventsRequest
     ) -> AsyncIterator[pb.ContainerEventResponse]:
         """Events of pods and their containers from now on, each with the pod's status as it is when the
-        event goes out. A client that is too far behind is ended with RESOURCE_EXHAUSTED, and lists anew.
+        event goes out, and with that time: a kubelet drops what is older than a status that it has asked for.
+        A client that is too far behind is ended with RESOURCE_EXHAUSTED, and lists anew.
         """
         async with self.context.services.events.subscribe() as events:
             # Of pods that are gone when the event of their end goes out, too: the kubelet finds its pod
@@ -57,7 +59,7 @@ class EventCalls(RuntimePart):
         return pb.ContainerEventResponse(
             container_id=event.actor,
             container_event_type=kind,
-            created_at=event.time_ns,
+            created_at=time.time_ns(),
             pod_sandbox_status=render_sandbox.status(sandbox),
             containers_statuses=[
                 self.context.container_status(record)

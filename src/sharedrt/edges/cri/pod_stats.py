@@ -67,17 +67,16 @@ async def _stats_of(context: CriContext, record: SandboxRecord) -> pb.PodSandbox
     pod = await pods.stats(record.id)
     total = pod.cgroup or summed(measured)
     nano_cores = context.cpu_rates.update(record.id, total.time_ns, total.cpu.total_ns)
-    return pb.PodSandboxStats(
-        attributes=render_sandbox.attributes(record),
-        linux=pb.LinuxPodSandboxStats(
-            cpu=cpu(total.time_ns, total.cpu, total.cpu_pressure, nano_cores),
-            memory=memory(total.time_ns, total.memory, total.memory_pressure),
-            network=network(time.time_ns(), pod.networks),
-            process=processes(total.time_ns, total.pids_current),
-            io=io(total.time_ns, total.io_pressure),
-            containers=[one.rendered for one in measured],
-        ),
+    linux = pb.LinuxPodSandboxStats(
+        cpu=cpu(total.time_ns, total.cpu, total.cpu_pressure, nano_cores),
+        memory=memory(total.time_ns, total.memory, total.memory_pressure),
+        process=processes(total.time_ns, total.pids_current),
+        io=io(total.time_ns, total.io_pressure),
+        containers=[one.rendered for one in measured],
     )
+    if (usage := network(time.time_ns(), pod.networks)) is not None:
+        linux.network = usage
+    return pb.PodSandboxStats(attributes=render_sandbox.attributes(record), linux=linux)
 
 
 def summed(measured: Sequence[Measured]) -> CgroupStats:

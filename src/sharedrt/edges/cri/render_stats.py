@@ -1,7 +1,7 @@
 """Stats on the way out. A figure that is not known is left out, so that the kubelet does not take it for 0."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sharedrt.edges.cri import render_container
 from sharedrt.model.drivers import (
@@ -17,6 +17,8 @@ from sharedrt.pb.runtime import v1 as pb
 
 UNLIMITED_BYTES = 1 << 62
 """cgroup v1 says 'no limit' with a number near 2**63."""
+
+_POD_INTERFACE: Final = "eth0"
 
 
 def container_stats(
@@ -118,13 +120,19 @@ def _number(value: int) -> pb.UInt64Value:
     return pb.UInt64Value(value=max(0, value))
 
 
-def network(time_ns: int, interfaces: Sequence[NetworkStats]) -> pb.NetworkUsage:
-    """The first interface is the default one: CNI's ``eth0``."""
-    rendered = [_interface(interface) for interface in interfaces]
-    usage = pb.NetworkUsage(timestamp=time_ns, interfaces=rendered[1:])
-    if rendered:
-        usage.default_interface = rendered[0]
-    return usage
+def network(time_ns: int, interfaces: Sequence[NetworkStats]) -> pb.NetworkUsage | None:
+    """CNI's ``eth0``, or else the first interface, is the default one.
+
+    ``None`` when there is none: a kubelet dereferences the default interface of what it gets.
+    """
+    if not interfaces:
+        return None
+    default = next((one for one in interfaces if one.interface == _POD_INTERFACE), interfaces[0])
+    return pb.NetworkUsage(
+        timestamp=time_ns,
+        default_interface=_interface(default),
+        interfaces=[_interface(one) for one in interfaces if one is not default],
+    )
 
 
 def _interface(stats: NetworkStats) -> pb.NetworkInterfaceUsage:

@@ -10,15 +10,8 @@ from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.image_pull import pull_refusal
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import Refusal, not_implemented, to_http
-from sharedrt.model.faults import (
-    AnyFault,
-    Fault,
-    InvalidArgument,
-    NotFound,
-    PermissionDenied,
-    Unauthenticated,
-)
-from sharedrt.services.builds import BuildFailed
+from sharedrt.model.faults import AnyFault, Fault
+from sharedrt.services.builds import BuildFailed, PullFailed
 from sharedrt.wire.docker_progress import failure
 from sharedrt.wire.reference import parse_reference
 
@@ -41,24 +34,14 @@ async def post_build(call: Call) -> web.StreamResponse:
             await stream.fail(failure(error.message, error.code))
         except Refusal as refusal:
             await stream.fail_or_raise(refusal)
+        except PullFailed as error:
+            said = pull_refusal(error.fault, parse_reference(error.reference))
+            await stream.fail_or_raise(said or Refusal(*to_http(error.fault)))
         except Fault as fault:
-            await stream.fail_or_raise(_refusal(fault))
+            await stream.fail_or_raise(Refusal(*to_http(cast(AnyFault, fault))))
         else:
             await stream.end(image.id)
     return stream.response
-
-
-def _refusal(fault: Fault) -> Refusal:
-    """In dockerd's words: of a base image's pull, those of a pull."""
-    if isinstance(fault, (NotFound, Unauthenticated, PermissionDenied)):
-        name = fault.name if isinstance(fault, NotFound) else fault.what
-        try:
-            found = pull_refusal(fault, parse_reference(name))
-        except InvalidArgument:
-            found = None
-        if found is not None:
-            return found
-    return Refusal(*to_http(cast(AnyFault, fault)))
 
 
 async def post_session(call: Call) -> web.StreamResponse:

@@ -14,6 +14,8 @@ from sharedrt.wire.docker_filters import FilterError, Filters
 from sharedrt.wire.docker_time import format_time, parse_timestamp
 
 _FILTERS: Final = (
+    "label",
+    "label!",
     "until",
     "unused-for",
     "id",
@@ -23,6 +25,8 @@ _FILTERS: Final = (
     "inuse",
     "shared",
     "private",
+    "label",
+    "label!",
 )
 
 
@@ -73,6 +77,8 @@ def _chooser(filters: Filters, *, everything: bool) -> Callable[[CacheEntry], bo
         facts = {"inuse": entry.in_use, "shared": entry.shared, "private": not entry.shared}
         return (
             (everything or not entry.shared)
+            # ``system prune`` sends the labels that it was given, and the cache has none.
+            and filters.labels({})
             and (not latest_ns or entry.last_used_ns < latest_ns)
             and all(wanted[name] in (None, fact) for name, fact in facts.items())
             and filters.matches("id", entry.id)

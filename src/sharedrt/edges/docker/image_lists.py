@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,9 +22,10 @@ from sharedrt.edges.docker.render_image import (
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
 from sharedrt.edges.docker.words import Refusal, bad_request
-from sharedrt.model.faults import InUse, InvalidArgument, NotFound
+from sharedrt.model.faults import Ambiguous, InUse, InvalidArgument, NotFound
 from sharedrt.model.ids import Digest
-from sharedrt.model.records import ContainerState
+from sharedrt.model.records import ContainerRecord, ContainerState
+from sharedrt.model.spec import MountKind
 from sharedrt.services.images import Image, Images, RemovedImage
 from sharedrt.wire.docker_filters import FilterError
 from sharedrt.wire.docker_time import parse_timestamp
@@ -160,8 +162,16 @@ async def delete_image(call: Call) -> web.StreamResponse:
 async def _remove(call: Call, name: str, *, force: bool, prune: bool) -> Sequence[RemovedImage]:
     records = call.runtime.containers.list()
 
+    def mounts(record: ContainerRecord, id: Digest) -> bool:
+        for mount in record.spec.mounts:
+            if mount.kind is MountKind.IMAGE:
+                with suppress(NotFound, Ambiguous):
+                    if call.runtime.images.get(mount.source).id == id:
+                        return True
+        return False
+
     def users(id: Digest) -> tuple[str, ...]:
-        return tuple(r.id for r in records if r.image_id == id)
+        return tuple(r.id for r in records if r.image_id == id or mounts(r, id))
 
     def running(id: Digest) -> tuple[str, ...]:
         return tuple(

@@ -112,7 +112,8 @@ def _pools(record: NetworkRecord) -> list[dict[str, Any]]:
         pool: dict[str, Any] = {"Subnet": subnet}
         if within:
             pool["IPRange"] = within
-        pool["Gateway"] = gateway
+        if gateway:
+            pool["Gateway"] = gateway
         network = ipaddress.ip_network(subnet)
         reserved = {n: a for n, a in record.reserved.items() if ipaddress.ip_address(a) in network}
         if reserved:
@@ -216,6 +217,7 @@ def _planned(call: Call, record: NetworkRecord) -> bool:
 
 ROUTES = (
     Route("GET", "/networks", get_networks),
+    Route("GET", "/networks/", get_networks),
     Route("POST", "/networks/create", post_networks_create),
     Route("POST", "/networks/prune", post_networks_prune),
     Route("GET", "/networks/{id}", get_network),

@@ -5,7 +5,7 @@ from typing import Any
 
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.host_abilities import has_ipv6
-from sharedrt.edges.docker.translate_network import parse_port
+from sharedrt.edges.docker.translate_network import driver_options, parse_port
 from sharedrt.model.records import EndpointRecord, NetworkRecord, NetworkRequest, PortMapping
 
 NetworkNames = Callable[[str], NetworkRecord | None]
@@ -75,7 +75,7 @@ def _endpoint(
         "Links": list(asked.links) or None,
         "Aliases": list(asked.aliases) or None,
         "MacAddress": asked.mac,
-        "DriverOpts": None,
+        "DriverOpts": driver_options(asked),
         "GwPriority": asked.priority,
         "NetworkID": network.id if network else "",
         "EndpointID": "",

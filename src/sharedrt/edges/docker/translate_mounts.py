@@ -177,7 +177,7 @@ def _mount(item: Fields) -> Mount:
                 target,
                 readonly=item.boolean("ReadOnly"),
                 nocopy=options.boolean("NoCopy"),
-                sub_path=options.text("Subpath"),
+                sub_path=_sub_path(kind, options),
             )
         case "image":
             return Mount(
@@ -185,12 +185,19 @@ def _mount(item: Fields) -> Mount:
                 item.text("Source"),
                 target,
                 readonly=True,
-                sub_path=item.sub("ImageOptions").text("Subpath"),
+                sub_path=_sub_path(kind, item.sub("ImageOptions")),
             )
         case "cluster" | "npipe":
             raise not_implemented(f"a mount of type {kind}")
         case _:
             raise _invalid(kind, f'mount type unknown: "{kind}"')
+
+
+def _sub_path(kind: str, options: Fields) -> str:
+    path = options.text("Subpath")
+    if path.startswith("/") or ".." in path.split("/"):
+        raise _invalid(kind, "subpath must be a relative path within the volume")
+    return path
 
 
 def _bind_mount(item: Fields, target: str) -> Mount:

@@ -14,6 +14,10 @@ from sharedrt.model.spec import NamespaceMode, NamespaceRef
 
 DEFAULT_NETWORK: Final = "bridge"
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
+_IFNAME: Final = "com.docker.network.endpoint.ifname"
+_SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
+_IFNAME_MAX: Final = 15
+_SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)(\.(conf|neigh))?\.IFNAME\.[a-z0-9_]+=[^=,]*")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
 
 
@@ -79,8 +83,7 @@ def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[Ne
 
 def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
     """One EndpointSettings as a client may send it (here and in ``network connect``)."""
-    for option in endpoint.mapping("DriverOpts"):
-        raise not_implemented(f"the endpoint option {option}")
+    interface, sysctls = _driver_options(endpoint)
     ipam = endpoint.sub("IPAMConfig")
     if ipam.strings("LinkLocalIPs"):
         raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
@@ -93,7 +96,36 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         mac=normal_mac(mac) if mac else "",
         links=translate_links(endpoint.strings("Links")),
         priority=endpoint.integer("GwPriority"),
+        interface=interface,
+        sysctls=sysctls,
     )
+
+
+def _driver_options(endpoint: Fields) -> tuple[str, tuple[str, ...]]:
+    """The interface's name and sysctls."""
+    interface = ""
+    sysctls: tuple[str, ...] = ()
+    for option, value in endpoint.mapping("DriverOpts").items():
+        if option == _IFNAME:
+            if not 0 < len(value) <= _IFNAME_MAX or re.search(r"[\s/:]", value) or value == "lo":
+                raise bad_request(f"invalid interface name: {value}")
+            interface = value
+        elif option == _SYSCTLS:
+            # The CLI writes all of it in small letters.
+            given = filter(None, value.split(","))
+            sysctls = tuple(text.replace(".ifname.", ".IFNAME.") for text in given)
+            for sysctl in sysctls:
+                if not _SYSCTL.fullmatch(sysctl):
+                    raise bad_request(f"invalid endpoint sysctl: {sysctl}")
+        else:
+            raise not_implemented(f"the endpoint option {option}")
+    return interface, sysctls
+
+
+def driver_options(request: NetworkRequest) -> dict[str, str] | None:
+    """As they were asked for."""
+    options = {_IFNAME: request.interface, _SYSCTLS: ",".join(request.sysctls)}
+    return {option: value for option, value in options.items() if value} or None
 
 
 def translate_links(links: Sequence[str]) -> tuple[str, ...]:

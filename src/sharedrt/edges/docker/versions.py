@@ -87,9 +87,9 @@ def image_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str, Any
 
 
 def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
-    """1.44: VirtualSize is gone, and Created is left out when the image does not say it. 1.45: Container and
-    ContainerConfig are gone. 1.48: Descriptor and Manifests. 1.50: those fields of Config that an image never
-    sets are gone."""
+    """1.44: VirtualSize is gone, and Created is left out when the image does not say it. 1.45: Container is gone, and
+    so is ContainerConfig, which stays here: docker-compose 1.29 asks with any version, and fails without. 1.48:
+    Descriptor and Manifests. 1.50: those fields of Config that an image never sets are gone."""
     if version < (1, 44):
         image["VirtualSize"] = image["Size"]
     elif image["Created"] == ZERO_TIME:
@@ -99,7 +99,6 @@ def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
         image.pop("Manifests", None)
     if version < (1, 45):
         image["Container"] = ""
-        image["ContainerConfig"] = None
     if version < (1, 50):
         image["Config"] = {
             "Hostname": "",
@@ -113,6 +112,7 @@ def image_inspect(version: ApiVersion, image: dict[str, Any]) -> dict[str, Any]:
             "Image": "",
             **image["Config"],
         }
+    image["ContainerConfig"] = image["Config"]
     return image
 
 

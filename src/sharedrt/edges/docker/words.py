@@ -63,7 +63,7 @@ def to_http(fault: AnyFault) -> tuple[int, str]:
         case AlreadyDone(kind=kind, name=name, state=state):
             return 409, f"{kind.capitalize()} {name} is already {state}"
         case InUse(kind="port"):
-            return 500, port_in_use(fault)
+            return 500, f"failed to set up container networking: {port_in_use(fault)}"
         case InUse(reason=reason):
             return 409, reason or str(fault)
         case FailedPrecondition(kind="container", name=name, reason=reason):

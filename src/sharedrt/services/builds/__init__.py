@@ -4,7 +4,7 @@
 that change the image's configuration alone, ``copying`` COPY and ADD, ``running`` RUN; ``cache`` remembers them.
 """
 
-from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.services.builds.errors import BuildFailed, PullFailed
 from sharedrt.services.builds.events import BuildEvent, BuildText, ImageBuilt, PullStep
 from sharedrt.services.builds.request import BuildRequest, RunTemplate
 from sharedrt.services.builds.service import Builds, CacheEntry
@@ -17,6 +17,7 @@ __all__ = [
     "Builds",
     "CacheEntry",
     "ImageBuilt",
+    "PullFailed",
     "PullStep",
     "RunTemplate",
 ]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from sharedrt.aio.groups import task_group
 from sharedrt.aio.locks import KeyedLocks
-from sharedrt.model.faults import InvalidArgument, NotFound
-from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.model.faults import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from sharedrt.services.builds.errors import BuildFailed, PullFailed
 from sharedrt.services.builds.events import PullStep
 from sharedrt.services.builds.output import StageOutput
 from sharedrt.services.builds.request import BuildRequest
@@ -91,12 +91,15 @@ class Bases:
 
         async with task_group() as group:
             passing = group.create_task(pass_on())
-            image = await self._images.pull(
-                name,
-                credentials=self._request.credentials(domain),
-                platform=platform or None,
-                progress=tell,
-            )
+            try:
+                image = await self._images.pull(
+                    name,
+                    credentials=self._request.credentials(domain),
+                    platform=platform or None,
+                    progress=tell,
+                )
+            except (NotFound, Unauthenticated, PermissionDenied) as fault:
+                raise PullFailed(reference, fault) from fault
             passing.cancel()
         await _tell_all(steps, reference, output)
         return image

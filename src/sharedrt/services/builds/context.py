@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.model.drivers import ExtractRules, RootArchiver, RootView
 from sharedrt.model.faults import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from sharedrt.services.builds.errors import BuildFailed
@@ -16,11 +17,10 @@ _IGNORE_FILE: Final = ".dockerignore"
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """``ignore``: patterns of files that COPY does not see."""
+    """What ``.dockerignore`` says is not there any more."""
 
     root: RootView
     dockerfile: bytes
-    ignore: tuple[str, ...]
 
 
 class ContextReader:
@@ -41,7 +41,7 @@ class ContextReader:
             raise BuildFailed(f"Error processing tar file: {fault}", malformed=True) from fault
 
     async def read(self, folder: Path, dockerfile: str) -> BuildContext:
-        """Raises BuildFailed: the Dockerfile is not there, or what it is not."""
+        """Take out the Dockerfile, then what ``.dockerignore`` leaves out. Raises BuildFailed."""
         root = RootView(folder)
         text = await self._file(root, dockerfile)
         if text is None and dockerfile == "Dockerfile":
@@ -53,16 +53,17 @@ class ContextReader:
         ignore = await self._file(root, f"{dockerfile}{_IGNORE_FILE}")
         if ignore is None:
             ignore = await self._file(root, _IGNORE_FILE)
-        patterns: tuple[str, ...] = ()
         if ignore is not None:
             try:
-                rules = read_dockerignore(ignore)
+                rules = await run_blocking(None, read_dockerignore, ignore)
             except InvalidArgument as fault:
                 raise BuildFailed(
                     f"failed to read {_IGNORE_FILE}: {fault}", malformed=True
                 ) from fault
-            patterns = tuple(("!" if p.keeps else "") + p.text for p in rules.patterns)
-        return BuildContext(root, text, patterns)
+            patterns = [("!" if p.keeps else "") + p.text for p in rules.patterns]
+            if patterns:
+                await self._archiver.leave_out(folder, patterns)
+        return BuildContext(root, text)
 
     async def _file(self, root: RootView, path: str) -> bytes | None:
         parts = []

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sharedrt.aio.completion import complete
 from sharedrt.model.drivers import (
     ExtractRules,
+    GitRemote,
     HostFiles,
     Placement,
     RootArchiver,
@@ -26,6 +27,7 @@ from sharedrt.model.spec import User
 from sharedrt.services.builds.configure import NOP, Words
 from sharedrt.services.builds.context import BuildContext
 from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.services.builds.git_remotes import parse_git
 from sharedrt.services.builds.layers import Scratchpad
 from sharedrt.wire.dockerfile import DockerfileError, Expander
 from sharedrt.wire.dockerfile.chmod import parse_mode
@@ -34,8 +36,7 @@ from sharedrt.wire.dockerfile.instructions import Copy
 from sharedrt.wire.tar.encoder import END_OF_ARCHIVE, encode_header, padding
 from sharedrt.wire.tar.entry import Kind, TarEntry
 
-_URL_SCHEMES: Final = ("http", "https", "ftp")
-_GIT_SUFFIX: Final = ".git"
+_URL_SCHEMES: Final = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class CopyPlan:
     files: tuple[str, ...]
     heredocs: tuple[tuple[str, bytes], ...]
     urls: tuple[str, ...]
+    gits: tuple[GitRemote, ...]
     target: str
     chown: str
     chmod: str
@@ -62,13 +64,13 @@ class CopyPlan:
 
     @property
     def count(self) -> int:
-        return len(self.files) + len(self.heredocs) + len(self.urls)
+        return len(self.files) + len(self.heredocs) + len(self.urls) + len(self.gits)
 
-    def selection(self, ignore: tuple[str, ...]) -> Selection:
-        """Of the files; ``ignore``: the context's patterns."""
+    @property
+    def selection(self) -> Selection:
+        """Of the files."""
         return Selection(
             sources=self.files,
-            ignore=() if self.from_ else ignore,
             exclude=self.exclude,
             parents=self.parents,
             probe=self.add and self.unpack is not False,
@@ -82,16 +84,17 @@ def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPl
     files: list[str] = []
     heredocs: list[tuple[str, bytes]] = []
     urls: list[str] = []
+    gits: list[GitRemote] = []
     for source in copy.sources:
         begun = parse_heredoc(source, escape)
         if begun is not None and begun.name in known:
             heredocs.append((begun.name, _content(known[begun.name], words.variables, escape)))
             continue
         source = words.one(source)
-        if copy.add and urlsplit(source).scheme in _URL_SCHEMES and not _is_git(source):
+        if copy.add and parse_git(source) is None and urlsplit(source).scheme in _URL_SCHEMES:
             urls.append(source)
-        elif copy.add and _is_git(source):
-            raise BuildFailed(f"ADD of a git repository is not supported: {source}")
+        elif copy.add and (git := parse_git(source)) is not None:
+            gits.append(replace(git, keep=copy.keep_git_dir))
         else:
             _check_inside(source, copy)
             files.append(source)
@@ -109,6 +112,7 @@ def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPl
         files=tuple(files),
         heredocs=tuple(heredocs),
         urls=tuple(urls),
+        gits=tuple(gits),
         target="/" + joined.strip("/") + ("/" if folder and joined != "/" else ""),
         chown=words.one(copy.chown),
         chmod=chmod,
@@ -119,13 +123,6 @@ def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPl
         parents=copy.parents,
         add=copy.add,
         unpack=copy.unpack,
-    )
-
-
-def _is_git(source: str) -> bool:
-    path = source.partition("#")[0]
-    return path.startswith(("git@", "git://", "ssh://git@")) or (
-        urlsplit(path).scheme in _URL_SCHEMES and path.endswith(_GIT_SUFFIX)
     )
 
 
@@ -150,10 +147,10 @@ class Copier:
     def __init__(self, archiver: RootArchiver, users: UserResolver, host: HostFiles) -> None:
         self._archiver, self._users, self._host = archiver, users, host
 
-    async def survey(self, plan: CopyPlan, source: RootView, ignore: tuple[str, ...]) -> Surveyed:
+    async def survey(self, plan: CopyPlan, source: RootView) -> Surveyed:
         """What there is to copy. Raises BuildFailed in dockerd's words."""
         try:
-            surveyed = await self._archiver.survey(source, plan.selection(ignore))
+            surveyed = await self._archiver.survey(source, plan.selection)
         except NotFound as fault:
             where = "" if plan.from_ else " in build context or excluded by .dockerignore"
             raise BuildFailed(
@@ -161,7 +158,7 @@ class Copier:
             ) from fault
         if not surveyed.count:
             raise BuildFailed(f"{plan.name} failed: no source files were specified")
-        total = surveyed.count + len(plan.heredocs) + len(plan.urls)
+        total = surveyed.count + plan.count - len(plan.files)
         if total > 1 and not plan.target.endswith("/") and plan.target != "/":
             raise BuildFailed(
                 f"When using {plan.name} with more than one source file, the destination must be "
@@ -174,11 +171,11 @@ class Copier:
         plan: CopyPlan,
         pad: Scratchpad,
         source: RootView | None,
-        ignore: tuple[str, ...],
         surveyed: Surveyed | None,
         downloads: Mapping[str, RootView],
+        repositories: Sequence[RootView],
     ) -> None:
-        """All of it, in the order files, here-documents, downloads.
+        """All of it, in the order files, here-documents, downloads, repositories.
 
         Args:
             source: where the files are. downloads: a folder with one file, by URL.
@@ -189,9 +186,8 @@ class Copier:
         default = None if plan.from_ else (0, 0)
         rules = ExtractRules(parent_owner=owner)
         if source is not None and surveyed is not None:
-            selection = plan.selection(ignore)
             placement = Placement(target, into, owner or default, plan.chmod)
-            await self._gather(pad.view, source, selection, placement, rules)
+            await self._gather(pad.view, source, plan.selection, placement, rules)
             for path in surveyed.archives:
                 await self._unpack(pad.view, source, path, target, owner)
         if plan.heredocs:
@@ -199,12 +195,20 @@ class Copier:
             await self._archiver.extract(pad.view, "/", chunks, rules)
         for url in plan.urls:
             await self._add_download(plan, pad.view, downloads[url], into, owner)
+        for repository in repositories:
+            selection = Selection(("/",), exclude=plan.exclude)
+            placement = Placement(target, True, owner or (0, 0), plan.chmod)
+            await self._ensure(pad.view, target)
+            await self._gather(pad.view, repository, selection, placement, rules)
+
+    async def repository_digest(self, repository: RootView) -> str:
+        """Of all its files."""
+        return (await self._archiver.survey(repository, Selection(("/",)))).digest
 
     async def digest(self, context: BuildContext, path: str) -> str:
         """Of a part of the context that is mounted. Raises BuildFailed when it is not there."""
         try:
-            selection = Selection((path,), context.ignore)
-            return (await self._archiver.survey(context.root, selection)).digest
+            return (await self._archiver.survey(context.root, Selection((path,)))).digest
         except NotFound as fault:
             raise BuildFailed(f"failed to mount {path!r}: no such file or directory") from fault
 

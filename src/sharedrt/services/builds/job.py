@@ -30,7 +30,7 @@ class StageRunner:
                 for index in needed:
                     self._start(index)
                 await self._output.advance()
-        except BaseException:
+        except Exception:
             await self._output.flush()
             raise
         return self._tasks[self._plan.target.index].result()

@@ -1,6 +1,5 @@
 """Contexts that the daemon fetches itself: a tar or a Dockerfile at a URL, or a git repository."""
 
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -18,14 +17,12 @@ from sharedrt.model.drivers import (
 from sharedrt.model.faults import DeadlineExceeded, Fault, InvalidArgument, NotFound, Unavailable
 from sharedrt.services.builds.context import ContextReader
 from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S, parse_git
 from sharedrt.services.builds.request import BuildRequest
 from sharedrt.wire.tar.encoder import END_OF_ARCHIVE, encode_header, padding
 from sharedrt.wire.tar.entry import Kind, TarEntry
 
 MAX_CONTEXT_BYTES: Final = 16 << 30
-GIT_TIMEOUT_S: Final = 600.0
-_SCP_FORM: Final = re.compile(r"[\w.-]+@[\w.-]+:.+")
-_GIT_URL: Final = re.compile(r"\.git(?:#.*)?$")
 
 
 class RemoteContexts:
@@ -92,21 +89,6 @@ class RemoteContexts:
             yield padding(size) + END_OF_ARCHIVE
 
         await self._archiver.extract(RootView(where), "/", archive(), ExtractRules())
-
-
-def parse_git(remote: str) -> GitRemote | None:
-    """``URL#ref:folder`` of a git repository; ``None`` for what is none."""
-    url, _, fragment = remote.partition("#")
-    ref, _, folder = fragment.partition(":")
-    if remote.startswith("github.com/"):
-        url = f"https://{url}"
-    elif not (
-        url.startswith(("git://", "ssh://"))
-        or _SCP_FORM.fullmatch(url)
-        or (urlsplit(url).scheme in ("http", "https") and _GIT_URL.search(url))
-    ):
-        return None
-    return GitRemote(url, ref, folder)
 
 
 def _words(fault: Fault) -> str:

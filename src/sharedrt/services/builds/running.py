@@ -1,5 +1,6 @@
 """RUN: a container on what the stage is so far, and a layer of what it changes."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -48,6 +49,7 @@ class Runner:
 
     Args:
         newest_ns: no file of a layer is younger.
+        slots: how many RUNs of all builds go on at a time.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Runner:
         composer: Composer,
         template: RunTemplate,
         newest_ns: int | None,
+        slots: asyncio.Semaphore,
         *,
         remove: bool,
         force_remove: bool,
@@ -65,10 +68,15 @@ class Runner:
         self._store, self._containers, self._files = store, containers, files
         self._composer, self._template = composer, template
         self._newest_ns = newest_ns
+        self._slots = slots
         self._remove, self._force_remove = remove, force_remove
 
     async def run(self, state: StageState, plan: RunPlan, output: StageOutput) -> NewLayer | None:
         """The layer, or ``None`` when nothing was changed. Raises BuildFailed when the command does not end well."""
+        async with self._slots:
+            return await self._run(state, plan, output)
+
+    async def _run(self, state: StageState, plan: RunPlan, output: StageOutput) -> NewLayer | None:
         id = ContainerId(new_id())
         operation = OperationRecord(OperationId(new_id()), OPERATION, id)
         await self._store.write(lambda tx: tx.operations.add(operation))

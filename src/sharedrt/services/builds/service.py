@@ -12,10 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from sharedrt.aio.completion import complete
+from sharedrt.aio.completion import complete, run_blocking
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import (
     Downloader,
+    GitRemote,
     GitRepositories,
     HostFiles,
     LayerUnpacker,
@@ -37,6 +38,7 @@ from sharedrt.services.builds.context import BuildContext, ContextReader
 from sharedrt.services.builds.copying import Copier
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.events import BuildText, Tell
+from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S
 from sharedrt.services.builds.job import StageRunner, epoch_time
 from sharedrt.services.builds.layers import BuildLayers
 from sharedrt.services.builds.mounts import CacheFolders, RunMounts
@@ -68,7 +70,8 @@ log = structlog.get_logger(__name__)
 
 MAX_DOWNLOAD_BYTES: Final = 16 << 30
 _MAX_BUILDS: Final = 16
-"""At once, of one namespace; more wait."""
+_MAX_RUNS: Final = 16
+"""Both at once, of one namespace; more wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Builds:
             self._contexts, drivers.archiver, drivers.downloader, drivers.git
         )
         self._slots = asyncio.Semaphore(_MAX_BUILDS)
+        self._runs = asyncio.Semaphore(_MAX_RUNS)
 
     # ------------------------------------------------------------ build
 
@@ -126,7 +130,7 @@ class Builds:
             tell: what to show; awaited, so that a slow client makes the build wait.
 
         Raises:
-            BuildFailed: in dockerd's words. Faults of pulls, the disk and the like.
+            BuildFailed: in dockerd's words. PullFailed: of a base image. Faults of the disk and the like.
         """
         async with self._slots, self._folders() as (folder, run_folder):
             where = folder / "context"
@@ -137,7 +141,7 @@ class Builds:
                 await self._contexts.unpack(context, where)
                 dockerfile = request.dockerfile
             read = await self._contexts.read(where, dockerfile)
-            parsed = _parse(read.dockerfile, request)
+            parsed = await run_blocking(None, _parse, read.dockerfile, request)
             async with self._images.composing() as composer:
                 return await self._run(request, read, parsed, composer, run_folder, tell)
 
@@ -168,7 +172,10 @@ class Builds:
         output = OrderedOutput(plan.needed, tell)
         runner = StageRunner(plan, output)
         downloads = _Downloads(
-            self._drivers.downloader, self._drivers.host, context.root.rootfs.parent
+            self._drivers.downloader,
+            self._drivers.git,
+            self._drivers.host,
+            context.root.rootfs.parent,
         )
         with self.cache.using() as use:
             layers = BuildLayers(
@@ -196,6 +203,7 @@ class Builds:
                     composer,
                     request.run,
                     newest_ns,
+                    self._runs,
                     remove=request.remove,
                     force_remove=request.force_remove,
                 ),
@@ -210,6 +218,7 @@ class Builds:
                     request,
                 ),
                 download=downloads.get,
+                checkout=downloads.checkout,
                 stage=runner.result,
                 epoch=epoch,
             )
@@ -306,11 +315,14 @@ class Builds:
 
 
 class _Downloads:
-    """Files that ADD fetches: each URL once a build."""
+    """What ADD fetches: each URL and each repository once a build."""
 
-    def __init__(self, downloader: Downloader, host: HostFiles, folder: Path) -> None:
-        self._downloader, self._host, self._folder = downloader, host, folder
+    def __init__(
+        self, downloader: Downloader, git: GitRepositories, host: HostFiles, folder: Path
+    ) -> None:
+        self._downloader, self._git, self._host, self._folder = downloader, git, host, folder
         self._locks = KeyedLocks()
+        self._checked_out: dict[GitRemote, RootView] = {}
         self._done: dict[str, tuple[RootView, str]] = {}
 
     async def get(self, url: str, checksum: str) -> tuple[RootView, str]:
@@ -328,6 +340,16 @@ class _Downloads:
         if checksum and checksum != digest:
             raise BuildFailed(f"digest mismatch for {url}: expected {checksum}, got {digest}")
         return view, digest
+
+    async def checkout(self, remote: GitRemote) -> RootView:
+        """A folder with a repository's files."""
+        async with self._locks.hold(remote):
+            if remote not in self._checked_out:
+                top = self._folder / f"git-{secrets.token_hex(8)}"
+                await self._host.make_folder(top / "files")
+                await self._git.checkout(remote, top / "files", timeout_s=GIT_TIMEOUT_S)
+                self._checked_out[remote] = RootView(top / "files")
+            return self._checked_out[remote]
 
 
 def _with_labels(plan: Plan, labels: Mapping[str, str]) -> Plan:

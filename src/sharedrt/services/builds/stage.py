@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sharedrt.model.drivers import RootView
+from sharedrt.model.drivers import GitRemote, RootView
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import BuildStepRecord, Json
 from sharedrt.services.builds import copying, running
@@ -56,6 +56,7 @@ class Tools:
     runner: Runner
     mounts: RunMounts
     download: Download
+    checkout: Callable[[GitRemote], Awaitable[RootView]]
     stage: Callable[[int], Awaitable[StageState]]
     """Another stage's result, however long it takes."""
     epoch: str | None
@@ -70,6 +71,7 @@ class StageBuilder:
         self._escape = tools.plan.dockerfile.directives.escape
         self._declared: dict[str, str | None] = {}
         self._cmd_set = False
+        self._last_key = ""
 
     async def build(self) -> StageState:
         """The stage's result. Raises BuildFailed and faults."""
@@ -181,6 +183,7 @@ class StageBuilder:
             if found is not None:
                 await self._remember(key, state, found, description, new=True)
         if found is not None:
+            self._last_key = key
             await self._output.say(" ---> Using cache\n")
         return found
 
@@ -195,6 +198,7 @@ class StageBuilder:
             snapshot_key=state.chain[-1] if state.chain else None,
             layers=tuple(layer.blob for layer in state.layers),
             description=description,
+            parent=self._last_key if self._last_key != key else "",
             size_bytes=added.blob.size if added is not None else 0,
             created_ns=now,
             last_used_ns=now,
@@ -202,6 +206,7 @@ class StageBuilder:
         await self._tools.cache.put(
             record, state.layers, self._tools.composer, new=added is not None
         )
+        self._last_key = key
 
     async def _configured(
         self,
@@ -255,7 +260,6 @@ class StageBuilder:
         plan = plan_copy(copy, self._words(state), state.working_dir, self._escape)
         async with AsyncExitStack() as stack:
             source: RootView | None = None
-            ignore: tuple[str, ...] = ()
             quick = ""
             if plan.from_:
                 other = await self._other(plan.from_)
@@ -272,8 +276,8 @@ class StageBuilder:
                 root, _ = await stack.enter_async_context(self._tools.layers.mounted(other))
                 source = RootView(root)
             elif plan.files:
-                source, ignore = self._tools.context.root, self._tools.context.ignore
-            after = await self._copied(state, plan, source, ignore)
+                source = self._tools.context.root
+            after = await self._copied(state, plan, source)
             if quick:
                 await self._remember(quick, state, after, str(_created_by(after)), new=False)
             return after
@@ -283,15 +287,16 @@ class StageBuilder:
         state: StageState,
         plan: CopyPlan,
         source: RootView | None,
-        ignore: tuple[str, ...],
     ) -> StageState:
         tools = self._tools
         surveyed = None
         if source is not None and plan.files:
-            surveyed = await tools.copier.survey(plan, source, ignore)
+            surveyed = await tools.copier.survey(plan, source)
         downloads = {url: await tools.download(url, plan.checksum) for url in plan.urls}
         parts: list[Json] = [surveyed.digest if surveyed is not None else ""]
         parts += [digest for _, digest in downloads.values()]
+        repositories = [await tools.checkout(git) for git in plan.gits]
+        parts += [await tools.copier.repository_digest(view) for view in repositories]
         parts += [[name, content.hex()] for name, content in plan.heredocs]
         digest = step_key(*parts)
         single = plan.count == 1 and (surveyed is None or surveyed.count == 1)
@@ -304,7 +309,7 @@ class StageBuilder:
             return found
         async with tools.layers.writable(state) as pad:
             views = {url: view for url, (view, _) in downloads.items()}
-            await tools.copier.copy(plan, pad, source, ignore, surveyed, views)
+            await tools.copier.copy(plan, pad, source, surveyed, views, repositories)
             layer = await tools.layers.finish(pad.layer)
         return await self._layered(state, key, description, layer)
 
@@ -420,6 +425,7 @@ def _facts(plan: CopyPlan) -> list[Json]:
         list(plan.files),
         [name for name, _ in plan.heredocs],
         list(plan.urls),
+        [[git.url, git.ref, git.folder, git.keep] for git in plan.gits],
         plan.target,
         plan.chown,
         plan.chmod,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -196,7 +197,9 @@ class ContainerMounts:
         self, record: ContainerRecord, number: int, mount: Mount, rootfs: Path
     ) -> ResolvedMount:
         data = await self._volumes.mount(mount.source, record.id)
-        if not mount.nocopy and not mount.sub_path:
+        if mount.sub_path:
+            _check_sub_path(mount.sub_path)
+        if not mount.nocopy:
             await self._copy_up(mount, rootfs)
         source = await self._within(record, number, mount, data)
         return ResolvedMount(str(source), mount.target, "bind", (*_BIND, *_access(mount)))
@@ -205,11 +208,11 @@ class ContainerMounts:
         """What the image has at the target becomes the content of a volume that is empty."""
         folder = self._layout.volume(mount.source)
         async with self._volumes.copying(mount.source):
-            if not await self._folders.wants_copy(folder, rootfs, mount.target):
+            if not await self._folders.wants_copy(folder, rootfs, mount.target, mount.sub_path):
                 return
             staging = await self._folders.staging(folder)
             await self._archiver.copy(rootfs, mount.target, staging)
-            await self._folders.finish_copy(folder)
+            await self._folders.finish_copy(folder, mount.sub_path)
 
     async def _image(self, record: ContainerRecord, number: int, mount: Mount) -> ResolvedMount:
         directory = self._layout.view_directory(record.id, number)
@@ -227,7 +230,14 @@ class ContainerMounts:
         _check_sub_path(mount.sub_path)
         point = self._layout.container_run(record.id) / "mounts" / str(number)
         try:
-            await self._host.bind_in_root(folder, mount.sub_path, point)
+            await self._host.bind_in_root(folder, mount.sub_path, point, beneath=True)
+        except InvalidArgument as fault:
+            raise InvalidArgument(
+                "mount sub path",
+                mount.sub_path,
+                f"path concatenation escapes the base directory: base: {str(folder)!r}, "
+                f"sub: {mount.sub_path!r}",
+            ) from fault
         except NotFound as fault:
             raise InvalidArgument(
                 "mount sub path",
@@ -283,7 +293,10 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 
 async def _bind(mount: Mount) -> ResolvedMount:
-    source = await asyncio.to_thread(_bind_source, mount)
+    source, is_folder = await asyncio.to_thread(_bind_source, mount)
+    if not is_folder:
+        # Nothing can be mounted below a file, and crun would refuse to look.
+        mount = replace(mount, recursive_readonly=False)
     propagation = mount.propagation or "rprivate"
     # A client's own ``bind`` leaves out what is mounted below the source; of the runtimes some take a recursive
     # propagation for a recursive bind.
@@ -301,12 +314,13 @@ def _tmpfs(mount: Mount) -> ResolvedMount:
     return ResolvedMount("tmpfs", mount.target, "tmpfs", (*options, *mount.options))
 
 
-def _bind_source(mount: Mount) -> str:
+def _bind_source(mount: Mount) -> tuple[str, bool]:
+    """The path without links, and whether it is a folder."""
     if not mount.source.startswith("/"):
         raise InvalidArgument("bind source", mount.source, "must be an absolute path")
     source = os.path.realpath(mount.source)
     try:
-        os.stat(source)
+        is_folder = stat.S_ISDIR(os.stat(source).st_mode)
     except FileNotFoundError:
         if not mount.create_source:
             raise InvalidArgument(
@@ -315,6 +329,7 @@ def _bind_source(mount: Mount) -> str:
                 f"bind source path does not exist: {mount.source}",
             ) from None
         Path(source).mkdir(mode=0o755, parents=True, exist_ok=True)
+        is_folder = True
     except OSError as error:
         raise InvalidArgument("bind source", mount.source, error.strerror or str(error)) from error
-    return source
+    return source, is_folder

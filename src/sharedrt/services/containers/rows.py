@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 class ContainerRows:
     """A container ends whenever it likes, in the middle of a rename too: so a change is a function of the
-    row as it is at its turn. Disk first, then memory, and a cancellation never comes between the two.
+    row as it is at its turn. Disk first, then memory, then the events, and a cancellation never comes between.
     """
 
     def __init__(self, records: WorkingSet[ContainerRecord], events: NamespacedEvents) -> None:
@@ -53,12 +53,16 @@ class ContainerRows:
         async with self._locks.hold(id):
             record = edit(self._records.by_id(id))
             told = {**attributes(record), **details}
+
+            def show() -> None:
+                self._records.put(record)
+                then(record)
+
             await self._events.commit(
                 lambda tx: tx.containers.put(record),
                 *(NewEvent("container", action, id, told) for action in actions),
+                then=show,
             )
-            self._records.put(record)
-            then(record)
             return record
 
     async def tell(self, record: ContainerRecord, action: str, **details: str) -> None:

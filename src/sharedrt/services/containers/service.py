@@ -175,13 +175,18 @@ class ContainerService:
                     tx.containers.add(record)
 
                 made = [NewEvent("volume", "create", v.name, {"driver": v.driver}) for v in missing]
-                await self._events.commit(insert, *made, self._event("create", record))
+                await self._events.commit(
+                    insert,
+                    *made,
+                    self._event("create", record),
+                    then=lambda: self._records.put(record),
+                )
         except BaseException:
             self._records.release(request.name, id)
             if request.checkpoint:
                 await complete(self._host.remove_tree(self._layout.container_state(id)))
             raise
-        return self._records.put(record)
+        return record
 
     async def _image_for(self, request: NewContainer) -> Image:
         if not request.checkpoint:
@@ -243,8 +248,9 @@ class ContainerService:
                 for key in (SnapshotKey(id), *self._mounts.view_keys(record)):
                     tx.snapshots.delete(key)
 
-            await self._events.commit(delete, self._event("destroy", record))
-            self._records.drop(id)
+            await self._events.commit(
+                delete, self._event("destroy", record), then=lambda: self._records.drop(id)
+            )
             if self.on_removed is not None:
                 self.on_removed(id)
             try:

@@ -156,6 +156,8 @@ class Wirer:
             address6=request.address6,
             links=request.links,
             priority=request.priority,
+            interface=request.interface,
+            sysctls=request.sysctls,
         )
 
     # ------------------------------------------------------------ while it runs

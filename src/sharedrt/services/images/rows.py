@@ -139,11 +139,13 @@ class ImageRows:
                 if unneeded:
                     tx.images.delete(unneeded)
 
-            await self._events.commit(use_case, *events)
-            for record in records:
-                self._library.put(record, others.get(record.image_id, facts))
-            if unneeded:
-                self._library.drop(unneeded)
+            def keep() -> None:
+                for record in records:
+                    self._library.put(record, others.get(record.image_id, facts))
+                if unneeded:
+                    self._library.drop(unneeded)
+
+            await self._events.commit(use_case, *events, then=keep)
             return self._library.get(names[0] if names else id)
 
     def _record(
@@ -191,11 +193,13 @@ class ImageRows:
                 for reference in references:
                     tx.images.delete(reference)
 
-            await self._events.commit(use_case, *events)
-            if unnamed is not None:
-                self._library.put(unnamed, self._library.facts_of(unnamed))
-            for reference in references:
-                self._library.drop(reference)
+            def keep() -> None:
+                if unnamed is not None:
+                    self._library.put(unnamed, self._library.facts_of(unnamed))
+                for reference in references:
+                    self._library.drop(reference)
+
+            await self._events.commit(use_case, *events, then=keep)
 
     async def _set_labels(self, reference: str, labels: Mapping[str, str]) -> ImageRecord:
         async with self._lock:

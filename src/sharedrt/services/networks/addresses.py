@@ -28,7 +28,7 @@ class AddressPool:
         self._gateway = gateway
         self._reserved = frozenset(str(ip_address(address)) for address in reserved)
         self._used: dict[str, str] = {}
-        self._next = 1 if self._within == self._network else 0
+        self._next = 1 if self._within == self._network and self._network.num_addresses > 2 else 0
 
     def lease(self, owner: str, address: str = "") -> str:
         """Take an address, a certain one if given, for ``owner``; as CIDR with the subnet's prefix.
@@ -84,7 +84,11 @@ class AddressPool:
 
     def _leasable(self, address: IPv4Address | IPv6Address) -> bool:
         network = self._network
-        if str(address) == self._gateway or address == network.network_address:
+        if str(address) == self._gateway:
+            return False
+        if network.prefixlen >= network.max_prefixlen - 1:
+            return True  # RFC 3021 and RFC 6164: of two addresses none is the network's
+        if address == network.network_address:
             return False
         return network.version == 6 or address != network.broadcast_address
 

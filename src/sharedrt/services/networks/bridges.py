@@ -28,9 +28,27 @@ OPTION_ICC: Final = "com.docker.network.bridge.enable_icc"
 OPTION_HOST_IP: Final = "com.docker.network.bridge.host_binding_ipv4"
 OPTION_DEFAULT: Final = "com.docker.network.bridge.default_bridge"
 OPTION_MTU: Final = "com.docker.network.driver.mtu"
+OPTION_INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
+OPTION_MODES: Final = {
+    4: "com.docker.network.bridge.gateway_mode_ipv4",
+    6: "com.docker.network.bridge.gateway_mode_ipv6",
+}
+ISOLATED: Final = "isolated"
+UNPROTECTED: Final = "nat-unprotected"
+_MODES: Final = ("nat", UNPROTECTED, ISOLATED)
+"""What the host's bridge is to its containers: their gateway behind its own address, the same with all ports open to
+the outside, or nothing at all. dockerd's ``routed`` is not done."""
 OPTION_ROUTED: Final = "sharedrt.routed"
 _OPTIONS: Final = frozenset(
-    {OPTION_NAME, OPTION_MASQUERADE, OPTION_ICC, OPTION_HOST_IP, OPTION_MTU}
+    {
+        OPTION_NAME,
+        OPTION_MASQUERADE,
+        OPTION_ICC,
+        OPTION_HOST_IP,
+        OPTION_MTU,
+        OPTION_INHIBIT,
+        *OPTION_MODES.values(),
+    }
 )
 
 PREDEFINED: Final = ("bridge", "host", "none")
@@ -68,7 +86,7 @@ def check_request(request: NewNetwork) -> None:
     if request.driver in STACKED:
         check_stacked(request.driver, request.options)
     elif request.driver == "bridge":
-        _check_bridge_options(request.options)
+        _check_bridge_options(request.options, internal=request.internal)
     else:
         raise Unimplemented(f"network driver {request.driver!r}")
     if not request.ipv4 and not request.ipv6:
@@ -87,12 +105,24 @@ def check_request(request: NewNetwork) -> None:
             raise InvalidArgument("auxiliary address", f"{name}={address}", "in no subnet")
 
 
-def _check_bridge_options(options: Mapping[str, str]) -> None:
+def _check_bridge_options(options: Mapping[str, str], *, internal: bool) -> None:
     for option in options:
         if option not in _OPTIONS:
             raise Unimplemented(f"bridge network option {option!r}")
-    for option in (OPTION_MASQUERADE, OPTION_ICC):
+    for option in (OPTION_MASQUERADE, OPTION_ICC, OPTION_INHIBIT):
         _flag(options, option)
+    for option in OPTION_MODES.values():
+        mode = options.get(option, "nat")
+        if mode == "routed":
+            raise Unimplemented(f"gateway mode {mode!r} ({option})")
+        if mode not in _MODES:
+            raise InvalidArgument(f"option {option}", mode, f"not one of {', '.join(_MODES)}")
+        if mode == ISOLATED and not internal:
+            raise InvalidArgument(
+                f"option {option}",
+                mode,
+                "gateway mode 'isolated' can only be used for an internal network",
+            )
     _mtu(options, 1500)
     if host_ip := options.get(OPTION_HOST_IP):
         _address(host_ip)
@@ -116,7 +146,10 @@ def make_record(request: NewNetwork) -> NetworkRecord:
         if request.driver in STACKED
         else request.options.get(OPTION_NAME) or f"br-{id[:12]}",
         subnets=tuple(subnets),
-        gateways=tuple(gateways.get(subnet) or first_host(subnet) for subnet in subnets),
+        gateways=tuple(
+            "" if _without_gateway(request, subnet) else gateways.get(subnet) or first_host(subnet)
+            for subnet in subnets
+        ),
         ranges=tuple(ranges.get(subnet, "") for subnet in subnets) if any(request.ranges) else (),
         reserved=dict(request.reserved),
         internal=request.internal,
@@ -128,12 +161,25 @@ def make_record(request: NewNetwork) -> NetworkRecord:
     )
 
 
+def _without_gateway(request: NewNetwork, subnet: str) -> bool:
+    """Whether nobody on it needs a gateway, and the host has no address there."""
+    if request.driver != "bridge":
+        return False
+    version = _subnet(subnet).version
+    inhibited = version == 4 and request.internal and _is_inhibited(request.options)
+    return inhibited or request.options.get(OPTION_MODES[version]) == ISOLATED
+
+
+def _is_inhibited(options: Mapping[str, str]) -> bool:
+    return OPTION_INHIBIT in options and _flag(options, OPTION_INHIBIT)
+
+
 def with_ipv4_subnet(record: NetworkRecord, subnet: str) -> NetworkRecord:
     """The record with its IPv4 subnet settled, and the gateway that goes with it."""
     return replace(
         record,
         subnets=(subnet, *record.subnets[1:]),
-        gateways=(first_host(subnet), *record.gateways[1:]),
+        gateways=(record.gateways[0] and first_host(subnet), *record.gateways[1:]),
     )
 
 
@@ -196,8 +242,9 @@ def publishes(record: NetworkRecord) -> bool:
 
 def name_server(record: NetworkRecord) -> str:
     """The address at which the host answers its containers; empty: it cannot be reached there over IPv4."""
-    if record.driver == "bridge" and ip_address(record.gateways[0]).version == 4:
-        return record.gateways[0]
+    for gateway in record.gateways if record.driver == "bridge" else ():
+        if "." in gateway and not _is_inhibited(record.options):
+            return gateway
     return ""
 
 
@@ -206,7 +253,9 @@ def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> Brid
     addresses = (
         f"{gateway}/{ip_network(subnet).prefixlen}"
         for subnet, gateway in zip(record.subnets, record.gateways, strict=True)
+        if gateway and not ("." in gateway and _is_inhibited(record.options))
     )
+    unprotected = UNPROTECTED in (record.options.get(mode) for mode in OPTION_MODES.values())
     return BridgeConfig(
         name=record.bridge,
         addresses=tuple(addresses),
@@ -215,7 +264,7 @@ def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> Brid
         internal=record.internal,
         inter_container=_flag(record.options, OPTION_ICC),
         isolation_group=namespace,
-        routed=record.options.get(OPTION_ROUTED) == "true",
+        routed=unprotected or record.options.get(OPTION_ROUTED) == "true",
     )
 
 

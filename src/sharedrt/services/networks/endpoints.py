@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from itertools import zip_longest
@@ -66,6 +66,8 @@ class Attachment:
     priority: int = 0
     ingress_bps: int = 0
     egress_bps: int = 0
+    interface: str = ""
+    sysctls: tuple[str, ...] = ()
 
 
 class Endpoints:
@@ -162,7 +164,7 @@ class Endpoints:
             id=id,
             network_id=network.id,
             owner=asked.owner,
-            interface=next(n for i in range(len(others) + 1) if (n := f"eth{i}") not in interfaces),
+            interface=_interface(asked.interface, interfaces),
             mac="" if network.driver == "ipvlan" else asked_mac or mac_address(addresses),
             addresses=addresses,
             ports=ports,
@@ -173,6 +175,7 @@ class Endpoints:
             default_route=has_way_out(network) and gateway is None,
             ingress_bps=asked.ingress_bps,
             egress_bps=asked.egress_bps,
+            sysctls=asked.sysctls,
             created_ns=time.time_ns(),
         )
         try:
@@ -371,7 +374,9 @@ class Endpoints:
         """For the driver; of a network that is gone, enough for disconnecting."""
         stacked = network is not None and network.driver in STACKED
         routed = network is not None and is_routed(network)
-        gateways = network.gateways if network and record.default_route and not routed else ()
+        gateways: tuple[str, ...] = ()
+        if network and record.default_route and not routed:
+            gateways = tuple(filter(None, network.gateways))
         return EndpointConfig(
             id=record.id,
             bridge=network.bridge if network else "",
@@ -388,7 +393,16 @@ class Endpoints:
             mode=mode_of(network) if stacked and network else "",
             flag=flag_of(network) if stacked and network else "",
             device_route=routed and record.default_route,
+            sysctls=record.sysctls,
         )
+
+
+def _interface(asked: str, taken: Collection[str]) -> str:
+    if asked and asked in taken:
+        raise InvalidArgument(
+            "interface name", asked, "the container has such an interface already"
+        )
+    return asked or next(n for i in range(len(taken) + 1) if (n := f"eth{i}") not in taken)
 
 
 def _checked_mac(text: str) -> str:

@@ -154,8 +154,8 @@ class Networks:
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
             NewEvent("network", "destroy", record.id, _attributes(record)),
+            then=lambda: self._records.drop(record.id),
         )
-        self._records.drop(record.id)
         self._endpoints.forget_network(record.id)
 
     def _default_bridge(self) -> tuple[str, str]:
@@ -263,6 +263,8 @@ class Networks:
         priority: int = 0,
         ingress_bps: int = 0,
         egress_bps: int = 0,
+        interface: str = "",
+        sysctls: Sequence[str] = (),
     ) -> EndpointRecord:
         """Give ``owner`` a place: leases, ports, interface. All of it, or nothing.
 
@@ -286,6 +288,8 @@ class Networks:
             priority,
             ingress_bps,
             egress_bps,
+            interface,
+            tuple(sysctls),
         )
         network = self.get(network_ref)
         if not self._name_servers.serves(network.id):
@@ -387,7 +391,9 @@ class Networks:
             return
         try:
             await self._name_servers.serve(
-                record.id, record.gateways, partial(self._names.answer, record.id)
+                record.id,
+                tuple(filter(None, record.gateways)),
+                partial(self._names.answer, record.id),
             )
         except Unavailable as error:
             log.error("names are not answered", network=record.name, reason=str(error))

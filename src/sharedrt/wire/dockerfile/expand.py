@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sharedrt.wire.dockerfile.errors import DockerfileError
+from sharedrt.wire.dockerfile.globs import replaced, without_prefix, without_suffix
 
 _END: Final = ""
 _SPECIAL: Final = frozenset("@*#?-$!0")
@@ -207,7 +208,8 @@ class _Scanner:
                 if value is None and self._rules.skip_unset:
                     return f"${{{name}{modifier}{pattern}}}"
                 greedy = pattern.startswith(modifier)
-                return _trimmed(value or "", pattern[greedy:], modifier, greedy=greedy)
+                trim = without_prefix if modifier == "#" else without_suffix
+                return trim(value or "", pattern[greedy:], longest=greedy)
             case "/" if not colon:
                 return self._replaced(name, value)
             case "":
@@ -238,8 +240,7 @@ class _Scanner:
             return f"${{{name}{'//' if everywhere else '/'}{pattern}/{replacement}}}"
         if not pattern:
             return value or ""
-        expression = re.compile(_glob(pattern, greedy=True), re.DOTALL)
-        return expression.sub(lambda _: replacement, value or "", count=0 if everywhere else 1)
+        return replaced(value or "", pattern, replacement, everywhere=everywhere)
 
     def _name(self) -> str:
         first = self._peek()
@@ -258,34 +259,3 @@ class _Scanner:
 
 def _missing(what: str) -> str:
     return f"unexpected end of statement while looking for matching {what}"
-
-
-def _trimmed(value: str, pattern: str, modifier: str, *, greedy: bool) -> str:
-    """Without its beginning (``#``) or end (``%``) that fits the pattern, the longest when greedy."""
-    expression = re.compile(_glob(pattern, greedy=greedy), re.DOTALL)
-    if modifier == "#":
-        found = expression.match(value)
-        return value[found.end() :] if found else value
-    starts = range(len(value) + 1) if greedy else range(len(value), -1, -1)
-    for start in starts:
-        if expression.fullmatch(value, start):
-            return value[:start]
-    return value
-
-
-def _glob(pattern: str, *, greedy: bool) -> str:
-    """``*`` and ``?`` of the shell as a regular expression; a backslash makes either plain."""
-    star = ".*" if greedy else ".*?"
-    parts: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if character == "*":
-            if not parts or parts[-1] != star:
-                parts.append(star)
-        elif character == "?":
-            parts.append(".")
-        elif character == "\\":
-            parts.append(re.escape(next(characters, "\\")))
-        else:
-            parts.append(re.escape(character))
-    return "".join(parts)

@@ -113,10 +113,14 @@ class TarDecoder:
         return events
 
     def receive_eof(self) -> None:
-        """The stream has ended. Raises DataLoss when it ended inside a member."""
+        """The stream has ended. Raises DataLoss when it ended inside a member.
+
+        The end mark may be missing, and the last member's padding: the docker CLI writes such archives when it
+        puts a Dockerfile from its standard input into a context.
+        """
         if self._ended:
             return
-        if self._buffer or self._draft is not None or self._padding or self._extended:
+        if self._buffer or self._draft is not None or self._extended:
             raise damaged("truncated")
 
     def _place(self, data: memoryview) -> None:
