@@ -55,6 +55,7 @@ class OciDriver:
         self._context = context
         self._hubs: dict[ContainerKey, AttachHub] = {}
         self._joining = asyncio.Lock()
+        self._device = ""
         self._abandoned = TaskOwner("oci")
 
     @classmethod
@@ -175,13 +176,14 @@ class OciDriver:
 
     async def details(self, key: ContainerKey) -> ContainerDetails:
         cgroups, state = self._context.cgroups, self._context.state(key)
-        # A writable layer lies where the daemon's state does.
-        device = await asyncio.to_thread(device_of, self._context.settings.state_dir)
 
         def read() -> ContainerDetails:
+            if not self._device:
+                # A writable layer lies where the daemon's state does.
+                self._device = device_of(self._context.settings.state_dir)
             pids = sorted(cgroups.pids(state.cgroup), key=lambda pid: pid != state.pid)
             try:
-                filesystem = file_system(state.rootfs, device)
+                filesystem = file_system(state.rootfs, self._device)
             except OSError as error:  # unmounted: it has just ended
                 raise NotFound("container", key.id) from error
             return ContainerDetails(

@@ -260,7 +260,7 @@ class ContainerLife:
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
             self._health.end(id)
-            self._rotations.end(id)
+            await self._rotations.end(id)
             await self._launcher.undo(record)
         finally:
             del self._runs[id]
