@@ -153,6 +153,8 @@ class ContainerRecord:
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     dns: DnsConfig = DnsConfig()
+    exposed_ports: tuple[str, ...] = ()
+    """``80/tcp``: where it says that it listens, whether published or not."""
     extra_hosts: tuple[str, ...] = ()
     """``name:address`` lines for /etc/hosts."""
     snapshot_key: SnapshotKey | None = None

@@ -84,6 +84,7 @@ class NewContainer:
     networks: tuple[NetworkRequest, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     dns: DnsConfig = DnsConfig()
+    exposed_ports: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     """``name:address``."""
     volumes: tuple[NewVolume, ...] = ()

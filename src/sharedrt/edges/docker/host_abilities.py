@@ -54,6 +54,11 @@ def known_sysctls(names: Iterable[str]) -> frozenset[str]:
     return frozenset(n for n in names if Path("/proc/sys", n.replace(".", "/")).exists())
 
 
+def has_selinux() -> bool:
+    """Whether labels mean something here."""
+    return Path("/sys/fs/selinux/enforce").exists()
+
+
 def sysctl_is_on(name: str) -> bool:
     """Whether ``/proc/sys/NAME`` holds 1."""
     return _read(Path("/proc/sys", name)).strip() == "1"

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterable, Sequence
 
 import structlog
@@ -19,6 +20,7 @@ from sharedrt.services.images import Image
 from sharedrt.wire.reference import parse_name, parse_reference
 
 log = structlog.get_logger(__name__)
+_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
 
 
 def familiar(reference: str) -> str:
@@ -35,11 +37,24 @@ def short_id(digest: str) -> str:
 
 
 def find_image(call: Call, reference: str) -> Image:
-    """By name or id. Raises NotFound with the name as dockerd completes it (``busybox:latest``)."""
+    """By name or id.
+
+    Raises:
+        NotFound: with the name as dockerd completes it (``busybox:latest``). Refusal: 400 for what can be no name.
+    """
     try:
         return call.runtime.images.get(reference)
     except NotFound as fault:
+        if not _ID.fullmatch(reference):
+            _check_reference(reference)
         raise NotFound("image", complete(reference)) from fault
+
+
+def _check_reference(reference: str) -> None:
+    try:
+        parse_reference(reference)
+    except InvalidArgument as fault:
+        raise bad_request("invalid reference format") from fault
 
 
 def select_images(call: Call, reference: str) -> Sequence[Image]:

@@ -20,7 +20,11 @@ from sharedrt.edges.docker.translate_config import (
     process_env,
 )
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
-from sharedrt.edges.docker.translate_mounts import translate_mounts, translate_volumes
+from sharedrt.edges.docker.translate_mounts import (
+    settle_binds,
+    translate_mounts,
+    translate_volumes,
+)
 from sharedrt.edges.docker.translate_network import (
     DEFAULT_NETWORK,
     network_mode,
@@ -65,8 +69,11 @@ class CreateContext:
     bridge_gateway: Callable[[], str]
     cgroup_files: frozenset[str] = frozenset()
     """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
+    selinux: bool = False
     sysctls: frozenset[str] = frozenset()
     """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
+    recursive_readonly: bool = True
+    """Whether a read-only bind is so all the way down, as it is for clients of today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,12 @@ def translate_create(
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
     logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
-    spec = _spec(host, config, namespaces, hostname, translate_mounts(host, config, find))
+    mounts = settle_binds(
+        translate_mounts(host, config, find),
+        recursive=context.recursive_readonly,
+        state_dir=context.host.state_dir,
+    )
+    spec = _spec(host, config, namespaces, hostname, mounts, context.selinux)
     spec = _with_limits(spec, host, context)
     resources = spec.resources
     warnings += resource_warnings(resources, context.cgroup_files)
@@ -167,6 +179,7 @@ def translate_create(
         ports=plan.ports,
         dns=translate_dns(host),
         volumes=translate_volumes(host),
+        exposed_ports=config.exposed_ports,
         extra_hosts=translate_extra_hosts(host, context.bridge_gateway),
         auto_remove=host.boolean("AutoRemove"),
         restart_policy=restart.policy,
@@ -221,6 +234,7 @@ def _spec(
     namespaces: Namespaces,
     hostname: str,
     mounts: tuple[Any, ...],
+    selinux: bool,
 ) -> ContainerSpec:
     command, args = _argv(config)
     return ContainerSpec(
@@ -236,7 +250,7 @@ def _spec(
         hostname=hostname,
         domainname=config.domainname,
         namespaces=namespaces,
-        security=security.translate_security(host),
+        security=security.translate_security(host, selinux=selinux),
         mounts=mounts,
         cgroup_parent=host.text("CgroupParent"),
         init=host.boolean("Init"),

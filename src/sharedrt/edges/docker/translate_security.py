@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.selinux import labels
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.records import ContainerRecord
 from sharedrt.model.spec import (
@@ -36,13 +37,15 @@ class _Options:
     seccomp: Seccomp = field(default_factory=Seccomp)
     no_new_privileges: bool = False
     apparmor: str = ""
-    writable_cgroups: bool = False
+    writable_cgroups: bool | None = None
+    labels: list[str] = field(default_factory=list)
 
 
-def translate_security(host: Fields) -> Security:
-    """Raises Refusal (400) for an option or capability that does not exist, 501 for SELinux labels."""
+def translate_security(host: Fields, *, selinux: bool = False) -> Security:
+    """``selinux``: the host has it. Raises Refusal (400) for an option or capability that does not exist."""
     privileged = host.boolean("Privileged")
     options = _options(host.strings("SecurityOpt"), privileged)
+    process_label, mount_label = labels(options.labels, enabled=selinux and not privileged)
     return Security(
         privileged=privileged,
         no_new_privileges=options.no_new_privileges,
@@ -51,6 +54,8 @@ def translate_security(host: Fields) -> Security:
         ),
         seccomp=options.seccomp,
         apparmor_profile=options.apparmor,
+        selinux_process_label=process_label,
+        selinux_mount_label=mount_label,
         masked_paths=_paths(host, "MaskedPaths", privileged),
         readonly_paths=_paths(host, "ReadonlyPaths", privileged),
         readonly_rootfs=host.boolean("ReadonlyRootfs"),
@@ -87,12 +92,9 @@ def _options(texts: tuple[str, ...], privileged: bool) -> _Options:
             case "apparmor" if separator:
                 options.apparmor = value
             case "label" if separator:
-                if value != "disable":
-                    raise not_implemented(f"HostConfig.SecurityOpt {text}")
+                options.labels.append(value)
             case "writable-cgroups":
-                if separator and value not in ("true", "false"):
-                    raise bad_request(f'invalid --security-opt 2: "{text}"')
-                options.writable_cgroups = value != "false"
+                options.writable_cgroups = _yes(text, value) if separator else True
             case "systempaths":
                 raise not_implemented(f"HostConfig.SecurityOpt {text}")
             case _:

@@ -58,7 +58,13 @@ class EtcFiles:
         }
 
     def _links(self, record: ContainerRecord) -> Iterator[str]:
-        """``name:address`` of each link on a network without names of its own (Docker's legacy links)."""
+        """``name:address`` of each link."""
+        for alias, target, address in self.linked(record):
+            for name in dict.fromkeys((alias, target.name, target.id[:12])):
+                yield f"{name}:{address}"
+
+    def linked(self, record: ContainerRecord) -> Iterator[tuple[str, ContainerRecord, str]]:
+        """(alias, container, address) of each link on a network without names of its own (Docker's legacy links)."""
         for endpoint in self._networks.endpoints_of(record.id):
             if self._networks.has_names(endpoint.network_id):
                 continue
@@ -74,8 +80,7 @@ class EtcFiles:
                 for other in self._networks.endpoints_of(target.id):
                     if other.network_id == endpoint.network_id:
                         for cidr in other.addresses:
-                            for name in dict.fromkeys((alias, target.name, target.id[:12])):
-                                yield f"{name}:{cidr.partition('/')[0]}"
+                            yield alias, target, cidr.partition("/")[0]
 
     async def refresh(self, record: ContainerRecord, before: Mapping[str, str]) -> None:
         """Bring the files from ``before`` to what :meth:`texts` says now. Only differences go in: what the

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -73,7 +73,7 @@ class Launcher:
                 key=key,
                 handler=record.runtime_handler,
                 rootfs=rootfs,
-                spec=record.spec,
+                spec=replace(record.spec, env=(*wiring.env, *record.spec.env)),
                 image=record.image_defaults,
                 hostname=wiring.hostname,
                 cgroup_parent=wiring.cgroup_parent,

@@ -156,7 +156,7 @@ class ContainerLife:
                 running = self._as_running(current, launched, restart_count)
                 return running
 
-            running = await self._rows.change(id, run, "start")
+            await self._rows.change(id, run, "start", then=self._see_run)
         except BaseException as error:
             if self._records.find(id) is running:
                 raise  # committed, then cancelled: the daemon stops, and the next one adopts it
@@ -164,11 +164,14 @@ class ContainerLife:
             if isinstance(error, Exception):
                 await self._start_failed(id, error)
             raise
-        self._watch(id)
         self._owner.spawn(self._launcher.forget_checkpoint(record), f"restored {id[:12]}")
-        self._accompany(running)
         # Those that attached during the commit.
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
+
+    def _see_run(self, record: ContainerRecord) -> None:
+        """It runs, and everybody can see that from now on."""
+        self._watch(record.id)
+        self._accompany(record)
 
     def _as_running(
         self, record: ContainerRecord, launched: Launched, restart_count: int
@@ -257,7 +260,7 @@ class ContainerLife:
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
             self._health.end(id)
-            self._rotations.end(id)
+            await self._rotations.end(id)
             await self._launcher.undo(record)
         finally:
             del self._runs[id]
@@ -348,6 +351,8 @@ class ContainerLife:
             was_due = self.restarts.cancel(id)
             if record.restart_policy != "no" and not record.stopped_by_client:
                 record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
+                # An end before that was answered by the policy.
+                was_due = self.restarts.cancel(id) or was_due
             if was_due:
                 self._tell_exit(record)
         if run is None or run.exited.is_set():

@@ -30,13 +30,17 @@ class ContainerRows:
         edit: Callable[[ContainerRecord], ContainerRecord],
         *actions: str,
         details: Mapping[str, str] | None = None,
+        then: Callable[[ContainerRecord], None] = lambda _: None,
     ) -> ContainerRecord:
         """Replace a row, and record an event of each of ``actions``, in one transaction.
+
+        Args:
+            then: called in the moment in which the change can be seen.
 
         Raises:
             NotFound, and what ``edit`` raises. ResourceExhausted ...: nothing has changed then.
         """
-        return await complete(self._change(id, edit, actions, details or {}))
+        return await complete(self._change(id, edit, actions, details or {}, then))
 
     async def _change(
         self,
@@ -44,14 +48,20 @@ class ContainerRows:
         edit: Callable[[ContainerRecord], ContainerRecord],
         actions: tuple[str, ...],
         details: Mapping[str, str],
+        then: Callable[[ContainerRecord], None],
     ) -> ContainerRecord:
         async with self._locks.hold(id):
             record = edit(self._records.by_id(id))
             told = {**attributes(record), **details}
+
+            def show() -> None:
+                self._records.put(record)
+                then(record)
+
             await self._events.commit(
                 lambda tx: tx.containers.put(record),
                 *(NewEvent("container", action, id, told) for action in actions),
-                then=lambda: self._records.put(record),
+                then=show,
             )
             return record
 

@@ -149,6 +149,7 @@ class ContainerService:
                 networks=request.networks,
                 ports=request.ports,
                 dns=request.dns,
+                exposed_ports=request.exposed_ports,
                 extra_hosts=request.extra_hosts,
                 snapshot_key=SnapshotKey(id),
                 log_path=self._log_path(id, request),
@@ -403,7 +404,11 @@ class ContainerService:
 
     async def layers(self, id: ContainerId) -> LayerFolders:
         record = self._records.by_id(id)
-        lower = await self._snapshots.lower(record)
+        try:
+            lower = await self._snapshots.lower(record)
+        except FailedPrecondition as fault:
+            # Its snapshot's row goes with its own: it has been removed meanwhile.
+            raise NotFound("container", id) from fault
         upper = self._snapshots.upper(record)
         folder = upper.parent
         return LayerFolders(

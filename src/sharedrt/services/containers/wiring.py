@@ -1,6 +1,6 @@
 """What a container that is no pod's member gets of network and generated files, and what it joins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.spec import NamespaceMode, NamespaceRef
 from sharedrt.services.containers.etc_files import EtcFiles
+from sharedrt.services.containers.link_env import link_env
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
 
@@ -36,6 +37,8 @@ class Wiring:
     mounts: tuple[ResolvedMount, ...]
     hostname: str
     cgroup_parent: str
+    env: tuple[str, ...] = ()
+    """Variables that tell of the containers that it links to."""
 
 
 class Wirer:
@@ -101,8 +104,20 @@ class Wirer:
         if not parent:
             parent = sandbox.spec.cgroup_parent if sandbox else ""
         return Wiring(
-            paths, frozenset(host), mounts, hostname, parent or self._layout.cgroup_parent
+            paths,
+            frozenset(host),
+            mounts,
+            hostname,
+            parent or self._layout.cgroup_parent,
+            tuple(self._link_env(record)),
         )
+
+    def _link_env(self, record: ContainerRecord) -> Iterator[str]:
+        told: set[str] = set()
+        for alias, other, address in self._etc.linked(record):
+            if alias not in told:
+                told.add(alias)
+                yield from link_env(record.name, alias, other, address)
 
     async def unplug(self, record: ContainerRecord) -> None:
         """Give back its places on networks."""
