@@ -315,6 +315,9 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     assert ids == [image["Id"]]
     assert image["Config"]["Labels"] == {"a": "b", "c": "d e"}
     assert {"stream": "Step 3/3 : LABEL c=d e\n"} in messages
+    foreign = tar({"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    assert (await post_build(daemon, foreign, t="arm", platform="linux/arm64"))[0] == 200
+    assert (await inspected(daemon, "arm"))["Architecture"] == "arm64"
     for query in ({"version": "2"}, {"outputs": "[]"}, {"remote": "client-session"}):
         assert (await post_build(daemon, context, headers=None, **query))[0] == 501
     for query in ({"squash": "1"}, {"t": "no:such:name"}, {"buildargs": "["}, {"memory": "1"}):
