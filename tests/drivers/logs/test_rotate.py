@@ -129,3 +129,29 @@ def test_compressing_keeps_the_time_and_the_text(tmp_path: Path) -> None:
     with open(open_plain(packed), "rb") as plain:
         assert text.startswith(plain.read())
     assert list(tmp_path.iterdir()) == [packed]
+
+
+async def test_a_file_that_grew_too_large_is_split(rotator: FileLogRotator, tmp_path: Path) -> None:
+    path = tmp_path / "container.log"
+    log = LogBounds(path, 20_000, 4, compress=True)
+    write(path, *range(720))
+    await rotator.rotate(log, Writer(path).reopen)
+    assert names(path) == ["", ".1.gz", ".2.gz"]
+    assert await read(path, LogQuery()) == [*range(720)]
+    write(path, *range(720, 5000))
+    await rotator.rotate(log, Writer(path).reopen)
+    assert names(path) == ["", ".1.gz", ".2.gz", ".3.gz"]
+    kept = await read(path, LogQuery())
+    assert kept == [*range(kept[0], 5000)]
+    assert 1000 < len(kept) < 1500
+    for number in (1, 2, 3):
+        text = gzip.decompress(path.with_name(f"container.log.{number}.gz").read_bytes())
+        assert 19_000 < len(text) <= 20_000
+
+
+async def test_a_line_longer_than_a_file(rotator: FileLogRotator, tmp_path: Path) -> None:
+    path = tmp_path / "container.log"
+    path.write_bytes(b"x" * 100_000 + b"\n")
+    await rotator.rotate(LogBounds(path, 20_000, 3), Writer(path).reopen)
+    assert names(path) == ["", ".1", ".2"]
+    assert path.with_name("container.log.1").stat().st_size == 20_000

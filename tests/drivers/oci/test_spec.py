@@ -314,9 +314,9 @@ def test_resources() -> None:
         "blockIO": {"weight": 300},
     }
     assert resources(Resources()) == {}
-    assert resources(Resources(cpu_shares=0, cpu_quota_us=0, cpuset_cpus="", pids_limit=-1)) == {
-        "pids": {"limit": -1}
-    }
+    assert resources(Resources(cpu_shares=0, cpu_quota_us=0, cpuset_cpus="")) == {}
+    # A new cgroup has no limits, and an update lifts them by itself.
+    assert resources(Resources(cpu_quota_us=-1, pids_limit=-1)) == {}
     assert resources(Resources(unified={"memory.high": "1"})) == {"unified": {"memory.high": "1"}}
 
 
@@ -365,3 +365,23 @@ def test_mount_is_in_the_config() -> None:
         "source": "/data",
         "options": ["rbind", "ro", "rprivate"],
     } in (render(mounts=(mount,))["mounts"])
+
+
+def test_a_terminal_begins_with_its_size() -> None:
+    config = render(spec(tty=True, console_size=(99, 33)))
+    assert config["process"]["consoleSize"] == {"width": 99, "height": 33}
+    assert "consoleSize" not in render(spec(console_size=(99, 33)))["process"]
+
+
+def test_cgroups_that_can_be_written_and_no_shared_memory() -> None:
+    def mounts(made: ContainerSpec) -> dict[str, list[str]]:
+        return {m["destination"]: m["options"] for m in render(made)["mounts"]}
+
+    assert "ro" in mounts(spec())["/sys/fs/cgroup"]
+    assert "rw" in mounts(spec(security=Security(writable_cgroups=True)))["/sys/fs/cgroup"]
+    assert "/dev/shm" in mounts(spec())
+    assert "/dev/shm" not in mounts(spec(shm_none=True))
+
+
+def test_no_quota_is_none_at_all() -> None:
+    assert resources(Resources(cpu_quota_us=-1, cpu_shares=5))["cpu"] == {"shares": 5}

@@ -77,11 +77,15 @@ async def test_logs_are_looked_at_as_long_as_somebody_writes(
             while rotator.asked < asked + 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
     assert logged[0]["event"] == "cannot rotate a log"
-    rotations.end(ID)
+    rotator.broken = False
+    count = len(rotator.rotated)
+    await rotations.end(ID)
+    assert len(rotator.rotated) == count + 1, "what was written last is brought within bounds"
+    await rotations.end(ID)
+    assert len(rotator.rotated) == count + 1
     async with asyncio.timeout(5):
         while owner._tasks:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-    rotator.broken = False
     rotations.begin(container(**kept()))
     assert owner._tasks, "a new task for a new log"
     await owner.aclose()

@@ -270,7 +270,7 @@ class ContainerLife:
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
             self._health.end(id)
-            self._rotations.end(id)
+            await self._rotations.end(id)
             await self._launcher.undo(record)
         finally:
             del self._runs[id]
@@ -361,6 +361,8 @@ class ContainerLife:
             was_due = self.restarts.cancel(id)
             if record.restart_policy != "no" and not record.stopped_by_client:
                 record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
+                # An end before that was answered by the policy.
+                was_due = self.restarts.cancel(id) or was_due
             if was_due:
                 self._tell_exit(record)
         if run is None or run.exited.is_set():

@@ -67,9 +67,11 @@ class LogRotations:
         if self._task is None:
             self._task = self._owner.spawn(self._run(), "log rotation")
 
-    def end(self, id: ContainerId) -> None:
-        """It is not any more."""
-        self._logs.pop(id, None)
+    async def end(self, id: ContainerId) -> None:
+        """It is not any more: what it has written since the last look is brought within its bounds."""
+        bounds = self._logs.pop(id, None)
+        if bounds is not None and await self._rotator.due([bounds]):
+            await self._rotate(id, bounds)
 
     async def _run(self) -> None:
         delay_s = _LOOK_S
