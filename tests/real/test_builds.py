@@ -324,6 +324,7 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     for path in ("/session", "/grpc"):
         done = await daemon.run(
             *("curl", "-sS", "-X", "POST", "--unix-socket", str(daemon.socket("docker"))),
+            *("-H", "Connection: Upgrade", "-H", "Upgrade: h2c"),
             f"http://docker{path}",
         )
         assert "classic builder" in done.stdout
