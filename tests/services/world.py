@@ -216,6 +216,9 @@ class FakeOci:
             raise FailedPrecondition("container", key.id, "is not paused")
         self.frozen.discard(key)
 
+    async def end_lost_execs(self, key: ContainerKey) -> None:
+        pass  # its execs end at once
+
     async def leftovers(self) -> Sequence[ContainerKey]:
         return list(self._world.processes)
 
