@@ -211,6 +211,18 @@ async def test_limits_change_while_it_runs(docker: DockerClient) -> None:
     await remove(docker, "limited")
 
 
+async def test_sizes_are_what_is_in_the_files(docker: DockerClient) -> None:
+    await run(docker, "fresh", "true")
+    await run(docker, "wrote", "sh", "-c", "head -c 5000 /dev/zero >/file")
+    await docker.post("/containers/wrote/wait")
+    _, listed = await docker.get("/containers/json", all="1", size="1")
+    sizes = {c["Names"][0]: c["SizeRw"] for c in listed}
+    assert (sizes["/fresh"], sizes["/wrote"]) == (0, 5000)
+    _, pruned = await docker.post("/containers/prune")
+    assert pruned["SpaceReclaimed"] == 5000
+    assert len(pruned["ContainersDeleted"]) == 2
+
+
 # ---------------------------------------------------------------- streams
 
 
