@@ -7,7 +7,7 @@ prefix=${SHAREDRT_PREFIX:-/opt/sharedrt}
 config=${SHAREDRT_CONFIG:-/etc/sharedrt/config.toml}
 unit=${SHAREDRT_UNIT:-sharedrt}
 program=${SHAREDRT_BIN:-/usr/local/bin}/$unit
-venv=$prefix/venv
+venv=$prefix/venv # a link to the folder of the lock in use, venv-HASH
 unit_file=/etc/systemd/system/$unit.service
 before=$prefix/before # the host's switches as they were before the first start
 

@@ -47,7 +47,7 @@ def test_a_session_of_its_own_is_raised_too() -> None:
 import os
 from sharedrt.aio.priority import favour
 
-why = favour(-6)
+why = favour(-7, -6)
 try:
     with open("/proc/self/autogroup") as file:
         print(why, file.read().split()[-1], sep=";")

@@ -91,7 +91,11 @@ class DaemonUnderTest:
             },
             "docker": {"group": ""},
             "registry": {"config_dirs": [str(self.certs_d)], "stall_timeout_s": 5.0},
-            "runtime": {"cgroup_parent": f"srt{n}", "default_handler": default_handler()},
+            "runtime": {
+                "cgroup_parent": f"srt{n}",
+                "default_handler": default_handler(),
+                "cdi_dirs": [str(self.root / "cdi")],
+            },
             "cni": {"conf_dir": self.cni_conf},
             "network": {
                 "bridge": f"srt{n}",

@@ -78,6 +78,16 @@ async def test_cache_mounts_are_kept_shared_and_pruned(
             options = f",id={sharing},sharing={sharing}"
             jobs.append(build(daemon, folder, text(f"{wait} {number}", options)))
         await asyncio.gather(*jobs)
+    # Two that lock the same ones in another order: neither waits for the other for ever.
+    pair = [f"--mount=type=cache,id={n},target=/{n},sharing=locked" for n in ("one", "two")]
+    crossed = []
+    for number in range(4):
+        first, second = pair if number % 2 else pair[::-1]
+        folder = write(tmp_path / f"crossed{number}", {})
+        crossed.append(
+            build(daemon, folder, f"FROM busybox\nRUN {first} {second} sleep 0.{number}\n")
+        )
+    await asyncio.gather(*crossed)
     _, usage = await docker.get("/system/df")
     mounts = [e for e in usage["BuildCache"] if e["Type"] == "exec.cachemount"]
     assert {e["Description"] for e in mounts} >= {"cache mount /cache", "cache mount other"}

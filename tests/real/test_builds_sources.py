@@ -112,7 +112,9 @@ async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_
         add("real/file", data=b"content")
         add(
             "Dockerfile",
-            data=b"FROM busybox\nRUN mkdir /target; ln -s /target /via\nCOPY inner /via/\nCOPY real /via/d\n"
+            data=b"FROM busybox\nRUN mkdir /target; ln -s /target /via; ln -s /to/be /dangling; ln -s /etc/motd /m\n"
+            b"COPY inner /via/\nCOPY real /via/d\n"
+            b"COPY inner /dangling/\nCOPY inner /m\nCOPY --link inner /via\n"
             b"COPY etc-link /copied-link\n",
         )
     status, text = await post_build(daemon, buffer.getvalue(), t="inside")
@@ -122,7 +124,8 @@ async def test_links_and_special_names_stay_inside(daemon: DaemonUnderTest, tmp_
     fixed = buffer.getvalue().replace(b"COPY etc-link", b"# no etc-link")
     status, text = await post_build(daemon, fixed, t="inside")
     assert "Successfully built" in text, text
-    assert await output(daemon, "inside", "cat", "/target/inner", "/target/d/file") == "content" * 2
+    found = ("/target/inner", "/target/d/file", "/to/be/inner", "/etc/motd")
+    assert await output(daemon, "inside", "cat", *found) == "content" * 4
     climbing = tar({"../../escaped": "x", "Dockerfile": "FROM busybox\n"})
     status, text = await post_build(daemon, climbing)
     assert status == 400

@@ -14,6 +14,7 @@ from grpclib import GRPCError, Status
 from sharedrt.pb.codec import present
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import IMAGE, CriClient
+from tests.real.daemon import DaemonUnderTest
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -60,6 +61,10 @@ def read(path: str | Path) -> str:
 def own_namespaces(*kinds: str) -> list[str]:
     """Of this process, which is in the host's."""
     return [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds]
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir(exist_ok=True)
 
 
 def rotate(path: Path) -> Path:
@@ -664,6 +669,61 @@ async def test_devices(cri: CriClient) -> None:
             devices=[device],
         )
     assert text.startswith("4\n")
+
+
+@pytest.mark.parametrize("handler", ["crun", "runc"])
+async def test_cdi_devices(
+    daemon: DaemonUnderTest, cri: CriClient, tmp_path: Path, handler: str
+) -> None:
+    """All that a vendor's file asks for, from the field and from the annotation of older plugins."""
+    mark = tmp_path / "hook-ran"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "driver").write_text("driver")
+    make_folder(daemon.root / "cdi")
+    (daemon.root / "cdi" / "vendor.yaml").write_text(
+        f"""
+cdiVersion: 0.6.0
+kind: vendor.com/gpu
+containerEdits:
+  env: [VENDOR=yes]
+  mounts:
+  - {{hostPath: {tmp_path}/lib, containerPath: /usr/lib/vendor, options: [ro, nosuid, nodev, bind]}}
+  hooks:
+  - {{hookName: createRuntime, path: /bin/touch, args: [touch, {mark}]}}
+devices:
+- name: zero
+  containerEdits: {{deviceNodes: [{{path: /dev/gpu0, hostPath: /dev/zero}}]}}
+- name: full
+  containerEdits: {{env: [FULL=1], deviceNodes: [{{path: /dev/gpu1, hostPath: /dev/kmsg, permissions: r}}]}}
+"""
+    )
+    script = (
+        "echo $VENDOR $FULL; cat /usr/lib/vendor/driver; head -c 3 /dev/gpu0 | wc -c;"
+        " stat -c %F /dev/gpu1; (echo x > /dev/gpu1) 2>&1; true"
+    )
+    async with pod(cri, f"cdi-{handler}", handler=handler) as (id, config):
+        text = await output(
+            cri,
+            id,
+            config,
+            ["sh", "-c", script],
+            cdi_devices=[pb.CdiDevice(name="vendor.com/gpu=zero")],
+            annotations={"cdi.k8s.io/vendor": "vendor.com/gpu=full"},
+        )
+        assert text.splitlines()[:3] == ["yes 1", "driver3", "character special file"]
+        assert "Operation not permitted" in text, "it may be read alone"
+        assert mark.exists()
+        other = [pb.CdiDevice(name="vendor.com/gpu=none")]
+        container = await cri.create(id, config, "none", ["true"], cdi_devices=other)
+        with pytest.raises(GRPCError) as caught:
+            await cri.start(container)
+        assert caught.value.status is Status.NOT_FOUND
+        status = await cri.status(container)
+        assert (status.reason, status.state) == (
+            "ContainerCannotRun",
+            pb.ContainerState.CONTAINER_EXITED,
+        )
+        assert "vendor.com/gpu=none" in status.message
 
 
 async def test_resources_and_their_update(cri: CriClient) -> None:

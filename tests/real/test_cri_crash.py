@@ -12,7 +12,9 @@ from grpclib.exceptions import StreamTerminatedError
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
+from tests.real.streaming_clients import spdy, websocket
 from tests.real.test_cri import PRIVATE_PID, ended, read, secured, until
+from tests.real.test_streaming import exec_url, open_streams, received
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -82,6 +84,32 @@ async def test_an_end_while_the_daemon_is_down(daemon: DaemonUnderTest) -> None:
         assert (status.exit_code, status.reason) == (9, "Error")
         assert status.finished_at > status.started_at
         assert "last words" in read(status.log_path)
+        await cri.remove_pod(pod)
+
+
+async def test_execs_are_told_that_the_daemon_stops(daemon: DaemonUnderTest) -> None:
+    """kubectl takes a connection that ends without a status for a success."""
+    async with client(daemon) as cri:
+        config = private_pod(cri, "told")
+        pod = await cri.run_pod(config)
+        container = await cri.create(pod, config, "main", ["sleep", "600"], linux=secured())
+        await cri.start(container)
+        first = await exec_url(cri, container, "sh", "-c", "echo up; sleep 600")
+        second = await exec_url(cri, container, "sh", "-c", "echo up; sleep 600")
+        async with spdy(first) as exec, websocket(second, "v5.channel.k8s.io") as connection:
+            streams = await open_streams(exec, "stdout")
+            await exec.wait_data(streams["stdout"], b"up")
+            while b"up" not in (await connection.receive_bytes(timeout=10)):
+                pass
+            _, channels = await asyncio.gather(daemon.stop(), received(connection))
+            (told,) = await exec.wait_end(streams["error"])
+    for status in (told, channels[3]):
+        assert json.loads(status)["status"] == "Failure"
+        assert "stopping" in json.loads(status)["message"]
+    await daemon.start()
+    async with client(daemon) as cri:
+        processes = (await cri.exec_sync(container, "ps")).stdout.decode()
+        assert processes.count("sleep 600") == 1, "the execs ended with their clients"
         await cri.remove_pod(pod)
 
 

@@ -54,7 +54,7 @@ async def test_every_version_is_spoken(daemon: DaemonUnderTest, minor: int) -> N
         assert summary["Id"] == image["Id"] == answers["/images/busybox/history"][0]["Id"]
         # Facts: the Engine API's version history.
         assert ("VirtualSize" in image, "VirtualSize" in summary) == (minor < 44, minor < 44)
-        assert ("ContainerConfig" in image) == (minor < 45)
+        assert ("Container" in image) == (minor < 45)
         _, [shown] = await docker.get("/images/json", manifests="1")
         assert ("Manifests" in shown, "Descriptor" in shown) == (minor >= 47, minor >= 48)
         assert ("Hostname" in image["Config"]) == (minor < 50)

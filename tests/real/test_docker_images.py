@@ -318,3 +318,28 @@ async def test_a_closed_registry_with_a_private_ca(
         # What one client may read is not for another that shows no credentials, though the bytes are here.
         await daemon.docker("rmi", name)
         assert "pull access denied" in await refused("pull", name)
+
+
+async def test_a_prune_leaves_what_is_used_its_last_name(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
+    for name in ("app:1", "app:2"):
+        await daemon.docker("pull", "-q", name)
+    for tag in ("z", "b"):
+        await daemon.docker("tag", "app:1", f"app:{tag}")
+    _, created = await docker.post("/containers/create", json={"Image": APP.id, "Cmd": ["x"]})
+    filters = {"filters": '{"dangling":["true"]}'}
+    assert (await docker.post("/images/prune", **filters))[1]["ImagesDeleted"] is None
+    filters = {"filters": '{"dangling":["false"]}'}
+    _, pruned = await docker.post("/images/prune", **filters)
+    untagged = {item["Untagged"] for item in pruned["ImagesDeleted"] if "Untagged" in item}
+    deleted = {item["Deleted"] for item in pruned["ImagesDeleted"] if "Deleted" in item}
+    assert untagged == {"app:1", "app:b", "app:2", f"app@{NEWER.digest}"}
+    assert NEWER.id in deleted
+    assert APP.id not in deleted
+    assert pruned["SpaceReclaimed"] > 0
+    assert (await inspected(daemon, APP.id))["RepoTags"] == ["app:z"]
+    await docker.delete(f"/containers/{created['Id']}")
+    _, pruned = await docker.post("/images/prune", **filters)
+    assert {"Untagged": "app:z"} in pruned["ImagesDeleted"]
+    assert (await docker.get("/images/json"))[1] == []

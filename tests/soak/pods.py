@@ -57,6 +57,7 @@ class Plan:
     pods: int = 105
     seconds: float = 300
     rotate_s: float = 30
+    stats_s: int = 10
     handler: str = ""
     judged_by: tuple[str, ...] = (LAG, BLOCKED)
     """Histograms whose p99 has to be in bounds."""
@@ -195,12 +196,12 @@ class Soak:
             await asyncio.sleep(self.plan.rotate_s)
 
     async def _watch(self, end: float) -> None:
-        """A kubelet's own round: both lists each second, stats every ten."""
+        """A kubelet's own round: both lists each second, stats every ten or so."""
         turn = 0
         while time.monotonic() < end:
             await self.cri.runtime.list_pod_sandbox(pb.ListPodSandboxRequest())
             await self.cri.runtime.list_containers(pb.ListContainersRequest())
-            if turn % 10 == 0:
+            if turn % self.plan.stats_s == 0:
                 await self.cri.runtime.list_container_stats(pb.ListContainerStatsRequest())
                 await self.cri.runtime.list_pod_sandbox_stats(pb.ListPodSandboxStatsRequest())
                 await self.cri.images.image_fs_info(pb.ImageFsInfoRequest())
@@ -322,9 +323,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pods", type=int, default=Plan.pods)
     parser.add_argument("--seconds", type=float, default=Plan.seconds)
     parser.add_argument("--rotate", type=float, default=Plan.rotate_s, metavar="SECONDS")
+    parser.add_argument("--stats", type=int, default=Plan.stats_s, metavar="SECONDS")
     parser.add_argument("--handler", default=Plan.handler)
     asked = parser.parse_args(arguments)
-    report = asyncio.run(soak(Plan(asked.pods, asked.seconds, asked.rotate, asked.handler)))
+    report = asyncio.run(
+        soak(Plan(asked.pods, asked.seconds, asked.rotate, asked.stats, asked.handler))
+    )
     print("well" if not report.faults else f"{len(report.faults)} faults")
     return 1 if report.faults else 0
 

@@ -43,7 +43,13 @@ class HttpDownloader:
             raise InvalidArgument("url", url, "is not one of HTTP")
         try:
             async with (
-                aiohttp.ClientSession(timeout=self._timeout, trust_env=True) as session,
+                # The file as it lies there, not as a server may pack it for the way.
+                aiohttp.ClientSession(
+                    timeout=self._timeout,
+                    trust_env=True,
+                    auto_decompress=False,
+                    headers={"Accept-Encoding": "identity"},
+                ) as session,
                 session.get(url) as response,
             ):
                 if response.status == 404:

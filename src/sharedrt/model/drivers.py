@@ -356,6 +356,8 @@ class ResolvedMount:
     target: str
     type: str = "bind"
     options: tuple[str, ...] = ()
+    propagation_default: bool = False
+    """Nobody asked for its propagation: see :class:`sharedrt.model.spec.Mount`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -613,6 +615,10 @@ class OciRuntime(Protocol):
         ...
 
     async def resize(self, key: ContainerKey, width: int, height: int) -> None: ...
+
+    async def check_exec(self, key: ContainerKey, exec: ExecRecord) -> None:
+        """Raises NotFound: its user or group is not in the container. FailedPrecondition when not running."""
+        ...
 
     async def exec(
         self,

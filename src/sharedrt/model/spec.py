@@ -114,8 +114,8 @@ class Security:
     """``None``: the runtime's defaults."""
     readonly_paths: tuple[str, ...] | None = None
     readonly_rootfs: bool = False
-    writable_cgroups: bool = False
-    """/sys/fs/cgroup can be written to, as it can by whoever is privileged."""
+    writable_cgroups: bool | None = None
+    """Whether the container may make cgroups below its own; ``None``: when it is privileged."""
 
 
 class MountKind(StrEnum):
@@ -133,7 +133,8 @@ class Mount:
 
     ``source`` is a host path (bind), a volume name (volume), an image reference (image) or empty
     (tmpfs). ``propagation`` is one of ``private rprivate slave rslave shared rshared`` or empty for the
-    default, rprivate.
+    default, rprivate. With ``propagation_default`` it is nobody's wish: where the source lies on no mount that can
+    give it, the mount is private instead.
     """
 
     kind: MountKind
@@ -142,6 +143,7 @@ class Mount:
     readonly: bool = False
     recursive_readonly: bool = False
     propagation: str = ""
+    propagation_default: bool = False
     options: tuple[str, ...] = ()
     """Further mount options, such as ``size=64m`` and ``mode=1777`` of a tmpfs."""
     create_source: bool = False

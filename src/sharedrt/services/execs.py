@@ -58,6 +58,10 @@ class ExecService:
             raise InvalidArgument("command", "", "no exec command specified")
         container = self._runnable(request.container_id)
         record = self._new(request)
+        if record.user:
+            # Whom the container does not know is told now, not in the stream of the start.
+            key = ContainerKey(self._namespace, record.container_id)
+            await self._runtime.check_exec(key, record)
         await self._events.commit(
             lambda tx: tx.execs.add(record),
             self._event(container, record, f"exec_create: {' '.join(record.args)}"),

@@ -312,7 +312,7 @@ class NamespaceServices:
             record = self._containers_set.get(ref)
         except (NotFound, Ambiguous):
             return None
-        return OwnerNames(record.id, record.name, record.dns.servers)
+        return OwnerNames(record.id, record.name, record.spec.hostname, record.dns.servers)
 
     async def load(self) -> None:
         """Read the working set out of the database."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sharedrt.drivers.oci.spec_mounts import check_propagation, render_mounts, rootfs_propagation
+from sharedrt.drivers.oci.spec_mounts import render_mounts, rootfs_propagation, settle_propagation
 from sharedrt.model.drivers import BundleRequest, ResolvedMount
 from sharedrt.model.faults import FailedPrecondition, InvalidArgument
 from sharedrt.model.ids import ContainerId, ContainerKey, Namespace
@@ -107,7 +107,16 @@ def test_propagation_of_the_root() -> None:
 def test_sources_must_be_shared(source: str, option: str, fine: bool) -> None:
     mount = ResolvedMount(source, "/t", options=("rbind", option))
     if fine:
-        check_propagation([mount], MOUNTINFO)
+        assert settle_propagation([mount], MOUNTINFO) == (mount,)
     else:
         with pytest.raises(FailedPrecondition, match="/srv"):
-            check_propagation([mount], MOUNTINFO)
+            settle_propagation([mount], MOUNTINFO)
+
+
+def test_a_default_propagation_gives_way() -> None:
+    """Where the source's mount cannot give it: nobody has asked for it."""
+    mount = ResolvedMount("/x", "/t", options=("rbind", "rslave"), propagation_default=True)
+    private = "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    assert settle_propagation([mount], private)[0].options == ("rbind", "rprivate")
+    shared = "20 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+    assert settle_propagation([mount], shared) == (mount,)

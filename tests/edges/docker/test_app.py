@@ -66,7 +66,9 @@ async def test_head_ping_has_no_body(door: DoorUnderTest) -> None:
     ("body", "content_type", "words"),
     [
         (b"", "application/json", "got EOF while reading request body"),
-        (b"{", "application/json", "invalid JSON"),
+        (b"{", "application/json", "invalid JSON: unexpected EOF"),
+        (b"{invalid", "application/json", "invalid JSON: invalid character 'i' looking for"),
+        (b'{"Image":"busybox"} x', "application/json", "unexpected content after JSON"),
         (b"[]", "application/json", "not an object"),
         (b"[" * 100_000, "application/json", "invalid JSON"),
         (b'{"Image":5}', "application/json", "cannot unmarshal number into field Image"),
@@ -77,6 +79,9 @@ async def test_head_ping_has_no_body(door: DoorUnderTest) -> None:
             "cannot unmarshal array into field HostConfig",
         ),
         (b"{}", "text/plain", "unsupported Content-Type header (text/plain)"),
+        (b"", "text/plain", "unsupported Content-Type header (text/plain)"),
+        (b"{}", "", "malformed Content-Type header (): mime: no media type"),
+        (b"null", "application/json; charset=utf-8", "config cannot be empty"),
     ],
 )
 async def test_malformed_bodies(
@@ -87,6 +92,39 @@ async def test_malformed_bodies(
     ) as response:
         assert response.status == 400
         assert words in (await response.json())["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "commit",
+        "containers/create",
+        "containers/none/exec",
+        "containers/none/update",
+        "exec/none/start",
+        "networks/create",
+        "networks/none/connect",
+        "networks/none/disconnect",
+        "volumes/create",
+        "auth",
+    ],
+)
+async def test_bodies_are_checked_before_anything_is_looked_up(
+    door: DoorUnderTest, path: str
+) -> None:
+    for body, kind, words in (
+        (b"{}", "text/plain", "unsupported Content-Type header (text/plain)"),
+        (b"{bad", "application/json", "looking for beginning of object key string"),
+        (b"{} trailing", "application/json", "unexpected content after JSON"),
+    ):
+        async with door.http.post(
+            f"http://docker/{path}", data=body, headers={"Content-Type": kind}
+        ) as response:
+            assert (response.status, words in (await response.json())["message"]) == (400, True)
+    async with door.http.post(
+        f"http://docker/{path}", data=b"", headers={"Content-Type": "application/json"}
+    ) as response:
+        assert response.status < 500
 
 
 async def test_a_body_beyond_the_bound(door: DoorUnderTest) -> None:

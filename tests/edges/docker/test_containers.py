@@ -387,6 +387,31 @@ async def test_filters(door: DoorUnderTest) -> None:
     assert (status, value["message"]) == (404, "No such container: nope")
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("w=1", 'invalid resize height "": invalid syntax'),
+        ("h=1&w=", 'invalid resize width "": invalid syntax'),
+        ("h=x&w=1", 'invalid resize height "x": invalid syntax'),
+        ("h=%2B1&w=1", 'invalid resize height "+1": invalid syntax'),
+        ("h=-1&w=1", 'invalid resize height "-1": value out of range'),
+        ("h=1&w=4294967296", 'invalid resize width "4294967296": value out of range'),
+    ],
+)
+async def test_terminal_sizes_refused(door: DoorUnderTest, query: str, words: str) -> None:
+    for path in ("containers/nope", "exec/nope"):
+        status, value, _ = await door.call("POST", f"/{path}/resize?{query}")
+        assert (status, value["message"]) == (400, words)
+
+
+async def test_a_start_takes_no_body(door: DoorUnderTest) -> None:
+    id = await door.create()
+    status, value, _ = await door.call("POST", f"/containers/{id}/start", {"Memory": 1 << 30})
+    assert status == 400
+    assert "non-empty request body" in value["message"]
+    assert (await door.call("POST", f"/containers/{id}/start", {}))[0] == 204
+
+
 async def test_update(door: DoorUnderTest) -> None:
     id = await door.create()
     status, _, _ = await door.call(

@@ -40,14 +40,6 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert not sysctl_is_on("no/such/switch")
 
 
-@pytest.mark.parametrize(
-    ("release", "can"),
-    [("5.11.22-generic", False), ("5.12.0", True), ("6.1.0-13-amd64", True), ("odd", False)],
-)
-def test_recursive_read_only(release: str, can: bool) -> None:
-    assert recursive_read_only(release) is can
-
-
 def test_files_that_not_every_kernel_has(tmp_path: Path) -> None:
     assert optional_files(1, tmp_path) == frozenset()
     (tmp_path / "blkio").mkdir()
@@ -56,3 +48,11 @@ def test_files_that_not_every_kernel_has(tmp_path: Path) -> None:
     assert optional_files(2, tmp_path) == {BLKIO_WEIGHT, MEMORY_SWAP}
     (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
     assert optional_files(2, tmp_path) == {MEMORY_SWAP}
+
+
+@pytest.mark.parametrize(
+    ("release", "can"),
+    [("5.11.22-generic", False), ("5.12.0", True), ("6.1.0-13-amd64", True), ("odd", False)],
+)
+def test_recursive_read_only(release: str, can: bool) -> None:
+    assert recursive_read_only(release) is can

@@ -60,7 +60,7 @@ async def test_disk_usage(door: DoorUnderTest) -> None:
         ("POST", "/swarm/leave", 503, "not part of a swarm"),
         ("POST", "/swarm/init", 501, "swarm mode is not supported"),
         ("GET", "/plugins/x/json", 404, 'plugin "x" not found'),
-        ("POST", "/session", 501, "BuildKit session"),
+        ("POST", "/session", 400, "no upgrade proto in request"),
         ("PUT", "/volumes/x", 503, "This node is not a swarm manager"),
         ("GET", "/volumes/x", 404, "get x: no such volume"),
     ],
@@ -71,6 +71,19 @@ async def test_what_there_is_none_of(
     got, value, _ = await door.call(method, path)
     assert got == status
     assert words in value["message"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "status", "words"),
+    [("h2c", 501, "BuildKit session"), ("foo", 400, "protocol foo not supported")],
+)
+async def test_sessions_are_refused(
+    door: DoorUnderTest, protocol: str, status: int, words: str
+) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": protocol}
+    async with door.http.post("http://docker/session", headers=headers) as response:
+        assert response.status == status
+        assert words in (await response.json())["message"]
 
 
 async def test_empty_lists(door: DoorUnderTest) -> None:

@@ -581,13 +581,61 @@ def test_sysctls_of_a_network_namespace_of_its_own() -> None:
     assert sysctls(NetworkMode="host") == sysctls(NetworkMode="container:other") == {}
 
 
+@pytest.mark.parametrize(
+    ("source", "asked", "got"),
+    [
+        ("/srv", "", ""),
+        ("/srv", "private", "private"),
+        ("/var/lib/sharedrt", "", "rslave"),
+        ("/var/lib/sharedrt/containers", "", "rslave"),
+        ("/var/lib/sharedrt2", "", ""),
+        ("/var", "", "rslave"),
+        ("/", "", "rslave"),
+        ("/var/lib", "rslave", "rslave"),
+        ("/var/lib", "rshared", "rshared"),
+        ("/var/lib/sharedrt", "private", None),
+        ("/var/lib/sharedrt", "slave", None),
+        ("/", "shared", None),
+    ],
+)
+def test_a_bind_in_sight_of_the_daemons_folder_is_a_slave(
+    source: str, asked: str, got: str | None
+) -> None:
+    """A private copy of the mounts in there would keep them busy."""
+    options = {"BindOptions": {"Propagation": asked}} if asked else {}
+    by_mount = {"Mounts": [{"Type": "bind", "Source": source, "Target": "/t", **options}]}
+    by_bind = {"Binds": [f"{source}:/t:{asked}" if asked else f"{source}:/t"]}
+    for host in (by_mount, by_bind):
+        if got is None:
+            assert "400 invalid mount config: must use either propagation" in refused(host=host)
+            continue
+        (mount, *_) = create(host=host).request.spec.mounts
+        assert mount.propagation == got
+        assert mount.propagation_default is (not asked and got == "rslave")
+
+
+def test_old_clients_read_only_binds_are_not_recursive() -> None:
+    context = CreateContext(HOST, find, lambda: "", recursive_readonly=False)
+    host: dict[str, Any] = {"Binds": ["/srv:/a:ro"]}
+    body = Fields({"Image": "busybox"})
+    made = translate_create(ID, "web", body, host, IMAGE, context)
+    (mount, *_) = made.request.spec.mounts
+    assert (mount.readonly, mount.recursive_readonly) == (True, False)
+
+
+def test_annotations_have_names() -> None:
+    assert "400 invalid Annotations: the empty string is not permitted" in refused(
+        host={"Annotations": {"": "a"}}
+    )
+
+
 def test_writable_cgroups() -> None:
-    def writable(option: str) -> bool:
+    def writable(option: str) -> bool | None:
         return create(host={"SecurityOpt": [option]}).request.spec.security.writable_cgroups
 
     assert writable("writable-cgroups")
     assert writable("writable-cgroups=true")
-    assert not writable("writable-cgroups=false")
+    assert writable("writable-cgroups=false") is False
     assert "400 invalid --security-opt 2" in refused(
         host={"SecurityOpt": ["writable-cgroups=potato"]}
     )

@@ -51,6 +51,28 @@ def test_info() -> None:
     assert oldest["SecurityOptions"] == ["seccomp", "cgroupns"]
 
 
+def test_updates() -> None:
+    body = {"pidslimit": 5, "CpuShares": 1}
+    assert versions.update_config(V(1, 39), body) == {"CpuShares": 1}
+    assert versions.update_config(V(1, 40), body) == body
+    assert versions.update_config(V(1, 42), {**body, "KernelMemory": 1}) == body
+    assert versions.update_config(V(1, 41), {"KernelMemory": 1}) == {"KernelMemory": 1}
+
+
+def test_what_newer_versions_read() -> None:
+    assert (versions.stop_signal(V(1, 41), "TERM"), versions.stop_signal(V(1, 42), "TERM")) == (
+        "",
+        "TERM",
+    )
+    assert [versions.reads_console_size(V(1, n)) for n in (41, 42)] == [False, True]
+    assert [versions.reads_one_shot(V(1, n)) for n in (40, 41)] == [False, True]
+
+
+def test_read_only_binds() -> None:
+    assert not versions.readonly_is_recursive(V(1, 43))
+    assert versions.readonly_is_recursive(V(1, 44))
+
+
 def test_stream_media_types() -> None:
     assert versions.stream_content_type(V(1, 41), tty=False).endswith("raw-stream")
     assert versions.stream_content_type(V(1, 42), tty=False).endswith("multiplexed-stream")
@@ -127,9 +149,6 @@ def test_events_repeat_themselves_for_old_readers() -> None:
 
 
 def test_requests() -> None:
-    assert versions.create_host_config(V(1, 39), {})["IpcMode"] == "shareable"
-    assert versions.create_host_config(V(1, 40), {})["CgroupnsMode"] == "host"
-    assert versions.create_host_config(V(1, 51), {}) == {}
     assert versions.wait_condition(V(1, 29), "removed") == ""
     assert versions.wait_condition(V(1, 30), "removed") == "removed"
     assert versions.sends_text(V(1, 27))

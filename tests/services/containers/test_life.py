@@ -396,6 +396,24 @@ async def test_a_stop_while_a_restart_is_due_ends_the_waiting(host: Machine) -> 
     assert not daemon.services.containers.is_running(ID)
 
 
+async def test_a_stop_that_comes_between_an_end_and_its_row_ends_the_restarting(
+    host: Machine,
+) -> None:
+    await host.add(container(restart_policy="always"))
+    daemon = await host.daemon()
+    await daemon.containers.start(ID)
+    async with daemon.services.containers._rows._locks.hold(ID):
+        # Both wait for the row now, the end before the stop.
+        daemon.oci.end(KEY, 1)
+        await asyncio.sleep(0.01)
+        stopping = asyncio.ensure_future(daemon.containers.stop(ID))  # noqa: TID251
+        await asyncio.sleep(0.01)
+    await stopping
+    await asyncio.sleep(0.2)
+    assert not daemon.services.containers.is_running(ID)
+    assert not daemon.containers.restarting(ID)
+
+
 async def test_on_failure_gives_up_after_its_retries(host: Machine) -> None:
     await host.add(container(restart_policy="on-failure", restart_max_retries=1))
     daemon = await host.daemon()

@@ -511,3 +511,40 @@ async def test_an_open_port_is_not_one_that_was_named(networks: Networks, lab: L
     )
     one, two = other.ports
     assert one.host_port == two.host_port, "one number for both addresses"
+
+
+async def test_a_bridge_that_is_no_gateway(networks: Networks, lab: Lab) -> None:
+    mode = "com.docker.network.bridge.gateway_mode_ipv"
+    options = {f"{mode}4": "isolated", f"{mode}6": "isolated"}
+    request = NewNetwork("pair", internal=True, ipv6=True, options=options)
+    network = await networks.create(request)
+    assert network.gateways == ("", "")
+    assert "inet" not in lab.sh("host", "ip", "address", "show", "dev", network.bridge)
+    first = await networks.connect("pair", owner="c1", netns=await lab.new_netns("a"))
+    await networks.connect("pair", owner="c2", netns=await lab.new_netns("b"))
+    lab.serve("a", 80)
+    assert lab.ask("b", first.addresses[0].partition("/")[0], 80).startswith("a ")
+    assert networks.resolver_of("c1") == "127.0.0.11"
+    with pytest.raises(InvalidArgument, match="internal"):
+        await networks.create(NewNetwork("open", options=options))
+    with pytest.raises(Unimplemented, match="routed"):
+        await networks.create(NewNetwork("open", options={f"{mode}4": "routed"}))
+
+
+async def test_names_and_settings_of_interfaces(networks: Networks, lab: Lab) -> None:
+    await networks.create(NewNetwork("one"))
+    await networks.create(NewNetwork("two"))
+    netns = await lab.new_netns("a")
+    settings = ("net.ipv4.conf.IFNAME.log_martians=1",)
+    endpoint = await networks.connect(
+        "one", owner="c1", netns=netns, interface="wan.0", sysctls=settings
+    )
+    assert endpoint.interface == "wan.0"
+    assert lab.sh("a", "cat", "/proc/sys/net/ipv4/conf/wan.0/log_martians") == "1\n"
+    with pytest.raises(InvalidArgument, match="already"):
+        await networks.connect("two", owner="c1", netns=netns, interface="wan.0")
+    with pytest.raises(InvalidArgument):
+        await networks.connect("two", owner="c1", netns=netns, sysctls=("net.ipv4.nosuch=1",))
+    assert [e.interface for e in networks.endpoints_of("c1")] == ["wan.0"]
+    other = await networks.connect("two", owner="c1", netns=netns)
+    assert other.interface == "eth0"

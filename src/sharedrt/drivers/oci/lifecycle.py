@@ -160,15 +160,22 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
     crun cannot take back a limit of processes or of CPU time, so that is written without it.
     """
     state = context.state(key)
+    quota, pids = resources.cpu_quota_us, resources.pids_limit
+    lifted = Resources(
+        cpu_quota_us=-1 if quota is not None and quota < 0 else None,
+        pids_limit=-1 if pids is not None and pids <= 0 else None,
+    )
+    resources = replace(
+        resources,
+        cpu_quota_us=None if lifted.cpu_quota_us else quota,
+        pids_limit=None if lifted.pids_limit else pids,
+    )
     rendered = await asyncio.to_thread(
         render_resources, resources, context.facts.cgroups, context.notes
     )
     context.notes.log_new()
-    if "pids" in rendered and rendered["pids"]["limit"] <= 0:
-        del rendered["pids"]
-        await context.cgroups.set_limits(state.cgroup, Resources(pids_limit=-1))
-    if (resources.cpu_quota_us or 0) < 0:
-        await context.cgroups.set_limits(state.cgroup, Resources(cpu_quota_us=-1))
+    if lifted != Resources():
+        await context.cgroups.set_limits(state.cgroup, lifted)
     if not rendered:
         return
     file = context.layout.bundle(key) / "resources.json"

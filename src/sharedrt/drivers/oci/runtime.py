@@ -55,6 +55,7 @@ class OciDriver:
         self._context = context
         self._hubs: dict[ContainerKey, AttachHub] = {}
         self._joining = asyncio.Lock()
+        self._device = ""
         self._abandoned = TaskOwner("oci")
 
     @classmethod
@@ -175,13 +176,14 @@ class OciDriver:
 
     async def details(self, key: ContainerKey) -> ContainerDetails:
         cgroups, state = self._context.cgroups, self._context.state(key)
-        # A writable layer lies where the daemon's state does.
-        device = await asyncio.to_thread(device_of, self._context.settings.state_dir)
 
         def read() -> ContainerDetails:
+            if not self._device:
+                # A writable layer lies where the daemon's state does.
+                self._device = device_of(self._context.settings.state_dir)
             pids = sorted(cgroups.pids(state.cgroup), key=lambda pid: pid != state.pid)
             try:
-                filesystem = file_system(state.rootfs, device)
+                filesystem = file_system(state.rootfs, self._device)
             except OSError as error:  # unmounted: it has just ended
                 raise NotFound("container", key.id) from error
             return ContainerDetails(
@@ -248,6 +250,24 @@ class OciDriver:
         resizer = hub.resizer if hub is not None else Resizer(self._context.layout.bundle(key))
         await resizer.resize(width, height)
 
+    async def check_exec(self, key: ContainerKey, exec: ExecRecord) -> None:
+        await self._exec_process(key, self._context.running(key), exec, None)
+
+    async def _exec_process(
+        self,
+        key: ContainerKey,
+        state: BundleState,
+        exec: ExecRecord,
+        size: tuple[int, int] | None,
+    ) -> dict[str, Any]:
+        def render() -> dict[str, Any]:
+            return record_process(
+                load_process(self._context.layout.bundle(key)), exec,
+                rootfs=Path(state.rootfs), bounding=self._context.facts.bounding, size=size,
+            )  # fmt: skip
+
+        return await asyncio.to_thread(render)
+
     async def exec(
         self,
         key: ContainerKey,
@@ -258,14 +278,7 @@ class OciDriver:
         size: tuple[int, int] | None = None,
     ) -> ExecSession:
         state = self._context.running(key)
-
-        def render() -> dict[str, Any]:
-            return record_process(
-                load_process(self._context.layout.bundle(key)), exec,
-                rootfs=Path(state.rootfs), bounding=self._context.facts.bounding, size=size,
-            )  # fmt: skip
-
-        process = await asyncio.to_thread(render)
+        process = await self._exec_process(key, state, exec, size)
         wanted = {StdStream.STDOUT: exec.attach_stdout, StdStream.STDERR: exec.attach_stderr}
         session = await start_exec(
             self._launch(

@@ -5,6 +5,7 @@ Intel RDT is never used.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from sharedrt.drivers.oci.devices import render_devices
 from sharedrt.drivers.oci.host import HostFacts
 from sharedrt.drivers.oci.notes import Notes
 from sharedrt.drivers.oci.seccomp import render_seccomp
-from sharedrt.drivers.oci.spec_mounts import check_propagation, render_mounts, rootfs_propagation
+from sharedrt.drivers.oci.spec_mounts import render_mounts, rootfs_propagation, settle_propagation
 from sharedrt.drivers.oci.spec_process import UserIds, render_process
 from sharedrt.drivers.oci.spec_resources import render_resources
 from sharedrt.model.drivers import BundleRequest
@@ -57,7 +58,8 @@ def render_config(
     """
     spec = request.spec
     if rootfs_propagation(request.mounts):
-        check_propagation(request.mounts, Path("/proc/self/mountinfo").read_text())
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+        request = replace(request, mounts=settle_propagation(request.mounts, mountinfo))
     linux = _linux(request, cgroups_path, facts, notes)
     own_uts = "uts" not in request.host_namespaces and "uts" not in request.namespace_paths
     config: dict[str, Any] = {

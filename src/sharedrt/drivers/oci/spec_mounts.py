@@ -1,6 +1,7 @@
 """OCI's ``mounts``: the defaults every container has, then the client's, and how mounts propagate."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -46,10 +47,11 @@ def _replaced(target: str, taken: set[str]) -> bool:
 
 
 def _defaults(request: BundleRequest, new_user_namespace: bool) -> list[dict[str, Any]]:
-    privileged = request.spec.security.privileged
+    security = request.spec.security
     host = request.host_namespaces
-    access = "rw" if privileged else "ro"
-    cgroups = "rw" if request.spec.security.writable_cgroups else access
+    access = "rw" if security.privileged else "ro"
+    own_cgroups = security.writable_cgroups
+    cgroups = access if own_cgroups is None else "rw" if own_cgroups else "ro"
     guarded = ("nosuid", "noexec", "nodev")
     # a user namespace may not mount what belongs to a namespace of the host: it gets the host's own, bound
     if new_user_namespace and "pid" in host:
@@ -109,19 +111,28 @@ def rootfs_propagation(mounts: Iterable[ResolvedMount]) -> str:
     return "rslave" if wanted & _SLAVE else ""
 
 
-def check_propagation(mounts: Sequence[ResolvedMount], mountinfo: str) -> None:
-    """A shared (slave) mount needs a source on a shared (or slave) mount of the host.
+def settle_propagation(
+    mounts: Sequence[ResolvedMount], mountinfo: str
+) -> tuple[ResolvedMount, ...]:
+    """A shared (slave) mount needs a source on a shared (or slave) mount of the host; one that is so by default
+    alone is made private where it has none.
 
     Raises:
         FailedPrecondition: names the source and the mount that it lies on.
     """
     peers = _propagation_of_mounts(mountinfo)
+    settled = []
     for mount in mounts:
+        settled.append(mount)
         wanted = set(mount.options)
         if mount.type != "bind" or not wanted & (_SHARED | _SLAVE):
             continue
         on = _mount_point_of(mount.source, peers)
         shared, slave = peers.get(on, (False, False))
+        if mount.propagation_default and not (shared or slave):
+            options = tuple(o for o in mount.options if o not in _SHARED | _SLAVE)
+            settled[-1] = replace(mount, options=(*options, "rprivate"))
+            continue
         if wanted & _SHARED and not shared:
             raise FailedPrecondition(
                 "mount", "", f"path {mount.source} is mounted on {on} but it is not a shared mount"
@@ -132,6 +143,7 @@ def check_propagation(mounts: Sequence[ResolvedMount], mountinfo: str) -> None:
                 "",
                 f"path {mount.source} is mounted on {on} but it is not a shared or slave mount",
             )
+    return tuple(settled)
 
 
 def _propagation_of_mounts(mountinfo: str) -> dict[str, tuple[bool, bool]]:

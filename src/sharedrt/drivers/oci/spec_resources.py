@@ -32,8 +32,8 @@ def render_resources(r: Resources, features: CgroupFeatures, notes: Notes) -> di
         "blockIO": _block_io(r, features, notes),
     }
     found: dict[str, Any] = {name: part for name, part in parts.items() if part}
-    if r.pids_limit is not None:
-        found["pids"] = {"limit": r.pids_limit if r.pids_limit > 0 else -1}
+    if r.pids_limit is not None and r.pids_limit > 0:  # a new cgroup has no limit
+        found["pids"] = {"limit": r.pids_limit}
     if hugepages := _hugepages(r, features):
         found["hugepageLimits"] = hugepages
     if r.unified:
@@ -70,14 +70,13 @@ def _drop(found: dict[str, Any], key: str, able: bool, why: str, notes: Notes) -
 
 def _cpu(r: Resources, features: CgroupFeatures) -> dict[str, Any]:
     found = _given(
-        shares=r.cpu_shares, quota=r.cpu_quota_us, period=r.cpu_period_us,
+        shares=r.cpu_shares, quota=max(r.cpu_quota_us or 0, 0), period=r.cpu_period_us,
         realtimePeriod=r.cpu_realtime_period_us, realtimeRuntime=r.cpu_realtime_runtime_us,
         cpus=r.cpuset_cpus, mems=r.cpuset_mems,
     )  # fmt: skip
-    # zero and empty stand for 'not given' with both kubelet and Docker, and the kernel refuses them
+    # zero and empty stand for 'not given' with both kubelet and Docker, and the kernel refuses them; a quota below
+    # zero is no limit, which is what a new cgroup has
     found = {key: value for key, value in found.items() if value}
-    if (r.cpu_quota_us or 0) < 0:
-        del found["quota"]  # crun takes -1 for a large number; without one there is none
     if not features.cpu_realtime and ("realtimePeriod" in found or "realtimeRuntime" in found):
         raise FailedPrecondition(
             "realtime scheduling", "", "this host's cgroups have no cpu.rt_runtime_us"

@@ -47,6 +47,8 @@ def sandbox_info(record: SandboxRecord) -> dict[str, str]:
                 },
             },
             "cniResult": record.cni_result,
+            "overhead": to_json(record.spec.overhead),
+            "resources": to_json(record.spec.resources),
         }
     )
 

@@ -79,9 +79,11 @@ def _path(call: Call) -> str:
 
 
 def _refusal(call: Call, path: str, fault: Fault) -> Fault | Refusal:
+    """The container is called as the client called it."""
     match fault:
         case NotFound(kind="path"):
-            return Refusal(404, f"Could not find the file {path} in container {call.params['id']}")
+            name = call.params["id"]
+            return Refusal(404, f"Could not find the file {path} in container {name}")
         case InvalidArgument(field="path", reason=reason):
             return bad_request(reason)
         case _:

@@ -9,7 +9,7 @@ from sharedrt.edges.docker.build_request import build_request
 from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.image_pull import pull_refusal
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import Refusal, not_implemented, to_http
+from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented, to_http
 from sharedrt.model.faults import AnyFault, Fault
 from sharedrt.services.builds import BuildFailed, PullFailed
 from sharedrt.wire.docker_progress import failure
@@ -46,6 +46,11 @@ async def post_build(call: Call) -> web.StreamResponse:
 
 async def post_session(call: Call) -> web.StreamResponse:
     """BuildKit's clients offer secrets, contexts and the like here: nothing of that is asked for by this builder."""
+    protocol = call.request.headers.get("Upgrade", "")
+    if not protocol:
+        raise bad_request("no upgrade proto in request")
+    if protocol != "h2c":
+        raise bad_request(f"protocol {protocol} not supported")
     raise not_implemented(f"a BuildKit session: {_CLASSIC}; it")
 
 

@@ -11,13 +11,13 @@ from aiohttp import web
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.edges.docker.fields import Fields
-from sharedrt.edges.docker.json_words import load_json
 from sharedrt.edges.docker.links import find_container
 from sharedrt.edges.docker.versions import NEWEST, ApiVersion
-from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.edges.docker.words import Refusal, bad_request, quoted
 from sharedrt.model.records import ContainerRecord
 from sharedrt.services.contracts import HostInfo, NamespacedRuntime
 from sharedrt.wire.docker_filters import FilterError, Filters, parse_filters
+from sharedrt.wire.go_json import GoJsonError, read_first
 
 T = TypeVar("T")
 
@@ -130,6 +130,16 @@ class Call:
         except ValueError as error:
             raise bad_request(f"invalid value for '{name}': {value!r} is not an integer") from error
 
+    def uint32(self, name: str, what: str) -> int:
+        """A figure that must be given. Raises Refusal (400), which calls it ``what``."""
+        value = self.text(name)
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()):
+            raise bad_request(f"invalid {what} {quoted(value)}: invalid syntax")
+        if value != digits or int(digits) >= 1 << 32:
+            raise bad_request(f"invalid {what} {quoted(value)}: value out of range")
+        return int(digits)
+
     def filters(self, *known: str) -> Filters:
         """The ``filters`` parameter. Raises Refusal (400), also for a filter outside ``known``."""
         try:
@@ -141,28 +151,40 @@ class Call:
 
     # -- bodies
 
-    async def body(self, *, required: bool = True) -> Fields:
-        """The JSON object that the request carries.
+    async def body(self, *, required: bool = False) -> Fields:
+        """The JSON object that the request carries; an empty one for ``null``.
+
+        Args:
+            required: no body at all is refused; else it is as good as ``{}``.
 
         Raises:
             Refusal: 400 for no JSON, no object, another content type; 413 beyond the bound.
         """
         raw = await self._read()
-        if not raw:
-            if required:
-                raise bad_request("invalid JSON: got EOF while reading request body")
+        stated = self.request.headers.get("Content-Type", "")
+        if raw or stated:
+            self._check_json_type(stated)
+        if not raw and not required:
             return Fields({})
-        content_type = self.request.content_type
-        if content_type not in ("application/json", "text/json", "application/octet-stream"):
-            raise bad_request(
-                f"unsupported Content-Type header ({content_type}): must be 'application/json'"
-            )
-        value = load_json(raw)
-        if value is None and not required:
-            return Fields({})
-        if not isinstance(value, dict):
+        try:
+            value, more = read_first(raw)
+        except GoJsonError as error:
+            if error.empty:
+                raise bad_request("invalid JSON: got EOF while reading request body") from error
+            raise bad_request(f"invalid JSON: {error}") from error
+        if value is not None and not isinstance(value, dict):
             raise bad_request("invalid JSON: not an object")
-        return Fields(value)
+        if more:
+            raise bad_request("unexpected content after JSON")
+        return Fields(value or {})
+
+    def _check_json_type(self, stated: str) -> None:
+        if not stated:
+            raise bad_request("malformed Content-Type header (): mime: no media type")
+        if stated.partition(";")[0].strip().lower() != "application/json":
+            raise bad_request(
+                f"unsupported Content-Type header ({stated}): must be 'application/json'"
+            )
 
     async def _read(self) -> bytes:
         parts: list[bytes] = []

@@ -37,7 +37,7 @@ _OF_AN_IMAGE: Final = (
 
 
 async def post_commit(call: Call) -> web.StreamResponse:
-    given = await call.body(required=False)
+    given = await call.body()
     if not (reference := call.text("container")):
         raise bad_request("bad parameter: container cannot be empty")
     record = call.runtime.containers.get(reference)

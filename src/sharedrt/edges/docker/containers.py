@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
 
 from aiohttp import web
 
@@ -29,8 +29,8 @@ from sharedrt.edges.docker.translate_create import (
     check_name,
     translate_create,
 )
-from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
-from sharedrt.edges.docker.translate_resources import translate_resources
+from sharedrt.edges.docker.translate_update import translate_update
+from sharedrt.edges.docker.versions_create import create_request, create_warnings
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
@@ -41,18 +41,20 @@ from sharedrt.model.faults import (
     StartFailed,
 )
 from sharedrt.model.ids import ContainerId, new_id
-from sharedrt.model.records import ContainerRecord, ContainerState, Json
+from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.spec import Mount, MountKind
 from sharedrt.services.contracts import WaitCondition
 
-_NAME_ATTEMPTS = 20
+_NAME_ATTEMPTS: Final = 20
+_TERMINAL_MAX: Final = 0xFFFF
 
 
 # ---------------------------------------------------------------- create
 
 
 async def post_containers_create(call: Call) -> web.StreamResponse:
-    body = await call.body()
+    given = (await call.body(required=True)).raw
+    body = Fields(create_request(call.version, given))
     name = call.text("name")
     if name:
         name = check_name(name)
@@ -61,11 +63,10 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         raise bad_request("config cannot be empty in order to create a container")
     image = find_image(call, reference)
     check_platform(image, call.text("platform"), reference)
-    host_config = versions.create_host_config(call.version, body.sub("HostConfig").raw)
+    host_config = body.sub("HostConfig").raw
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
         host_config["Runtime"] = runtime
-    _check_networks(call, body)
     context = CreateContext(
         call.door.host,
         call.runtime.containers.get,
@@ -73,6 +74,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
         selinux=await asyncio.to_thread(has_selinux),
         sysctls=await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
+        recursive_readonly=versions.readonly_is_recursive(call.version),
     )
     await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
 
@@ -86,13 +88,8 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
             raise bad_request(to_http(fault)[1]) from fault
 
     record, warnings = await _create(call, translate, name)
-    return answer({"Id": record.id, "Warnings": list(warnings)}, status=201)
-
-
-def _check_networks(call: Call, body: Fields) -> None:
-    networks = body.sub("NetworkingConfig").sub("EndpointsConfig").raw
-    if len(networks) > 1 and not versions.joins_many_networks(call.version):
-        raise bad_request("Container cannot be created with multiple network endpoints")
+    told = [*warnings, *create_warnings(call.version, given)]
+    return answer({"Id": record.id, "Warnings": told}, status=201)
 
 
 async def _create(
@@ -125,6 +122,13 @@ async def _check_sources(mounts: tuple[Mount, ...]) -> None:
 
 
 async def post_containers_start(call: Call) -> web.StreamResponse:
+    # Seven bytes: what clients of old send for no configuration at all, such as null.
+    length = call.request.content_length
+    if (length is None and call.request.body_exists) or (length or 0) > 7:
+        raise bad_request(
+            "starting container with non-empty request body was deprecated since API v1.22 "
+            "and removed in v1.24"
+        )
     record = call.container()
     if record.paused:
         raise Refusal(409, "cannot start a paused container, try unpause instead")
@@ -158,7 +162,9 @@ def _not_startable(record: ContainerRecord, fault: FailedPrecondition) -> Except
 async def post_containers_stop(call: Call) -> web.StreamResponse:
     record = call.container()
     work = call.runtime.containers.stop(
-        record.id, grace_s=_grace(call, record), signal=call.text("signal")
+        record.id,
+        grace_s=_grace(call, record),
+        signal=versions.stop_signal(call.version, call.text("signal")),
     )
     try:
         await call.finish(work)
@@ -170,7 +176,9 @@ async def post_containers_stop(call: Call) -> web.StreamResponse:
 async def post_containers_restart(call: Call) -> web.StreamResponse:
     record = call.container()
     work = call.runtime.containers.restart(
-        record.id, grace_s=_grace(call, record), signal=call.text("signal")
+        record.id,
+        grace_s=_grace(call, record),
+        signal=versions.stop_signal(call.version, call.text("signal")),
     )
     try:
         await call.finish(work)
@@ -187,7 +195,8 @@ def _grace(call: Call, record: ContainerRecord) -> float | None:
 
 async def post_containers_kill(call: Call) -> web.StreamResponse:
     record = call.container()
-    work = call.runtime.containers.kill(record.id, call.text("signal") or "SIGKILL")
+    signal = call.text("signal") or "SIGKILL"
+    work = call.runtime.containers.kill(record.id, signal)
     try:
         await call.finish(work)
     except FailedPrecondition as fault:
@@ -196,7 +205,8 @@ async def post_containers_kill(call: Call) -> web.StreamResponse:
         )
         raise Refusal(409, message) from fault
     except InvalidArgument as fault:
-        raise bad_request(f"Invalid signal: {call.text('signal')}") from fault
+        message = f"cannot kill container: {call.params['id']}: invalid signal: {signal}"
+        raise bad_request(message) from fault
     return no_content()
 
 
@@ -294,26 +304,17 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
 
 
 async def post_containers_resize(call: Call) -> web.StreamResponse:
-    record = call.container()
     width, height = terminal_size(call)
+    record = call.container()
     if record.spec.tty or record.state is not ContainerState.RUNNING:
         await call.runtime.containers.resize(record.id, width, height)
     return web.Response(status=200)
 
 
 def terminal_size(call: Call) -> tuple[int, int]:
-    """(width, height) out of ``w`` and ``h``."""
-    height = _extent(call.text("h"), "height")
-    return _extent(call.text("w"), "width"), height
-
-
-def _extent(text: str, what: str) -> int:
-    """The API takes 32 bits, a terminal has 16."""
-    if not re.fullmatch(r"[+-]?\d+", text):
-        raise bad_request(f'invalid resize {what} "{text}": invalid syntax')
-    if not 0 <= int(text) < 1 << 32:
-        raise bad_request(f'invalid resize {what} "{text}": value out of range')
-    return min(int(text), (1 << 16) - 1)
+    """(width, height) out of ``w`` and ``h``, which the kernel keeps in 16 bits each. Raises Refusal."""
+    height, width = call.uint32("h", "resize height"), call.uint32("w", "resize width")
+    return min(width, _TERMINAL_MAX), min(height, _TERMINAL_MAX)
 
 
 # ---------------------------------------------------------------- change
@@ -322,71 +323,28 @@ def _extent(text: str, what: str) -> int:
 async def post_containers_update(call: Call) -> web.StreamResponse:
     body = await call.body()
     record = call.container()
-    view = ContainerView(record)
-    raw = versions.update_config(call.version, body.raw)
-    changed = {name: value for name, value in raw.items() if value is not None}
-    policy = changed.pop("RestartPolicy", None)
-    host_config = view.host_config
-    await asyncio.to_thread(check_cpusets, Fields(changed))
-    _check_swap(record, changed, host_config)
-    merged = Fields({**host_config, **_limits_of(changed, host_config)}, "HostConfig")
-    resources = translate_resources(merged, call.door.host.cpus)
-    if changed:
-        if "PidsLimit" in changed and resources.pids_limit is None:
-            resources = replace(resources, pids_limit=-1)  # 0 and less: none any more
-        await call.finish(call.runtime.containers.update(record.id, resources))
-        host_config.update(_limits_of(changed, host_config))
-    restart = RestartPlan(record.restart_policy, record.restart_max_retries)
-    if isinstance(policy, dict) and policy.get("Name"):
-        restart = translate_restart(Fields(policy))
-        if record.auto_remove and restart.policy != "no":
-            raise Refusal(
-                409,
-                "Restart policy cannot be updated because AutoRemove is enabled for the container",
-            )
-        host_config["RestartPolicy"] = {
-            "Name": restart.policy,
-            "MaximumRetryCount": restart.max_retries,
-        }
+    update = translate_update(
+        record.id,
+        versions.update_config(call.version, body.raw),
+        ContainerView(record).host_config,
+        auto_remove=record.auto_remove,
+        cpus=call.door.host.cpus,
+    )
+    await asyncio.to_thread(check_cpusets, body)
+    if update.resources is not None:
+        await call.finish(call.runtime.containers.update(record.id, update.resources))
 
     def apply(old: ContainerRecord) -> ContainerRecord:
-        extension = {**ContainerView(old).extension, "HostConfig": host_config}
+        extension = {**ContainerView(old).extension, "HostConfig": update.host_config}
+        changed = replace(old, extensions={**old.extensions, EXTENSION: extension})
+        if (restart := update.restart) is None:
+            return changed
         return replace(
-            old,
-            extensions={**old.extensions, EXTENSION: extension},
-            restart_policy=restart.policy,
-            restart_max_retries=restart.max_retries,
+            changed, restart_policy=restart.policy, restart_max_retries=restart.max_retries
         )
 
     await call.finish(call.runtime.containers.change(record.id, apply))
     return answer({"Warnings": None})
-
-
-def _check_swap(
-    record: ContainerRecord, changed: Mapping[str, Json], old: Mapping[str, Json]
-) -> None:
-    """``--memory`` alone keeps the swap that was set, which must then be large enough."""
-    memory, swap = Fields(changed).integer("Memory"), Fields(old).integer("MemorySwap")
-    if memory and not changed.get("MemorySwap") and 0 < swap < memory:
-        raise Refusal(
-            409,
-            f"Cannot update container {record.id}: Memory limit should be smaller than already set memoryswap "
-            "limit, update the memoryswap at the same time",
-        )
-
-
-def _limits_of(changed: Mapping[str, Json], old: Mapping[str, Json]) -> dict[str, Json]:
-    """The update's non-zero figures. ``--memory`` alone keeps the swap that was set."""
-    limits: dict[str, Json] = {
-        name: value for name, value in changed.items() if value not in (0, "", [], None)
-    }
-    if "PidsLimit" in changed:
-        limits["PidsLimit"] = max(Fields(changed).integer("PidsLimit"), 0)
-    if "NanoCpus" in limits:
-        limits |= {"CpuQuota": 0, "CpuPeriod": 0}
-    elif "CpuQuota" in limits or "CpuPeriod" in limits:
-        limits["NanoCpus"] = 0
-    return limits
 
 
 ROUTES = (

@@ -45,7 +45,7 @@ async def post_containers_exec(call: Call) -> web.StreamResponse:
         attach_stderr=body.boolean("AttachStderr"),
         privileged=body.boolean("Privileged"),
         detach_keys=body.text("DetachKeys"),
-        console_size=console_size(body),
+        console_size=console_size(call, body),
     )
     try:
         created = await call.runtime.execs.create(request)
@@ -61,11 +61,11 @@ def _not_runnable(fault: FailedPrecondition) -> Refusal:
 
 
 async def post_exec_start(call: Call) -> web.StreamResponse:
-    body = await call.body(required=False)
+    body = await call.body()
     record = call.runtime.execs.get(call.params["id"])
     if record.running or record.exit_code is not None:
         raise Refusal(409, f"Error: Exec command {record.id} has already run")
-    size = console_size(body) or record.console_size if record.tty else None
+    size = console_size(call, body) or record.console_size if record.tty else None
     if body.boolean("Detach"):
         return await _start_detached(call, record, size)
     # Whether output comes in frames is this request's choice, whatever the exec was created with.
@@ -128,10 +128,10 @@ async def _start_detached(
     return web.Response(status=200)
 
 
-def console_size(body: Fields) -> tuple[int, int] | None:
+def console_size(call: Call, body: Fields) -> tuple[int, int] | None:
     """ConsoleSize is [height, width]; (width, height) here."""
     size = body.raw.get("ConsoleSize")
-    if size is None:
+    if size is None or not versions.reads_console_size(call.version):
         return None
     if (
         not isinstance(size, list)

@@ -21,6 +21,7 @@ MASKED_PATHS: Final = (
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 )
+"""In the order that dockerd shows them in."""
 READONLY_PATHS: Final = (
     "/proc/bus",
     "/proc/fs",

@@ -37,7 +37,11 @@ def short_id(digest: str) -> str:
 
 
 def find_image(call: Call, reference: str) -> Image:
-    """By name or id. Raises NotFound with the name as dockerd completes it (``busybox:latest``)."""
+    """By name or id.
+
+    Raises:
+        NotFound: with the name as dockerd completes it (``busybox:latest``). Refusal: 400 for what can be no name.
+    """
     try:
         return call.runtime.images.get(reference)
     except NotFound as fault:

@@ -201,21 +201,22 @@ async def post_images_prune(call: Call) -> web.StreamResponse:
     except FilterError as error:
         raise bad_request(str(error)) from error
     only_dangling = dangling is None or dangling
-    used = {record.image_id for record in call.runtime.containers.list()}
     before = layers_size(call.runtime.images)
     deleted: list[dict[str, str]] = []
     for image in list(call.runtime.images.list()):
         labels = image.config.labels
-        if image.id in used or (only_dangling and image.repo_tags):
+        if only_dangling and image.repo_tags:
             continue
         if until and created_ns(image) >= until:
             continue
         if not filters.labels(labels) or not filters.without_labels(labels):
             continue
-        try:
-            deleted += render_removed(await _remove(call, image.id, force=True, prune=True))
-        except (NotFound, Refusal):
-            continue  # gone, or in use since
+        # Name by name, as dockerd does: an image in use keeps the last of its names.
+        for name in image.references or (image.id,):
+            try:
+                deleted += render_removed(await _remove(call, name, force=False, prune=True))
+            except (NotFound, Refusal):
+                continue  # gone with the name before, or in use
     reclaimed = max(before - layers_size(call.runtime.images), 0)
     await call.runtime.events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
     return answer({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})

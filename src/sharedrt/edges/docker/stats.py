@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer, dump
 from sharedrt.edges.docker.router import Route
 from sharedrt.model.drivers import BlkioEntry, CgroupStats, CpuStats, MemoryStats, NetworkStats
@@ -23,7 +24,7 @@ async def get_containers_stats(call: Call) -> web.StreamResponse:
     if call.flag("stream", True):
         return await _stream(call, record)
     previous = None
-    if not call.flag("one-shot"):
+    if not (call.flag("one-shot") and versions.reads_one_shot(call.version)):
         # A percentage needs two readings, a second apart.
         previous = await _read(call, record)
         await asyncio.sleep(_INTERVAL_S)

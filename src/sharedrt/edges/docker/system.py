@@ -179,7 +179,7 @@ def _component(call: Call, name: str) -> str:
 
 
 async def post_auth(call: Call) -> web.StreamResponse:
-    body = await call.body()
+    body = await call.body(required=True)
     credentials = credentials_of(body)
     if credentials is None:
         raise bad_request("no credentials to check")

@@ -20,7 +20,11 @@ from sharedrt.edges.docker.translate_config import (
     process_env,
 )
 from sharedrt.edges.docker.translate_log import translate_log, translate_restart
-from sharedrt.edges.docker.translate_mounts import translate_mounts, translate_volumes
+from sharedrt.edges.docker.translate_mounts import (
+    settle_binds,
+    translate_mounts,
+    translate_volumes,
+)
 from sharedrt.edges.docker.translate_network import (
     DEFAULT_NETWORK,
     network_mode,
@@ -68,6 +72,8 @@ class CreateContext:
     selinux: bool = False
     sysctls: frozenset[str] = frozenset()
     """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
+    recursive_readonly: bool = True
+    """Whether a read-only bind is so all the way down, as it is for clients of today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,11 @@ def translate_create(
     if host.boolean("AutoRemove") and restart.policy != "no":
         raise bad_request("can't create 'AutoRemove' container with restart policy")
     logs = translate_log(host.sub("LogConfig"), config.labels, config.env)
-    mounts = translate_mounts(host, config, find)
+    mounts = settle_binds(
+        translate_mounts(host, config, find),
+        recursive=context.recursive_readonly,
+        state_dir=context.host.state_dir,
+    )
     spec = _spec(host, config, namespaces, hostname, mounts, context.selinux)
     spec = _with_limits(spec, host, context)
     resources = spec.resources

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
@@ -55,6 +56,38 @@ def translate_mounts(
     if driver != DRIVER and any(m.kind is MountKind.VOLUME for m in by_target.values()):
         raise no_volume_driver(driver)
     return tuple(by_target.values())
+
+
+def settle_binds(mounts: Iterable[Mount], *, recursive: bool, state_dir: str) -> tuple[Mount, ...]:
+    """What a bind's propagation and read-only mean for this client and this host.
+
+    Args:
+        recursive: a read-only bind is so all the way down (:func:`versions.readonly_is_recursive`).
+        state_dir: the daemon's own. A container that had a private copy of the mounts in there would keep them
+            busy, so they go to it as a slave's.
+
+    Raises:
+        Refusal: another propagation asked for where the daemon's folder is in sight.
+    """
+    return tuple(_settle_bind(mount, recursive, state_dir) for mount in mounts)
+
+
+def _settle_bind(mount: Mount, recursive: bool, state_dir: str) -> Mount:
+    if mount.kind is not MountKind.BIND:
+        return mount
+    mount = replace(mount, recursive_readonly=mount.recursive_readonly and recursive)
+    inside = f"{mount.source}/".startswith(f"{state_dir}/")
+    if not inside and not f"{state_dir}/".startswith(f"{mount.source.rstrip('/')}/"):
+        return mount
+    if not mount.propagation:
+        return replace(mount, propagation="rslave", propagation_default=True)
+    if mount.propagation not in ("rslave", "rshared"):
+        raise bad_request(
+            'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is '
+            f'within the daemon root, daemon root: "{state_dir}", bind mount source: "{mount.source}", '
+            f'propagation: "{mount.propagation}"'
+        )
+    return mount
 
 
 def no_volume_driver(name: str) -> Refusal:
@@ -282,6 +315,7 @@ def _from_others(texts: Iterable[str], find: FindContainer) -> Iterable[Mount]:
                 recursive_readonly=mount.recursive_readonly
                 or (readonly and mount.kind is MountKind.BIND and recursive_read_only()),
                 propagation=mount.propagation,
+                propagation_default=mount.propagation_default,
                 options=mount.options,
                 create_source=mount.create_source,
                 nocopy=True,

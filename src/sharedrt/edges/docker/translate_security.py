@@ -37,7 +37,7 @@ class _Options:
     seccomp: Seccomp = field(default_factory=Seccomp)
     no_new_privileges: bool = False
     apparmor: str = ""
-    writable_cgroups: bool = False
+    writable_cgroups: bool | None = None
     labels: list[str] = field(default_factory=list)
 
 
@@ -94,9 +94,7 @@ def _options(texts: tuple[str, ...], privileged: bool) -> _Options:
             case "label" if separator:
                 options.labels.append(value)
             case "writable-cgroups":
-                if separator and value not in ("true", "false"):
-                    raise bad_request(f'invalid --security-opt 2: "{text}"')
-                options.writable_cgroups = value != "false"
+                options.writable_cgroups = _yes(text, value) if separator else True
             case "systempaths":
                 raise not_implemented(f"HostConfig.SecurityOpt {text}")
             case _:

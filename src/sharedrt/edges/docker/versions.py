@@ -203,25 +203,29 @@ def image_list_filters(version: ApiVersion, filters: Filters, name: str) -> Filt
     return filters.adding("reference", name) if name and version < (1, 41) else filters
 
 
-def create_host_config(version: ApiVersion, host_config: dict[str, Any]) -> dict[str, Any]:
-    """1.40: a private IPC namespace by default. 1.41: a private cgroup namespace where cgroups are v2."""
-    if version < (1, 40) and not host_config.get("IpcMode"):
-        host_config["IpcMode"] = "shareable"
-    if version < (1, 41) and not host_config.get("CgroupnsMode"):
-        host_config["CgroupnsMode"] = "host"
-    return host_config
-
-
 def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
-    """1.40: an update changes PidsLimit."""
+    """1.40: an update changes PidsLimit. 1.42: KernelMemory is gone."""
+    unknown = set[str]()
     if version < (1, 40):
-        body.pop("PidsLimit", None)
-    return body
+        unknown.add("pidslimit")
+    if version >= (1, 42):
+        unknown.add("kernelmemory")
+    return {name: value for name, value in body.items() if name.lower() not in unknown}
 
 
-def joins_many_networks(version: ApiVersion) -> bool:
-    """1.44: a container may be created on several networks."""
-    return version >= (1, 44)
+def stop_signal(version: ApiVersion, signal: str) -> str:
+    """1.42: stop and restart take a signal."""
+    return signal if version >= (1, 42) else ""
+
+
+def reads_console_size(version: ApiVersion) -> bool:
+    """1.42: an exec starts with the size of its terminal."""
+    return version >= (1, 42)
+
+
+def reads_one_shot(version: ApiVersion) -> bool:
+    """1.41: statistics without waiting for a second reading."""
+    return version >= (1, 41)
 
 
 def prunes_named_volumes(version: ApiVersion) -> bool:
@@ -234,6 +238,6 @@ def wait_condition(version: ApiVersion, condition: str) -> str:
     return condition if version >= (1, 30) else ""
 
 
-def reads_auto_remove(version: ApiVersion) -> bool:
-    """1.25: the engine removes; before, the client did."""
-    return version >= (1, 25)
+def readonly_is_recursive(version: ApiVersion) -> bool:
+    """1.44: what is mounted below a read-only bind is read-only too; before, the bind alone."""
+    return version >= (1, 44)

@@ -44,7 +44,7 @@ async def get_volume(call: Call) -> web.StreamResponse:
 
 
 async def post_volumes_create(call: Call) -> web.StreamResponse:
-    body = await call.body(required=False)
+    body = await call.body()
     volume = translate_volume(body.text("Name"), body)
     record = await call.finish(_create(call, volume))
     return answer(render_volume(call, record), status=201)

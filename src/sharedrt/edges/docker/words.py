@@ -4,6 +4,7 @@ Routes whose words depend on what was asked (removing a running container, pulli
 says no) catch a fault and raise :class:`Refusal` with their own.
 """
 
+import json
 from typing import assert_never
 
 from sharedrt.model.faults import (
@@ -37,6 +38,11 @@ class Refusal(Exception):
 
 def bad_request(message: str) -> Refusal:
     return Refusal(400, message)
+
+
+def quoted(text: str) -> str:
+    """As Go's ``%q`` writes it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def not_implemented(feature: str) -> Refusal:

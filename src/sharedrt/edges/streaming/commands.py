@@ -1,6 +1,8 @@
 """Exec and attach: a client's streams joined to a process's."""
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 import structlog
 
@@ -14,8 +16,26 @@ from sharedrt.wire.remote_command import Channel, exit_failure, internal_failure
 log = structlog.get_logger(__name__)
 
 
+_FAREWELL_S: Final = 1.0
+_STOPPING: Final = "the container runtime is stopping"
+
+
 async def run_command(job: ExecJob | AttachJob, remote: Remote) -> None:
-    """Until the process has ended, and the client knows, or the client has gone."""
+    """Until the process has ended, and the client knows, or the client has gone.
+
+    Cancelled, the client is told: kubectl takes a connection that ends without a status for a success.
+    """
+    try:
+        await _serve(job, remote)
+    except asyncio.CancelledError:
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await remote.send(Channel.ERROR, internal_failure(_STOPPING, remote.protocol))
+                await remote.finish()
+        raise
+
+
+async def _serve(job: ExecJob | AttachJob, remote: Remote) -> None:
     lost: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:

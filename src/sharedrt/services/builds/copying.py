@@ -1,19 +1,15 @@
 """COPY and ADD: files of the context, of other stages and images, of the Dockerfile itself and of the network."""
 
-import posixpath
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
 
 from sharedrt.aio.completion import complete
 from sharedrt.model.drivers import (
     ExtractRules,
-    GitRemote,
     HostFiles,
     Placement,
     RootArchiver,
@@ -24,121 +20,14 @@ from sharedrt.model.drivers import (
 )
 from sharedrt.model.faults import InvalidArgument, NotFound
 from sharedrt.model.spec import User
-from sharedrt.services.builds.configure import NOP, Words
 from sharedrt.services.builds.context import BuildContext
+from sharedrt.services.builds.copy_plan import CopyPlan
 from sharedrt.services.builds.errors import BuildFailed
-from sharedrt.services.builds.git_remotes import parse_git
 from sharedrt.services.builds.layers import Scratchpad
-from sharedrt.wire.dockerfile import DockerfileError, Expander
+from sharedrt.wire.dockerfile import DockerfileError
 from sharedrt.wire.dockerfile.chmod import parse_mode
-from sharedrt.wire.dockerfile.heredocs import Heredoc, parse_heredoc
-from sharedrt.wire.dockerfile.instructions import Copy
 from sharedrt.wire.tar.encoder import END_OF_ARCHIVE, encode_header, padding
 from sharedrt.wire.tar.entry import Kind, TarEntry
-
-_URL_SCHEMES: Final = ("http", "https")
-
-
-@dataclass(frozen=True, slots=True)
-class CopyPlan:
-    """A COPY or ADD with its variables substituted. ``target``: absolute; a slash at its end: a folder."""
-
-    files: tuple[str, ...]
-    heredocs: tuple[tuple[str, bytes], ...]
-    urls: tuple[str, ...]
-    gits: tuple[GitRemote, ...]
-    target: str
-    chown: str
-    chmod: str
-    exclude: tuple[str, ...]
-    checksum: str
-    from_: str
-    link: bool
-    parents: bool
-    add: bool
-    unpack: bool | None
-
-    @property
-    def name(self) -> str:
-        return "ADD" if self.add else "COPY"
-
-    @property
-    def count(self) -> int:
-        return len(self.files) + len(self.heredocs) + len(self.urls) + len(self.gits)
-
-    @property
-    def selection(self) -> Selection:
-        """Of the files."""
-        return Selection(
-            sources=self.files,
-            exclude=self.exclude,
-            parents=self.parents,
-            probe=self.add and self.unpack is not False,
-            keep_owner=bool(self.from_) and not self.chown,
-        )
-
-
-def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPlan:
-    """Raises BuildFailed, DockerfileError."""
-    known = {heredoc.name: heredoc for heredoc in copy.heredocs}
-    files: list[str] = []
-    heredocs: list[tuple[str, bytes]] = []
-    urls: list[str] = []
-    gits: list[GitRemote] = []
-    for source in copy.sources:
-        begun = parse_heredoc(source, escape)
-        if begun is not None and begun.name in known:
-            heredocs.append((begun.name, _content(known[begun.name], words.variables, escape)))
-            continue
-        source = words.one(source)
-        if copy.add and parse_git(source) is None and urlsplit(source).scheme in _URL_SCHEMES:
-            urls.append(source)
-        elif copy.add and (git := parse_git(source)) is not None:
-            gits.append(replace(git, keep=copy.keep_git_dir))
-        else:
-            _check_inside(source, copy)
-            files.append(source)
-    target = words.one(copy.target)
-    if not target:
-        raise BuildFailed(f"{'ADD' if copy.add else 'COPY'}: the destination is empty")
-    joined = posixpath.normpath(posixpath.join("/", working_dir, target))
-    folder = target.endswith(("/", "/.", "/..")) or target in (".", "..")
-    if copy.checksum and len(urls) != 1:
-        raise BuildFailed("checksum can't be specified for non-HTTP(S) sources")
-    chmod = words.one(copy.chmod)
-    if chmod:
-        parse_mode(chmod)
-    return CopyPlan(
-        files=tuple(files),
-        heredocs=tuple(heredocs),
-        urls=tuple(urls),
-        gits=tuple(gits),
-        target="/" + joined.strip("/") + ("/" if folder and joined != "/" else ""),
-        chown=words.one(copy.chown),
-        chmod=chmod,
-        exclude=tuple(words.one(pattern) for pattern in copy.exclude),
-        checksum=words.one(copy.checksum),
-        from_=words.one(copy.from_),
-        link=copy.link,
-        parents=copy.parents,
-        add=copy.add,
-        unpack=copy.unpack,
-    )
-
-
-def _check_inside(source: str, copy: Copy) -> None:
-    if not copy.from_ and ".." in posixpath.normpath("./" + source.lstrip("/")).split("/"):
-        raise BuildFailed(
-            f"{'ADD' if copy.add else 'COPY'} failed: forbidden path outside the build context: "
-            f"{source} ()"
-        )
-
-
-def _content(heredoc: Heredoc, variables: Mapping[str, str], escape: str) -> bytes:
-    text = heredoc.chomped
-    if heredoc.expand:
-        text = Expander(escape, skip_quotes=True).word(text, variables)
-    return text.encode("utf-8", "surrogateescape")
 
 
 class Copier:
@@ -180,6 +69,8 @@ class Copier:
         Args:
             source: where the files are. downloads: a folder with one file, by URL.
         """
+        if not plan.link:
+            plan = replace(plan, target=await self._followed(plan.target, pad.view))
         target = plan.target
         into = await self._into(plan, pad.view, surveyed)
         owner = await self._owner(plan.chown, pad.view)
@@ -302,6 +193,16 @@ class Copier:
         for path in surveyed.archives:
             await self._unpack(view, source, path, plan.target, owner)
 
+    async def _followed(self, target: str, view: RootView) -> str:
+        """Where a target that is a link leads to in the image, even if nothing is there yet."""
+        try:
+            info = await self._archiver.stat(view, target.rstrip("/") or "/")
+        except (NotFound, InvalidArgument):
+            return target
+        if not info.link_target:
+            return target
+        return info.link_target.rstrip("/") + ("/" if target.endswith("/") else "")
+
     async def _into(self, plan: CopyPlan, view: RootView, surveyed: Surveyed | None) -> bool:
         """Whether the target is a folder that files go into."""
         if plan.target.endswith("/") or plan.parents:
@@ -332,18 +233,6 @@ class Copier:
         if not separator and user.isdecimal():
             gid = uid
         return uid, gid
-
-
-def describe(plan: CopyPlan, digest: str, kind: str) -> str:
-    """As the history shows it. ``kind``: ``file``, ``dir`` or ``multi``."""
-    flags = "".join(
-        f"--{name}={value} "
-        for name, value in (("chown", plan.chown), ("chmod", plan.chmod))
-        if value
-    )
-    if plan.link:
-        flags += "--link "
-    return f"{NOP}{plan.name} {flags}{kind}:{digest} in {plan.target} "
 
 
 def _heredoc_tar(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from sharedrt.aio.groups import task_group
 from sharedrt.services.builds.output import OrderedOutput
 from sharedrt.services.builds.plan import Plan
-from sharedrt.services.builds.stage import StageBuilder, Tools
+from sharedrt.services.builds.stage import StageBuilder
 from sharedrt.services.builds.state import StageState
+from sharedrt.services.builds.tools import Tools
 from sharedrt.wire.docker_time import format_time
 
 

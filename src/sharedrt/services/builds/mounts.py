@@ -83,8 +83,9 @@ class RunMounts:
         """
         ready = Prepared()
         async with AsyncExitStack() as stack:
+            await self._lock(stack, mounts, working_dir)
             for number, mount in enumerate(mounts):
-                target = posixpath.normpath(posixpath.join("/", working_dir, mount.target))
+                target = _target(mount, working_dir)
                 made: Mount | None
                 match mount.type:
                     case MountType.BIND:
@@ -147,16 +148,24 @@ class RunMounts:
                 await self._fill(mount, data, find)
         return Mount(MountKind.BIND, str(data), target, readonly=mount.readonly)
 
+    async def _lock(
+        self, stack: AsyncExitStack, mounts: Sequence[RunMount], working_dir: str
+    ) -> None:
+        """Wait for caches that are used by one at a time: in one order for all, so that no two wait for each other."""
+        names = (
+            mount.id or _target(mount, working_dir)
+            for mount in mounts
+            if mount.type is MountType.CACHE and mount.sharing is Sharing.LOCKED
+        )
+        for id in sorted({_cache_id(name, 0) for name in names}):
+            await stack.enter_async_context(self._caches.locks.hold(id))
+
     @asynccontextmanager
     async def _slot(self, name: str, sharing: Sharing) -> AsyncIterator[str]:
         """Which folder: the cache's own; with ``private`` the first of its copies that nobody uses."""
         match sharing:
-            case Sharing.SHARED:
+            case Sharing.SHARED | Sharing.LOCKED:
                 yield _cache_id(name, 0)
-            case Sharing.LOCKED:
-                id = _cache_id(name, 0)
-                async with self._caches.locks.hold(id):
-                    yield id
             case Sharing.PRIVATE:
                 number = 0
                 while (id := _cache_id(name, number)) in self._caches.private:
@@ -240,6 +249,10 @@ class RunMounts:
             target = f"{_AGENT}{number}"
         ready.env.setdefault("SSH_AUTH_SOCK", target)
         return Mount(MountKind.BIND, socket, target)
+
+
+def _target(mount: RunMount, working_dir: str) -> str:
+    return posixpath.normpath(posixpath.join("/", working_dir, mount.target))
 
 
 def _cache_id(name: str, number: int) -> str:

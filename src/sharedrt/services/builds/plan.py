@@ -1,11 +1,11 @@
 """Which stages a build needs, and what each of them waits for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.wire.dockerfile import Dockerfile, DockerfileError, Stage
-from sharedrt.wire.dockerfile.instructions import Copy, Run
+from sharedrt.wire.dockerfile.instructions import Copy, Label, Run, Step
 from sharedrt.wire.dockerfile.mounts import parse_mount
 
 Expand = Callable[[str, Mapping[str, str]], str]
@@ -88,3 +88,23 @@ def dependencies(plan: Plan, stage: Stage) -> list[int]:
             case _:
                 continue
     return [other.index for other in found if other is not None]
+
+
+def with_labels(plan: Plan, labels: Mapping[str, str]) -> Plan:
+    """``--label`` is one more LABEL at the target's end."""
+    if not labels:
+        return plan
+    pairs = tuple((_quoted(name), _quoted(value)) for name, value in sorted(labels.items()))
+    text = "LABEL " + " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    target = plan.target
+    last = target.steps[-1].line
+    extended = replace(target, steps=(*target.steps, Step(Label(pairs), last, text)))
+    stages = tuple(
+        extended if stage.index == target.index else stage for stage in plan.dockerfile.stages
+    )
+    return replace(plan, dockerfile=replace(plan.dockerfile, stages=stages), target=extended)
+
+
+def _quoted(text: str) -> str:
+    """As a word in which nothing is substituted."""
+    return "'" + text.replace("'", "'\"'\"'") + "'"

@@ -1,27 +1,22 @@
 """One namespace's builds: the door to them."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import structlog
 
 from sharedrt.aio.completion import complete, run_blocking
-from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import (
     Downloader,
-    GitRemote,
     GitRepositories,
     HostFiles,
     LayerUnpacker,
     RootArchiver,
-    RootView,
     Snapshotter,
     UserResolver,
     VolumeFolders,
@@ -36,19 +31,20 @@ from sharedrt.services.builds.cache import BuildCache, CacheEntry
 from sharedrt.services.builds.cache_images import CacheImages
 from sharedrt.services.builds.context import BuildContext, ContextReader
 from sharedrt.services.builds.copying import Copier
+from sharedrt.services.builds.downloads import Downloads
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.events import BuildText, Tell
-from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S
 from sharedrt.services.builds.job import StageRunner, epoch_time
 from sharedrt.services.builds.layers import BuildLayers
 from sharedrt.services.builds.mounts import CacheFolders, RunMounts
 from sharedrt.services.builds.output import OrderedOutput
-from sharedrt.services.builds.plan import Plan, make_plan
+from sharedrt.services.builds.plan import make_plan, with_labels
 from sharedrt.services.builds.remotes import RemoteContexts
 from sharedrt.services.builds.request import BuildRequest
 from sharedrt.services.builds.running import OPERATION, Runner
-from sharedrt.services.builds.stage import Tools, short
+from sharedrt.services.builds.stage import short
 from sharedrt.services.builds.state import StageState
+from sharedrt.services.builds.tools import Tools
 from sharedrt.services.containers.files import ContainerFiles
 from sharedrt.services.contracts import Containers
 from sharedrt.services.events import NewEvent
@@ -60,7 +56,6 @@ from sharedrt.wire.dockerfile import (
     Expander,
     parse_dockerfile,
 )
-from sharedrt.wire.dockerfile.instructions import Label, Step
 from sharedrt.wire.platforms import parse_platform
 from sharedrt.wire.reference import parse_reference
 
@@ -68,7 +63,6 @@ __all__ = ["Builds", "CacheEntry"]
 
 log = structlog.get_logger(__name__)
 
-MAX_DOWNLOAD_BYTES: Final = 16 << 30
 _MAX_BUILDS: Final = 16
 _MAX_RUNS: Final = 16
 """Both at once, of one namespace; more wait."""
@@ -162,7 +156,7 @@ class Builds:
         except DockerfileError as error:
             raise BuildFailed(error.message, malformed=True) from error
         plan = make_plan(dockerfile, request.target, arguments.in_from, expander.word)
-        plan = _with_labels(plan, request.labels)
+        plan = with_labels(plan, request.labels)
         try:
             epoch, newest_ns = epoch_time(arguments.epoch)
         except ValueError as error:
@@ -171,7 +165,7 @@ class Builds:
             ) from error
         output = OrderedOutput(plan.needed, tell)
         runner = StageRunner(plan, output)
-        downloads = _Downloads(
+        downloads = Downloads(
             self._drivers.downloader,
             self._drivers.git,
             self._drivers.host,
@@ -252,16 +246,13 @@ class Builds:
         return found
 
     async def _finish(self, state: StageState, names: Sequence[str], composer: Composer) -> Image:
-        if state.image is not None:
-            image = state.image
-            for name in names:
-                image = await self._images.tag(image.id, name)
-            return image
-
-        def event(id: Digest) -> NewEvent:
-            return NewEvent("image", "build", id, {"name": names[0] if names else id})
-
-        return await composer.finish(state.document, state.layers, names, event)
+        image, further = state.image, names
+        if image is None:
+            image = await composer.finish(state.document, state.layers, names[:1], _event(names))
+            further = names[1:]
+        for name in further:
+            image = await self._images.tag(image.id, name)
+        return image
 
     @asynccontextmanager
     async def _folders(self) -> AsyncIterator[tuple[Path, Path]]:
@@ -314,62 +305,16 @@ class Builds:
         await self.cache.recover()
 
 
-class _Downloads:
-    """What ADD fetches: each URL and each repository once a build."""
+def _event(names: Sequence[str]) -> Callable[[Digest], NewEvent]:
+    """What tells of a new image: that it has its first name, if it has any."""
 
-    def __init__(
-        self, downloader: Downloader, git: GitRepositories, host: HostFiles, folder: Path
-    ) -> None:
-        self._downloader, self._git, self._host, self._folder = downloader, git, host, folder
-        self._locks = KeyedLocks()
-        self._checked_out: dict[GitRemote, RootView] = {}
-        self._done: dict[str, tuple[RootView, str]] = {}
+    def event(id: Digest) -> NewEvent:
+        if not names:
+            return NewEvent("image", "create", id, {"name": id})
+        familiar = parse_reference(names[0]).familiar
+        return NewEvent("image", "tag", id, {"name": familiar, "reference": names[0]})
 
-    async def get(self, url: str, checksum: str) -> tuple[RootView, str]:
-        """A folder with the file in it, and the file's digest. Raises BuildFailed when that is another one."""
-        async with self._locks.hold(url):
-            if url not in self._done:
-                folder = self._folder / f"download-{secrets.token_hex(8)}"
-                await self._host.make_folder(folder)
-                name = os.path.basename(unquote(urlsplit(url).path)) or "download"
-                found = await self._downloader.fetch(
-                    url, folder / name, limit_bytes=MAX_DOWNLOAD_BYTES
-                )
-                self._done[url] = (RootView(folder), f"sha256:{found.sha256}")
-        view, digest = self._done[url]
-        if checksum and checksum != digest:
-            raise BuildFailed(f"digest mismatch for {url}: expected {checksum}, got {digest}")
-        return view, digest
-
-    async def checkout(self, remote: GitRemote) -> RootView:
-        """A folder with a repository's files."""
-        async with self._locks.hold(remote):
-            if remote not in self._checked_out:
-                top = self._folder / f"git-{secrets.token_hex(8)}"
-                await self._host.make_folder(top / "files")
-                await self._git.checkout(remote, top / "files", timeout_s=GIT_TIMEOUT_S)
-                self._checked_out[remote] = RootView(top / "files")
-            return self._checked_out[remote]
-
-
-def _with_labels(plan: Plan, labels: Mapping[str, str]) -> Plan:
-    """``--label`` is one more LABEL at the target's end."""
-    if not labels:
-        return plan
-    pairs = tuple((_quoted(name), _quoted(value)) for name, value in sorted(labels.items()))
-    text = "LABEL " + " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
-    target = plan.target
-    last = target.steps[-1].line
-    extended = replace(target, steps=(*target.steps, Step(Label(pairs), last, text)))
-    stages = tuple(
-        extended if stage.index == target.index else stage for stage in plan.dockerfile.stages
-    )
-    return replace(plan, dockerfile=replace(plan.dockerfile, stages=stages), target=extended)
-
-
-def _quoted(text: str) -> str:
-    """As a word in which nothing is substituted."""
-    return "'" + text.replace("'", "'\"'\"'") + "'"
+    return event
 
 
 def _parse(data: bytes, request: BuildRequest) -> Dockerfile:

@@ -351,6 +351,8 @@ class ContainerLife:
             was_due = self.restarts.cancel(id)
             if record.restart_policy != "no" and not record.stopped_by_client:
                 record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
+                # An end before that was answered by the policy.
+                was_due = self.restarts.cancel(id) or was_due
             if was_due:
                 self._tell_exit(record)
         if run is None or run.exited.is_set():

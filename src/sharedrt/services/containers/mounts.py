@@ -304,7 +304,9 @@ async def _bind(mount: Mount) -> ResolvedMount:
         options = (propagation.removeprefix("r"), *_access(mount), *mount.options)
     else:
         options = ("rbind", propagation, *_access(mount), *mount.options)
-    return ResolvedMount(source, mount.target, "bind", options)
+    return ResolvedMount(
+        source, mount.target, "bind", options, propagation_default=mount.propagation_default
+    )
 
 
 def _tmpfs(mount: Mount) -> ResolvedMount:

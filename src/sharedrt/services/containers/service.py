@@ -406,7 +406,8 @@ class ContainerService:
         record = self._records.by_id(id)
         try:
             lower = await self._snapshots.lower(record)
-        except FailedPrecondition as fault:  # its rows went meanwhile
+        except FailedPrecondition as fault:
+            # Its snapshot's row goes with its own: it has been removed meanwhile.
             raise NotFound("container", id) from fault
         upper = self._snapshots.upper(record)
         folder = upper.parent

@@ -2,7 +2,8 @@
 
 A container is told the names of the networks that it is on, wherever it asks, and nobody else is told anything: who
 asks is known by the address, which no other endpoint of the network has. On each network a container goes by its
-name, its short id and the aliases that it was given there; for one container alone, also by that one's links.
+name, its host name, its short id and the aliases that it was given there; for one container alone, also by that
+one's links.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ class OwnerNames:
 
     id: str
     name: str
+    hostname: str = ""
     servers: tuple[str, ...] = ()
 
 
@@ -143,9 +145,9 @@ class Names:
     def _names_of(self, endpoint: EndpointRecord) -> Iterator[str]:
         owner = self._describe(endpoint.owner)
         names = [*endpoint.aliases, endpoint.owner[:12]]
-        if owner is not None and owner.name:
-            names.append(owner.name)
-        yield from dict.fromkeys(name.lower() for name in names)
+        if owner is not None:
+            names += (owner.name, owner.hostname)
+        yield from dict.fromkeys(name.lower() for name in names if name)
 
 
 def _bare(endpoint: EndpointRecord) -> Iterator[str]:
