@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskHandle, TaskOwner
 from sharedrt.model.drivers import LogBounds, LogRotator
 from sharedrt.model.faults import Fault
@@ -57,6 +58,7 @@ class LogRotations:
         self._rotator = rotator
         self._reopen = reopen
         self._owner = owner
+        self._locks = KeyedLocks()
         self._logs: dict[ContainerId, LogBounds] = {}
         self._task: TaskHandle | None = None
 
@@ -71,7 +73,7 @@ class LogRotations:
     async def end(self, id: ContainerId) -> None:
         """It is not any more: what it has written since the last look is brought within its bounds."""
         bounds = self._logs.pop(id, None)
-        if bounds is not None and await self._rotator.due([bounds]):
+        if bounds is not None:
             await self._rotate(id, bounds, _nobody_writes)
 
     async def _run(self) -> None:
@@ -91,7 +93,9 @@ class LogRotations:
         self, id: ContainerId, bounds: LogBounds, reopen: Callable[[], Awaitable[None]]
     ) -> None:
         try:
-            await self._rotator.rotate(bounds, reopen)
+            async with self._locks.hold(id):  # its end may come while it is rotated
+                if await self._rotator.due([bounds]):
+                    await self._rotator.rotate(bounds, reopen)
         except Fault as fault:
             log.warning("cannot rotate a log", container=id, error=str(fault))
 
