@@ -160,30 +160,28 @@ RUN set -e; cat /tmp/uid /trigger
     assert not config.get("OnBuild")
 
 
-@pytest.mark.parametrize(
-    ("dockerfile", "words"),
-    [
-        ("FROM busybox\nFROBNICATE x\n", "dockerfile parse error on line 2: unknown instruction"),
-        ("RUN true\n", "no build stage in current context"),
-        ("# only a comment\n", "cannot be empty"),
-        ("FROM busybox\nCOPY --from=9 /a /b\n", "invalid from flag value 9"),
-        ("FROM busybox\nCOPY nope /\n", "file not found in build context or excluded by .dock"),
-        ("FROM busybox\nCOPY ../up /\n", "forbidden path outside the build context"),
-        ("FROM busybox\nRUN --security=insecure true\n", "not allowed by the policy"),
-        ("FROM busybox\nRUN --device=x true\n", "unknown flag: --device"),
-        ("# syntax=example.org/other\nFROM busybox\n", "frontend 'example.org/other' is not supp"),
-        ("FROM nowhere.invalid/image\n", "nowhere.invalid"),
-        ("FROM busybox\nSTOPSIGNAL NOSUCH\n", "Invalid signal: NOSUCH"),
-        ("FROM busybox\nADD https://127.0.0.1:1/file /\n", "127.0.0.1"),
-        ("FROM scratch\n", "No image was generated"),
-    ],
+_WRONG = (
+    ("FROM busybox\nFROBNICATE x\n", "dockerfile parse error on line 2: unknown instruction"),
+    ("RUN true\n", "no build stage in current context"),
+    ("# only a comment\n", "cannot be empty"),
+    ("FROM busybox\nCOPY --from=9 /a /b\n", "invalid from flag value 9"),
+    ("FROM busybox\nCOPY nope /\n", "file not found in build context or excluded by .dock"),
+    ("FROM busybox\nCOPY ../up /\n", "forbidden path outside the build context"),
+    ("FROM busybox\nRUN --security=insecure true\n", "not allowed by the policy"),
+    ("FROM busybox\nRUN --device=x true\n", "unknown flag: --device"),
+    ("# syntax=example.org/other\nFROM busybox\n", "frontend 'example.org/other' is not supp"),
+    ("FROM nowhere.invalid/image\n", "nowhere.invalid"),
+    ("FROM busybox\nSTOPSIGNAL NOSUCH\n", "Invalid signal: NOSUCH"),
+    ("FROM busybox\nADD https://127.0.0.1:1/file /\n", "127.0.0.1"),
+    ("FROM scratch\n", "No image was generated"),
 )
-async def test_what_is_wrong_is_said_in_dockerds_words(
-    daemon: DaemonUnderTest, tmp_path: Path, dockerfile: str, words: str
-) -> None:
-    done = await build(daemon, tmp_path, dockerfile, check=False)
-    assert done.returncode != 0
-    assert words in done.stdout + done.stderr, done.stderr
+
+
+async def test_what_is_wrong_is_said_in_dockerds_words(daemon: DaemonUnderTest) -> None:
+    for dockerfile, words in _WRONG:
+        _, said = await post_build(daemon, tar({"Dockerfile": dockerfile}))
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert words in (lines[-1].get("error") or lines[-1]["message"]), dockerfile
 
 
 async def test_a_failing_command(
@@ -315,6 +313,9 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     assert ids == [image["Id"]]
     assert image["Config"]["Labels"] == {"a": "b", "c": "d e"}
     assert {"stream": "Step 3/3 : LABEL c=d e\n"} in messages
+    foreign = tar({"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    assert (await post_build(daemon, foreign, t="arm", platform="linux/arm64"))[0] == 200
+    assert (await inspected(daemon, "arm"))["Architecture"] == "arm64"
     for query in ({"version": "2"}, {"outputs": "[]"}, {"remote": "client-session"}):
         assert (await post_build(daemon, context, headers=None, **query))[0] == 501
     for query in ({"squash": "1"}, {"t": "no:such:name"}, {"buildargs": "["}, {"memory": "1"}):
@@ -323,6 +324,7 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     for path in ("/session", "/grpc"):
         done = await daemon.run(
             *("curl", "-sS", "-X", "POST", "--unix-socket", str(daemon.socket("docker"))),
+            *("-H", "Connection: Upgrade", "-H", "Upgrade: h2c"),
             f"http://docker{path}",
         )
         assert "classic builder" in done.stdout

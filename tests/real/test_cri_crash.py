@@ -113,6 +113,40 @@ async def test_execs_are_told_that_the_daemon_stops(daemon: DaemonUnderTest) -> 
         await cri.remove_pod(pod)
 
 
+async def test_execs_end_with_a_daemon_that_is_killed(daemon: DaemonUnderTest) -> None:
+    """Their clients have gone, and no probe's timeout would end them; the container runs on."""
+    async with client(daemon) as cri:
+        config = private_pod(cri, "lostexec")
+        pod = await cri.run_pod(config)
+        container = await cri.create(pod, config, "main", ["sleep", "600"], linux=secured())
+        await cri.start(container)
+        script = "sleep 700 & echo up; exec sleep 700"
+
+        async def probe() -> None:
+            with pytest.raises((GRPCError, OSError, StreamTerminatedError)):
+                await cri.exec_sync(container, "sleep", "700", timeout_s=60)
+
+        async with spdy(await exec_url(cri, container, "sh", "-c", script)) as exec:
+            streams = await open_streams(exec, "stdout")
+            await exec.wait_data(streams["stdout"], b"up")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(probe())
+                await until(lambda: _processes(cri, container, "sleep 700", 3))
+                await daemon.kill9()
+    await daemon.start()
+    async with client(daemon) as cri:
+        await until(lambda: _processes(cri, container, "sleep 700", 0))
+        assert await _processes(cri, container, "sleep 600", 1)
+        folder = daemon.root / "run" / "oci" / "bundles" / "k8s.io" / container / "execs"
+        await until(lambda: not any(folder.iterdir()))
+        await cri.remove_pod(pod)
+
+
+async def _processes(cri: CriClient, container: str, text: str, count: int) -> bool:
+    shown = (await cri.exec_sync(container, "ps")).stdout.decode()
+    return shown.count(text) == count
+
+
 @pytest.mark.parametrize("after_s", [0.01, 0.05, 0.2, 0.5])
 async def test_killed_while_pods_are_made(daemon: DaemonUnderTest, after_s: float) -> None:
     async with client(daemon) as cri:

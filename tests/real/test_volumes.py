@@ -502,7 +502,12 @@ async def test_a_pod_with_an_image_mounted(daemon: DaemonUnderTest, cri: CriClie
     pod_id = await cri.run_pod(pod)
     mounts = [
         Mount(container_path="/whole", image=ImageSpec(image=IMAGE), readonly=True),
-        Mount(container_path="/part", image=ImageSpec(image=IMAGE), image_sub_path="etc"),
+        Mount(
+            container_path="/part",
+            image=ImageSpec(image=IMAGE),
+            image_sub_path="etc",
+            readonly=True,
+        ),
     ]
     id = await cri.create(pod_id, pod, "c", ["sleep", "60"], mounts=mounts)
     await cri.start(id)

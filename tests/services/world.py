@@ -152,6 +152,8 @@ class FakeOci:
         self.ignores_term = False
         self.frozen = epoch.world.frozen
         self.default_handler = "crun"
+        self.environments: list[tuple[str, ...]] = []
+        """What processes were given, in the order of their making."""
 
     async def require_checkpoints(self, handler: str) -> None:
         assert handler in ("", "crun")
@@ -165,6 +167,7 @@ class FakeOci:
 
     async def create(self, request: BundleRequest) -> ProcessIdentity:
         await self._epoch.make(f"oci {request.key.id}")
+        self.environments.append(request.spec.env)
         self._world.processes[request.key] = asyncio.get_running_loop().create_future()
         return ProcessIdentity(100, 7)
 
@@ -212,6 +215,9 @@ class FakeOci:
         if key not in self.frozen:
             raise FailedPrecondition("container", key.id, "is not paused")
         self.frozen.discard(key)
+
+    async def end_lost_execs(self, key: ContainerKey) -> None:
+        pass  # its execs end at once
 
     async def leftovers(self) -> Sequence[ContainerKey]:
         return list(self._world.processes)

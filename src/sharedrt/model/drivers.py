@@ -590,6 +590,10 @@ class OciRuntime(Protocol):
         """Every container that has a bundle, runtime state or conmon on this host, for recovery."""
         ...
 
+    async def end_lost_execs(self, key: ContainerKey) -> None:
+        """Kill what an earlier daemon's clients ran in it, and that was to end with them. Idempotent."""
+        ...
+
     async def pids(self, key: ContainerKey) -> Sequence[int]:
         """All processes in the container's cgroup, as host pids."""
         ...

@@ -8,7 +8,7 @@ words and time for an id of another namespace as for one that never was.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -145,6 +145,12 @@ class Containers(Protocol):
     async def start(self, id: ContainerId) -> None:
         """Run it. Raises StartFailed (the record then says exited, with the code and reason),
         AlreadyDone when it runs already."""
+        ...
+
+    def private_env(
+        self, id: ContainerId, variables: tuple[str, ...]
+    ) -> AbstractContextManager[None]:
+        """Variables (``KEY=value``) that a start inside the block gives to the process, and nobody keeps."""
         ...
 
     async def stop(

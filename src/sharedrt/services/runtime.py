@@ -485,6 +485,7 @@ class RuntimeService:
             service = self._services.get(key.namespace)
             if service is not None and service.owns(key.id):
                 owned.setdefault(key.namespace, set()).add(key.id)
+                await self._drivers.oci.end_lost_execs(key)
                 continue
             log.info("removing a container that no row owns", container=key.id)
             with _logged("cannot remove a container", container=key.id):

@@ -187,6 +187,16 @@ async def test_an_end_is_recorded_cleaned_up_and_told(host: Machine, daemon: Dae
     assert await events(daemon) == ["connect", "start", "die", "disconnect"]
 
 
+async def test_private_variables_are_the_process_own(host: Machine, daemon: Daemon) -> None:
+    with daemon.containers.private_env(ID, ("TOKEN=secret",)):
+        await daemon.containers.start(ID)
+    assert "TOKEN=secret" in daemon.oci.environments[-1]
+    assert "secret" not in repr(record(daemon))
+    assert "secret" not in repr(await stored(host))
+    await daemon.containers.restart(ID, grace_s=0)
+    assert "TOKEN=secret" not in daemon.oci.environments[-1]
+
+
 async def test_out_of_memory_is_told_with_the_end(daemon: Daemon) -> None:
     await daemon.containers.start(ID)
     daemon.oci.end(KEY, 137, oom_killed=True)

@@ -25,6 +25,7 @@ from sharedrt.drivers.oci.conmon import runtime_arguments
 from sharedrt.drivers.oci.control import Resizer
 from sharedrt.drivers.oci.errors import start_failed
 from sharedrt.drivers.oci.exits import KILLED
+from sharedrt.drivers.oci.lost_execs import MARK
 from sharedrt.drivers.oci.output import OutputQueue
 from sharedrt.drivers.oci.procs import identify, kill_group
 from sharedrt.drivers.oci.state import BundleState
@@ -185,6 +186,8 @@ async def start_exec(launch: ExecLaunch) -> ExecSession:
         launch.folder.mkdir(parents=True)
     except FileExistsError as e:
         raise AlreadyExists("exec", launch.folder.name) from e
+    if launch.kill_on_close:
+        (launch.folder / MARK).touch()
     (launch.folder / "process.json").write_text(json.dumps(launch.process))
     try:
         child, sync, attached, start_pipe = await _spawn(launch)

@@ -20,6 +20,7 @@ from sharedrt.drivers.oci.figures import device_of, file_system, process_figures
 from sharedrt.drivers.oci.handlers import Problem, find_program, missing, probe, require_program
 from sharedrt.drivers.oci.host import read_host
 from sharedrt.drivers.oci.hub import AttachHub, AttachSession
+from sharedrt.drivers.oci.lost_execs import end_lost_execs
 from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import alive, identify, kill_process
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
@@ -82,6 +83,10 @@ class OciDriver:
 
     async def leftovers(self) -> Sequence[ContainerKey]:
         return await asyncio.to_thread(self._context.layout.keys_on_disk)
+
+    async def end_lost_execs(self, key: ContainerKey) -> None:
+        folder = self._context.layout.bundle(key) / "execs"
+        await asyncio.to_thread(end_lost_execs, folder)
 
     async def purge(self) -> None:
         cgroups = self._context.cgroups

@@ -33,6 +33,8 @@ from sharedrt.wire.tar.entry import Kind, TarEntry
 FindRoot = Callable[[str, bool], AbstractAsyncContextManager[Path]]
 """A stage's or an image's root file system by name (empty: the context's), writable if asked."""
 
+_COMPLETE: Final = "complete"
+"""A file beside a cache's data: its first content, owner and mode are there."""
 _SECRETS: Final = "/run/secrets/"
 _PIPES: Final = "/dev/pipes/"
 _AGENT: Final = "/run/buildkit/ssh_agent."
@@ -48,10 +50,11 @@ class CacheFolders:
 
 @dataclass(slots=True)
 class Prepared:
-    """``env``: variables that mounts bring along."""
+    """``env``: variables that mounts bring along; ``secrets``: those of them that nobody may keep."""
 
     mounts: list[Mount] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class RunMounts:
@@ -98,7 +101,7 @@ class RunMounts:
                     case MountType.SECRET:
                         secret = await self._secret(stack, mount, target)
                         if mount.env and secret is not None:
-                            ready.env[mount.env] = secret.decode(errors="surrogateescape")
+                            ready.secrets[mount.env] = secret.decode(errors="surrogateescape")
                         made = await self._secret_file(stack, mount, target, secret)
                     case MountType.SSH:
                         made = self._agent(mount, target, number, ready)
@@ -143,9 +146,11 @@ class RunMounts:
         folder = self._layout.build_cache(id)
         data = self._folders.data(folder)
         async with self._caches.locks.hold(("make", id)):
-            if not await self._host.exists(data):
+            if not await self._host.exists(folder / _COMPLETE):
+                await self._folders.remove(folder)  # a daemon was killed while it was filled
                 await self._folders.make(folder)
                 await self._fill(mount, data, find)
+                await self._host.write(folder, {_COMPLETE: b""})
         return Mount(MountKind.BIND, str(data), target, readonly=mount.readonly)
 
     async def _lock(

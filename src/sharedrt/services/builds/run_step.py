@@ -63,6 +63,7 @@ class RunSteps:
             plan = RunPlan(
                 argv=argv,
                 env={**tools.arguments.proxies, **arguments, **prepared.env},
+                secrets=prepared.secrets,
                 network=network,
                 insecure=insecure,
                 mounts=tuple(prepared.mounts),

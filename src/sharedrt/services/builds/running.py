@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -37,6 +37,8 @@ class RunPlan:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """Arguments and the like; the image's own variables win."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that no record may hold."""
     network: str = ""
     insecure: bool = False
     mounts: tuple[Mount, ...] = ()
@@ -112,7 +114,9 @@ class Runner:
     async def _watch(self, id: ContainerId, plan: RunPlan, output: StageOutput) -> None:
         shown = " ".join(plan.argv)
         try:
-            await self._containers.start(id)
+            secrets = tuple(f"{name}={value}" for name, value in plan.secrets.items())
+            with self._containers.private_env(id, secrets):
+                await self._containers.start(id)
         except StartFailed as fault:
             raise BuildFailed(
                 f"The command '{shown}' returned a non-zero code: {fault.exit_code}: {fault.reason}",

@@ -53,6 +53,8 @@ class Launcher:
         self._waiting = waiting
         self._restores = restores
         self._unclean: set[ContainerId] = set()
+        self.private_env: dict[ContainerId, tuple[str, ...]] = {}
+        """Variables that are in no record: secrets of builds."""
 
     def key(self, id: ContainerId) -> ContainerKey:
         return ContainerKey(self._namespace, id)
@@ -73,7 +75,10 @@ class Launcher:
                 key=key,
                 handler=record.runtime_handler,
                 rootfs=rootfs,
-                spec=replace(record.spec, env=(*wiring.env, *record.spec.env)),
+                spec=replace(
+                    record.spec,
+                    env=(*wiring.env, *record.spec.env, *self.private_env.get(record.id, ())),
+                ),
                 image=record.image_defaults,
                 hostname=wiring.hostname,
                 cgroup_parent=wiring.cgroup_parent,

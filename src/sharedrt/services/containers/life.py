@@ -10,7 +10,8 @@ its end: a removal by force, or a stop with a shorter grace, must not queue behi
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -114,6 +115,15 @@ class ContainerLife:
 
     def key(self, id: ContainerId) -> ContainerKey:
         return self._launcher.key(id)
+
+    @contextmanager
+    def private_env(self, id: ContainerId, variables: tuple[str, ...]) -> Iterator[None]:
+        """Variables (``KEY=value``) that a start inside the block gives to the process, and nobody keeps."""
+        self._launcher.private_env[id] = variables
+        try:
+            yield
+        finally:
+            del self._launcher.private_env[id]
 
     # ------------------------------------------------------------ start
 

@@ -4,6 +4,7 @@ import asyncio
 import posixpath
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -291,6 +292,11 @@ class ContainerService:
 
     async def start(self, id: ContainerId) -> None:
         await self._owner.finish(self._life.start(id), "start container")
+
+    def private_env(
+        self, id: ContainerId, variables: tuple[str, ...]
+    ) -> AbstractContextManager[None]:
+        return self._life.private_env(id, variables)
 
     async def stop(
         self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
