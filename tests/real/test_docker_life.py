@@ -211,6 +211,18 @@ async def test_limits_change_while_it_runs(docker: DockerClient) -> None:
     await remove(docker, "limited")
 
 
+async def test_sizes_are_what_is_in_the_files(docker: DockerClient) -> None:
+    await run(docker, "fresh", "true")
+    await run(docker, "wrote", "sh", "-c", "head -c 5000 /dev/zero >/file")
+    await docker.post("/containers/wrote/wait")
+    _, listed = await docker.get("/containers/json", all="1", size="1")
+    sizes = {c["Names"][0]: c["SizeRw"] for c in listed}
+    assert (sizes["/fresh"], sizes["/wrote"]) == (0, 5000)
+    _, pruned = await docker.post("/containers/prune")
+    assert pruned["SpaceReclaimed"] == 5000
+    assert len(pruned["ContainersDeleted"]) == 2
+
+
 # ---------------------------------------------------------------- streams
 
 
@@ -344,7 +356,7 @@ async def test_stats_from_which_clients_compute(docker: DockerClient) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "words"),
     [
-        ("POST", "/containers/xx/kill?signal=SIG42", None, 400, "Invalid signal: SIG42"),
+        ("POST", "/containers/xx/kill?signal=SIG42", None, 400, "nvalid signal: SIG42"),
         ("POST", "/containers/xx/resize?h=a&w=1", None, 400, 'invalid resize height "a"'),
         ("POST", "/containers/xx/rename?name=_", None, 400, "Error when allocating new name"),
         ("POST", "/containers/xx/attach?detachKeys=odd", None, 400, "Invalid detach keys"),
@@ -360,7 +372,9 @@ async def test_refusals(
     await run(docker, "xx", "sleep", "60")
     url = f"http://docker/v1.51{path}"
     headers = {"Content-Type": "application/json"}
-    async with docker.session.request(method, url, data=body, headers=headers) as response:
-        assert response.status == status
-        assert words in (await response.json())["message"]
-    await remove(docker, "xx")
+    try:
+        async with docker.session.request(method, url, data=body, headers=headers) as response:
+            assert response.status == status
+            assert words in (await response.json())["message"]
+    finally:
+        await remove(docker, "xx")

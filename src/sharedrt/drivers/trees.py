@@ -18,6 +18,8 @@ class TreeUsage(NamedTuple):
 
     size_bytes: int
     inodes: int
+    content_bytes: int = 0
+    """What is in the files, without what folders and half-filled blocks take."""
 
 
 class TreeChanged(Exception):
@@ -30,10 +32,10 @@ def usage(path: str | bytes) -> TreeUsage:
     Raises OSError, and TreeChanged when folders were moved about under the walk.
     """
     linked: set[tuple[int, int]] = set()
-    size = inodes = 0
+    size = inodes = content = 0
 
     def count(info: os.stat_result) -> None:
-        nonlocal size, inodes
+        nonlocal size, inodes, content
         if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
             key = (info.st_dev, info.st_ino)
             if key in linked:
@@ -41,6 +43,8 @@ def usage(path: str | bytes) -> TreeUsage:
             linked.add(key)
         size += info.st_blocks * 512
         inodes += 1
+        if not stat.S_ISDIR(info.st_mode):
+            content += info.st_size
 
     def visit(folder: int) -> list[str]:
         folders = []
@@ -60,7 +64,7 @@ def usage(path: str | bytes) -> TreeUsage:
     device = info.st_dev
     count(info)
     _walk(root, visit, None)
-    return TreeUsage(size, inodes)
+    return TreeUsage(size, inodes, content)
 
 
 def remove(path: str | bytes) -> None:

@@ -143,7 +143,10 @@ class LayerUnpacker(Protocol):
 @dataclass(frozen=True, slots=True)
 class Usage:
     size_bytes: int
+    """Disk blocks."""
     inodes: int
+    content_bytes: int = 0
+    """What is in the files, as Docker counts."""
 
 
 class ChangeKind(IntEnum):

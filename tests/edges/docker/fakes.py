@@ -286,7 +286,7 @@ class FakeContainers:
         return ContainerStats(id, CgroupStats(time_ns=time.time_ns()), (), None)
 
     async def usage(self, id: ContainerId) -> Usage:
-        return Usage(100, 1)
+        return Usage(4096, 1, 100)
 
     def restarting(self, id: ContainerId) -> bool:
         return id in self.restarting_ids

@@ -79,7 +79,9 @@ async def test_logs_are_looked_at_as_long_as_somebody_writes(
     assert logged[0]["event"] == "cannot rotate a log"
     rotator.broken = False
     count = len(rotator.rotated)
+    asked_to_reopen = len(reopened)
     await rotations.end(ID)
+    assert len(reopened) == asked_to_reopen, "nobody writes any more"
     assert len(rotator.rotated) == count + 1, "what was written last is brought within bounds"
     await rotations.end(ID)
     assert len(rotator.rotated) == count + 1

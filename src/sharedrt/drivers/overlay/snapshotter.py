@@ -171,7 +171,7 @@ class OverlaySnapshotter:
                     found = await run_blocking(self._tree_threads, trees.usage, upper)
             except trees.TreeChanged:
                 continue
-            return Usage(found.size_bytes, found.inodes)
+            return Usage(found.size_bytes, found.inodes, found.content_bytes)
         raise Unavailable("snapshot usage", f"folders of {directory!r} move while counted")
 
     async def changes(

@@ -158,7 +158,7 @@ def _apply(order: Message, report: socket.socket, helper: int) -> Message:
             writer.write(event)
     decoder.receive_eof()
     writer.finish()
-    size_bytes, inodes = trees.usage("/")
+    size_bytes, inodes, _ = trees.usage("/")
     return {
         "type": "result",
         "diff_id": stream.diff_id(),

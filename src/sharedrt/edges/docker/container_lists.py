@@ -127,7 +127,7 @@ async def post_containers_prune(call: Call) -> web.StreamResponse:
         except (NotFound, FailedPrecondition):
             continue  # removed or started by somebody else meanwhile
         deleted.append(record.id)
-        reclaimed += usage.size_bytes
+        reclaimed += usage.content_bytes
     await call.runtime.events.publish("container", "prune", "", {"reclaimed": str(reclaimed)})
     return answer({"ContainersDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 

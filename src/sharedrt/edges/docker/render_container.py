@@ -170,8 +170,8 @@ def _render_health(health: Health) -> dict[str, Any]:
 
 def add_sizes(rendered: dict[str, Any], writable: Usage, image_bytes: int) -> dict[str, Any]:
     """``size=1``: the writable layer, and all together."""
-    rendered["SizeRw"] = writable.size_bytes
-    rendered["SizeRootFs"] = writable.size_bytes + image_bytes
+    rendered["SizeRw"] = writable.content_bytes
+    rendered["SizeRootFs"] = writable.content_bytes + image_bytes
     return rendered
 
 

@@ -106,7 +106,7 @@ def _render_info(call: Call) -> dict[str, Any]:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "local", "none"],
+            "Log": ["journald", "json-file", "local", "none", "syslog"],
         },
         **cgroup_abilities(host.cgroup_version),
         "IPv4Forwarding": sysctl_is_on("net/ipv4/ip_forward"),

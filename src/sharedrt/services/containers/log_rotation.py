@@ -6,11 +6,13 @@ the sizes are looked at now and then: a log may grow a little beyond its size, a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskHandle, TaskOwner
 from sharedrt.model.drivers import LogBounds, LogRotator
 from sharedrt.model.faults import Fault
@@ -56,6 +58,7 @@ class LogRotations:
         self._rotator = rotator
         self._reopen = reopen
         self._owner = owner
+        self._locks = KeyedLocks()
         self._logs: dict[ContainerId, LogBounds] = {}
         self._task: TaskHandle | None = None
 
@@ -70,8 +73,8 @@ class LogRotations:
     async def end(self, id: ContainerId) -> None:
         """It is not any more: what it has written since the last look is brought within its bounds."""
         bounds = self._logs.pop(id, None)
-        if bounds is not None and await self._rotator.due([bounds]):
-            await self._rotate(id, bounds)
+        if bounds is not None:
+            await self._rotate(id, bounds, _nobody_writes)
 
     async def _run(self) -> None:
         delay_s = _LOOK_S
@@ -82,15 +85,20 @@ class LogRotations:
                 delay_s = _LOOK_AGAIN_S if due else _LOOK_S
                 for id, bounds in list(self._logs.items()):
                     if bounds in due:
-                        await self._rotate(id, bounds)
+                        await self._rotate(id, bounds, partial(self._reopen, id))
         finally:
             self._task = None
 
-    async def _rotate(self, id: ContainerId, bounds: LogBounds) -> None:
-        async def reopen() -> None:
-            await self._reopen(id)
-
+    async def _rotate(
+        self, id: ContainerId, bounds: LogBounds, reopen: Callable[[], Awaitable[None]]
+    ) -> None:
         try:
-            await self._rotator.rotate(bounds, reopen)
+            async with self._locks.hold(id):  # its end may come while it is rotated
+                if await self._rotator.due([bounds]):
+                    await self._rotator.rotate(bounds, reopen)
         except Fault as fault:
             log.warning("cannot rotate a log", container=id, error=str(fault))
+
+
+async def _nobody_writes() -> None:
+    """conmon has ended, or is about to: it would be asked in vain."""
