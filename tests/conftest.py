@@ -1,6 +1,7 @@
 """Options shared by all tests: ``--real`` lets the tests run that need root and real tools."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,12 @@ def _hybrid_host_cured(pytestconfig: pytest.Config) -> Iterator[None]:
         return
     with cured():
         yield
+
+
+def pytest_configure() -> None:
+    # A shell's background jobs ignore SIGINT, and so would the programs that tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
