@@ -136,9 +136,9 @@ def _make_folders(config: Config) -> None:
 
 def _settle_collector() -> None:
     """What start-up made lives as long as the daemon, so the garbage collector need not look at it again, and
-    collections become rarer: reading logs and listing make many short-lived objects and few cycles."""
+    collections become rarer: reading logs and listing make many short-lived objects and few cycles. What little of it
+    is garbage is kept too: collecting it took 0.1 s of the start and freed nothing that could be measured."""
     gc.enable()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 

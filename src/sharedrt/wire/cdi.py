@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import yaml
-
 _VERSIONS: Final = re.compile(r"v?(0\.[1-9]|1\.[01])\.\d+")
 _VENDOR: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _CLASS: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?")
@@ -130,6 +128,8 @@ def _load(data: bytes) -> Any:
             return json.loads(data)
         except (ValueError, RecursionError):
             pass  # YAML's own flow style looks alike
+    import yaml  # here, for few hosts have such a file and every start would pay for it
+
     try:
         return yaml.safe_load(data)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
