@@ -209,7 +209,7 @@ async def test_limits_hosts_and_networks_of_runs(daemon: DaemonUnderTest, tmp_pa
     text = """FROM busybox
 RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max
 RUN echo nofile=$(ulimit -Sn) $(grep extra.test /etc/hosts) $(grep /dev/shm /proc/mounts)
-RUN --network=none ls -d /sys/class/net/eth0 || echo none has no eth0
+RUN --network=none ls -d /sys/class/net/eth0 2>/dev/null || echo none has no eth0
 RUN --network=default ls -d /sys/class/net/eth0 && echo default has eth0
 """
     done = await build(
@@ -273,8 +273,19 @@ async def test_the_cache_is_listed_pruned_and_taken_from_images(
         daemon, tmp_path, text, "--cache-from", "source", "--build-arg", "WHO=you", "-t", "again"
     )
     assert other.stdout.count("Using cache") == 1
+    alone = await build(daemon, tmp_path, text, "--cache-from", "nosuchimage", "-t", "again")
+    assert "Using cache" not in alone.stdout, "only the images that were named are trusted"
     refused = await docker.post("/build/prune", filters='{"nosuch":["1"]}')
     assert refused[0] == 400
+
+
+async def test_what_a_command_says_on_standard_error_is_red(
+    daemon: DaemonUnderTest, tmp_path: Path
+) -> None:
+    text = "FROM busybox\nRUN echo plain; sleep 0.1; echo trouble >&2\n"
+    done = await build(daemon, tmp_path, text, "--no-cache")
+    assert "\nplain\n" in done.stdout
+    assert "\x1b[91mtrouble\n\x1b[0m" in done.stdout
 
 
 async def test_other_ways_to_ask(

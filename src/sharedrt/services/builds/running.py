@@ -1,18 +1,20 @@
 """RUN: a container on what the stage is so far, and a layer of what it changes."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
 from sharedrt.aio.completion import complete
-from sharedrt.model.drivers import LogQuery
+from sharedrt.model.drivers import LogLine, LogQuery
 from sharedrt.model.faults import Fault, NotFound, StartFailed
 from sharedrt.model.ids import ContainerId, OperationId, new_id
 from sharedrt.model.records import OperationRecord
 from sharedrt.model.spec import Mount, NamespaceMode, NamespaceRef, Security, User
+from sharedrt.model.stdio import StdStream
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.layers import Sink
@@ -28,6 +30,9 @@ log = structlog.get_logger(__name__)
 OPERATION: Final = "build.run"
 """Kind of the intent that stands for a RUN's container: recovery removes what it names."""
 _SHORT: Final = 12
+_RED: Final = "\x1b[91m"
+_PLAIN: Final = "\x1b[0m"
+"""Around what a command says on standard error, as dockerd's classic builder shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,9 @@ class Runner:
                 fault.exit_code,
             ) from fault
         async for lines in self._containers.logs(id, LogQuery(follow=True)):
-            text = b"".join(line.data if line.partial else line.data + b"\n" for line in lines)
-            await output.say(text.decode(errors="replace"))
+            for stream, some in itertools.groupby(lines, lambda line: line.stream):
+                text = _text(some)
+                await output.say(f"{_RED}{text}{_PLAIN}" if stream == StdStream.STDERR else text)
         code = (await self._containers.wait(id)).exit_code
         if code:
             raise BuildFailed(f"The command '{shown}' returned a non-zero code: {code}", code)
@@ -174,6 +180,11 @@ class Runner:
             dns=template.dns,
             extra_hosts=template.extra_hosts,
         )
+
+
+def _text(lines: Iterable[LogLine]) -> str:
+    joined = b"".join(line.data if line.partial else line.data + b"\n" for line in lines)
+    return joined.decode(errors="replace")
 
 
 def describe(argv: Sequence[str], arguments: Mapping[str, str]) -> str:

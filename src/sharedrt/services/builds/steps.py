@@ -35,8 +35,8 @@ class Steps:
         return found
 
     async def find(self, key: str, state: StageState) -> StageState | None:
-        """The same, by the key alone."""
-        if self._tools.request.no_cache:
+        """The same, by the key alone. A client that names images to take steps from trusts those and no others."""
+        if self._tools.request.no_cache or self._tools.request.cache_from:
             return None
         if (record := await self._tools.cache.find(key)) is None:
             return None
