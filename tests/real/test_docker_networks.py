@@ -261,6 +261,21 @@ async def test_the_gateway_is_the_network_of_the_highest_priority(daemon: Daemon
     await clear(daemon)
 
 
+async def test_a_name_with_a_blank_and_options_of_another_vendor(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("network", "create", "two words")
+    for name in ("a/b", "line\nbreak", " blank"):
+        assert "invalid network name" in (await refused(daemon, "network", "create", name)).lower()
+    network = "name=two words,driver-opt=org.example.note=kept"
+    await daemon.docker("create", "--name", "noted", "--network", network, "busybox")
+    shown = await daemon.docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "noted")
+    endpoint = json.loads(shown.stdout)["two words"]
+    assert endpoint["DriverOpts"] == {"org.example.note": "kept"}
+    ours = "name=two words,driver-opt=com.docker.network.nosuch=1"
+    assert "nosuch" in await refused(daemon, "create", "--network", ours, "busybox")
+    await daemon.docker("rm", "noted")
+    await daemon.docker("network", "rm", "two words")
+
+
 async def test_removal_and_prune(daemon: DaemonUnderTest) -> None:
     await daemon.docker("network", "create", "--label", "keep=no", "used")
     await daemon.docker("network", "create", "--label", "keep=no", "unused")

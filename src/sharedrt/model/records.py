@@ -65,6 +65,8 @@ class NetworkRequest:
     """Its name inside; empty: ``eth0`` and so on."""
     sysctls: tuple[str, ...] = ()
     """``NAME=VALUE`` each, with ``IFNAME`` for the interface: ``net.ipv4.conf.IFNAME.log_martians=1``."""
+    foreign_options: tuple[tuple[str, str], ...] = ()
+    """Options that are no driver's of ours: kept for those who set them, and shown."""
 
 
 class ContainerState(StrEnum):

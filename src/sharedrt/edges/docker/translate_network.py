@@ -17,6 +17,8 @@ _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _IFNAME: Final = "com.docker.network.endpoint.ifname"
 _SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 _IFNAME_MAX: Final = 15
+_OURS: Final = "com.docker.network."
+"""Options that begin so ask for something of the engine's own drivers."""
 _SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)(\.(conf|neigh))?\.IFNAME\.[a-z0-9_]+=[^=,]*")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
 
@@ -83,7 +85,7 @@ def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[Ne
 
 def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
     """One EndpointSettings as a client may send it (here and in ``network connect``)."""
-    interface, sysctls = _driver_options(endpoint)
+    interface, sysctls, foreign = _driver_options(endpoint)
     ipam = endpoint.sub("IPAMConfig")
     if ipam.strings("LinkLocalIPs"):
         raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
@@ -98,13 +100,17 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         priority=endpoint.integer("GwPriority"),
         interface=interface,
         sysctls=sysctls,
+        foreign_options=foreign,
     )
 
 
-def _driver_options(endpoint: Fields) -> tuple[str, tuple[str, ...]]:
-    """The interface's name and sysctls."""
+def _driver_options(
+    endpoint: Fields,
+) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The interface's name, its sysctls, and options of other vendors, which dockerd's drivers do not read either."""
     interface = ""
     sysctls: tuple[str, ...] = ()
+    foreign = []
     for option, value in endpoint.mapping("DriverOpts").items():
         if option == _IFNAME:
             if not 0 < len(value) <= _IFNAME_MAX or re.search(r"[\s/:]", value) or value == "lo":
@@ -117,14 +123,17 @@ def _driver_options(endpoint: Fields) -> tuple[str, tuple[str, ...]]:
             for sysctl in sysctls:
                 if not _SYSCTL.fullmatch(sysctl):
                     raise bad_request(f"invalid endpoint sysctl: {sysctl}")
-        else:
+        elif option.startswith(_OURS):
             raise not_implemented(f"the endpoint option {option}")
-    return interface, sysctls
+        else:
+            foreign.append((option, value))
+    return interface, sysctls, tuple(foreign)
 
 
 def driver_options(request: NetworkRequest) -> dict[str, str] | None:
     """As they were asked for."""
     options = {_IFNAME: request.interface, _SYSCTLS: ",".join(request.sysctls)}
+    options |= dict(request.foreign_options)
     return {option: value for option, value in options.items() if value} or None
 
 
