@@ -265,11 +265,12 @@ async def test_a_name_with_a_blank_and_options_of_another_vendor(daemon: DaemonU
     await daemon.docker("network", "create", "two words")
     for name in ("a/b", "line\nbreak", " blank"):
         assert "invalid network name" in (await refused(daemon, "network", "create", name)).lower()
-    network = "name=two words,driver-opt=org.example.note=kept"
+    option = "driver-opt=org.example"
+    network = f"name=two words,{option}.note=kept,{option}.empty="
     await daemon.docker("create", "--name", "noted", "--network", network, "busybox")
     shown = await daemon.docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "noted")
     endpoint = json.loads(shown.stdout)["two words"]
-    assert endpoint["DriverOpts"] == {"org.example.note": "kept"}
+    assert endpoint["DriverOpts"] == {"org.example.note": "kept", "org.example.empty": ""}
     ours = "name=two words,driver-opt=com.docker.network.nosuch=1"
     assert "nosuch" in await refused(daemon, "create", "--network", ours, "busybox")
     await daemon.docker("rm", "noted")

@@ -132,9 +132,9 @@ def _driver_options(
 
 def driver_options(request: NetworkRequest) -> dict[str, str] | None:
     """As they were asked for."""
-    options = {_IFNAME: request.interface, _SYSCTLS: ",".join(request.sysctls)}
-    options |= dict(request.foreign_options)
-    return {option: value for option, value in options.items() if value} or None
+    ours = {_IFNAME: request.interface, _SYSCTLS: ",".join(request.sysctls)}
+    asked = {option: value for option, value in ours.items() if value}
+    return asked | dict(request.foreign_options) or None
 
 
 def translate_links(links: Sequence[str]) -> tuple[str, ...]:
