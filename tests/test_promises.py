@@ -1,4 +1,4 @@
-"""``tests/promises/*.tsv``: what the daemon promises, and the tests that show it on real parts. None may name a test that is gone."""
+"""``tests/promises/*.tsv``: what the daemon promises, and the tests that show it. None may name a test that is gone."""
 
 import ast
 import csv
@@ -28,7 +28,8 @@ def _tests(path: Path) -> frozenset[str]:
 def test_every_promise_has_its_tests(path: Path) -> None:
     with path.open() as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert rows and set(rows[0]) == {"promise", "test"}
+    assert rows
+    assert set(rows[0]) == {"promise", "test"}
     gone = []
     for row in rows:
         named = [test.strip() for test in (row["test"] or "").split(",")]
