@@ -4,11 +4,16 @@ Facts are fields, not sentences: an edge writes its own protocol's words. The cl
 an edge's ``match`` over :data:`AnyFault` ends in ``assert_never`` and mypy finds an unmapped one.
 """
 
+from collections.abc import Callable
 from typing import final
 
 
 class Fault(Exception):
     """Base of all faults. ``str()`` gives one line fit for a log and for a client."""
+
+
+FailureWords = Callable[[Fault], str]
+"""What somebody is told of a fault; ``str`` for one who has no words of their own."""
 
 
 @final

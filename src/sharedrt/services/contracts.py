@@ -23,6 +23,7 @@ from sharedrt.model.drivers import (
     NetworkStats,
     Usage,
 )
+from sharedrt.model.faults import FailureWords
 from sharedrt.model.ids import ContainerId, Digest, ExecId, LeaseId, Namespace, SandboxId
 from sharedrt.model.records import (
     BlobRecord,
@@ -142,9 +143,13 @@ class Containers(Protocol):
         """
         ...
 
-    async def start(self, id: ContainerId) -> None:
+    async def start(self, id: ContainerId, *, words: FailureWords = str) -> None:
         """Run it. Raises StartFailed (the record then says exited, with the code and reason),
-        AlreadyDone when it runs already."""
+        AlreadyDone when it runs already.
+
+        Args:
+            words: what its record shall say of a start that fails.
+        """
         ...
 
     def private_env(
@@ -167,7 +172,12 @@ class Containers(Protocol):
         ...
 
     async def restart(
-        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+        self,
+        id: ContainerId,
+        *,
+        grace_s: float | None = None,
+        signal: str = "",
+        words: FailureWords = str,
     ) -> None: ...
 
     async def kill(self, id: ContainerId, signal: str = "SIGKILL") -> None:

@@ -13,6 +13,8 @@ from sharedrt.model.faults import (
     AlreadyDone,
     AlreadyExists,
     FailedPrecondition,
+    FailureWords,
+    Fault,
     InvalidArgument,
     NotFound,
     StartFailed,
@@ -123,7 +125,7 @@ class FakeContainers:
         self.records: dict[str, ContainerRecord] = {}
         self.requests: list[NewContainer] = []
         self.session = FakeStdio()
-        self.start_fault: Exception | None = None
+        self.start_fault: Fault | None = None
         self.lines: list[list[LogLine]] = []
         self.log_query: LogQuery | None = None
         self.follow_forever = False
@@ -163,9 +165,19 @@ class FakeContainers:
         self._changed.set()
         return record
 
-    async def start(self, id: ContainerId) -> None:
+    async def start(self, id: ContainerId, *, words: FailureWords = str) -> None:
         record = self.by_id(id)
         if self.start_fault:
+            self.put(
+                replace(
+                    record,
+                    state=ContainerState.EXITED,
+                    exit_code=128,
+                    reason="StartError",
+                    message=words(self.start_fault),
+                    finished_ns=time.time_ns(),
+                )
+            )
             raise self.start_fault
         if record.state is ContainerState.RUNNING:
             raise AlreadyDone("container", id, "running")
@@ -194,7 +206,12 @@ class FakeContainers:
         self.end(id, 137)
 
     async def restart(
-        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+        self,
+        id: ContainerId,
+        *,
+        grace_s: float | None = None,
+        signal: str = "",
+        words: FailureWords = str,
     ) -> None:
         self.stopped_with = (grace_s, signal)
 

@@ -16,6 +16,7 @@ from sharedrt.model.ids import EndpointId, NetworkId
 from sharedrt.model.records import ContainerState, EndpointRecord, PortMapping
 from sharedrt.services.contracts import WaitCondition
 from sharedrt.wire.docker_stream import StreamDecoder, StreamFrame
+from sharedrt.wire.docker_time import ZERO_TIME
 from tests.edges.docker.conftest import DoorUnderTest
 from tests.edges.docker.fakes import start_failed
 
@@ -178,6 +179,11 @@ async def test_start_failures_say_what_the_cli_looks_for(
     got, value, _ = await door.call("POST", f"/containers/{id}/start")
     assert got == status
     assert words in value["message"]
+    state = (await door.call("GET", f"/containers/{id}/json"))[1]["State"]
+    assert (state["Status"], state["Error"]) == ("created", value["message"])
+    assert (state["StartedAt"], state["FinishedAt"]) == (ZERO_TIME, ZERO_TIME)
+    exited = f"/containers/json?all=1&filters={json.dumps({'exited': ['128']})}"
+    assert (await door.call("GET", exited))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -352,7 +358,13 @@ async def test_filters(door: DoorUnderTest) -> None:
     second = made["Id"]
     record = door.runtime.containers.by_id(second)
     door.runtime.containers.put(
-        replace(record, state=ContainerState.EXITED, exit_code=3, created_ns=record.created_ns + 10)
+        replace(
+            record,
+            state=ContainerState.EXITED,
+            exit_code=3,
+            created_ns=record.created_ns + 10,
+            started_ns=record.created_ns + 20,
+        )
     )
 
     async def names(filters: dict[str, Any], query: str = "all=1") -> list[str]:

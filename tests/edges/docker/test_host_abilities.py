@@ -10,7 +10,7 @@ from sharedrt.edges.docker.host_abilities import (
     recursive_read_only,
     sysctl_is_on,
 )
-from sharedrt.edges.docker.translate_resources import BLKIO_WEIGHT, MEMORY_SWAP
+from sharedrt.edges.docker.host_limits import BLKIO_WEIGHT, MEMORY_SWAP
 
 
 def test_version_2(tmp_path: Path) -> None:

@@ -526,9 +526,12 @@ def test_binds_never_fail_otherwise(text: str) -> None:
 
 
 def test_what_dockerd_warns_of() -> None:
-    texts = create(host={"OomKillDisable": True, "BlkioWeight": 300}).warnings
-    assert any("OOM killer is disabled" in text for text in texts)
-    assert any("Block I/O weight" in text for text in texts)
+    made = create(host={"OomKillDisable": True, "BlkioWeight": 300})
+    assert any("OomKillDisable discarded" in text for text in made.warnings)
+    assert any("Block I/O weight" in text for text in made.warnings)
+    assert made.request.spec.resources.blkio_weight is None
+    shown = made.request.extensions["docker"]["HostConfig"]  # type: ignore[index,call-overload]
+    assert (shown["OomKillDisable"], shown["BlkioWeight"]) == (None, 0)  # type: ignore[index,call-overload]
 
 
 def test_shared_memory_goes_with_the_ipc_mode() -> None:

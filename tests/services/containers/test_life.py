@@ -440,9 +440,10 @@ async def test_on_failure_gives_up_after_its_retries(host: Machine) -> None:
     ("policy", "fields", "starts"),
     [
         ("no", {"exit_code": 1}, False),
-        ("always", {"stopped_by_client": True}, True),
-        ("unless-stopped", {}, True),
-        ("unless-stopped", {"stopped_by_client": True}, False),
+        ("always", {"stopped_by_client": True, "started_ns": 5}, True),
+        ("always", {"exit_code": 128, "started_ns": 0}, False),
+        ("unless-stopped", {"started_ns": 5}, True),
+        ("unless-stopped", {"stopped_by_client": True, "started_ns": 5}, False),
         ("on-failure", {"exit_code": 1, "started_ns": 5}, True),
         ("on-failure", {"exit_code": 0, "started_ns": 5}, False),
         ("on-failure", {"exit_code": 127, "started_ns": 0}, False),

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from sharedrt.aio.tasks import TaskOwner
+from sharedrt.drivers.oci.ahead import runtime_ahead
 from sharedrt.drivers.oci.attach_socket import AttachSocket
 from sharedrt.drivers.oci.bundle import read_pid
 from sharedrt.drivers.oci.children import Child
@@ -264,10 +265,13 @@ async def _spawn(launch: ExecLaunch) -> tuple[Child, SyncPipe, SyncPipe, int]:
 def arguments(launch: ExecLaunch) -> Sequence[str]:
     """conmon(8)'s command line for an exec."""
     folder = launch.folder
+    runtime = launch.state.runtime
+    sized = launch.tty and "consoleSize" in launch.process
     argv = [
         launch.conmon, "--api-version", "1", "--sync", "-e", "--exec-attach",
         "-c", launch.container_id, "-u", launch.container_id,
-        "-r", launch.state.runtime, *runtime_arguments(launch.state, folder / "exec.log"),
+        *(runtime_ahead(runtime) if sized else ("-r", runtime)),
+        *runtime_arguments(launch.state, folder / "exec.log"),
         "--exec-process-spec", str(folder / "process.json"), "-p", str(folder / "pidfile"),
         "-b", str(folder), "--full-attach", "-l", "none",
     ]  # fmt: skip

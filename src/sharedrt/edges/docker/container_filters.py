@@ -67,7 +67,8 @@ class ContainerFilter:
 
     def _passes_state(self, view: ContainerView) -> bool:
         filters, record = self._filters, view.record
-        exited = record.state is ContainerState.EXITED and record.exit_code in self._exited
+        ended = record.state is ContainerState.EXITED and view.has_run
+        exited = ended and record.exit_code in self._exited
         return (
             (self._everything or view.running or bool(self._exited))
             and filters.exact("status", view.status)

@@ -50,9 +50,20 @@ class ContainerView:
             return "restarting"
         if record.state is ContainerState.RUNNING:
             return "paused" if record.paused else "running"
-        if record.state is ContainerState.CREATED:
-            return "created"
-        return "exited"
+        ended = record.state is ContainerState.EXITED and self.has_run
+        return "exited" if ended else "created"
+
+    @property
+    def has_run(self) -> bool:
+        """One whose first start failed is still ``created``, as at dockerd."""
+        return self.record.started_ns > 0
+
+    @property
+    def error(self) -> str:
+        """Why the last start failed."""
+        record = self.record
+        failed = record.reason in ("StartError", "ContainerCannotRun")
+        return record.message if failed and record.state is ContainerState.EXITED else ""
 
     @property
     def health(self) -> str:

@@ -15,12 +15,14 @@ from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.cpusets import check_cpusets
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.host_abilities import has_selinux, known_sysctls, optional_files
+from sharedrt.edges.docker.host_limits import unprivileged_warnings
 from sharedrt.edges.docker.image_access import find_image, image_config
 from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
 from sharedrt.edges.docker.network_access import bridge_gateway
-from sharedrt.edges.docker.platform_choice import check_platform
+from sharedrt.edges.docker.platform_choice import asked_platform, check_platform
 from sharedrt.edges.docker.router import Route
+from sharedrt.edges.docker.start_refusal import start_refusal
 from sharedrt.edges.docker.translate_create import (
     DEFAULT_SYSCTLS,
     EXTENSION,
@@ -31,14 +33,15 @@ from sharedrt.edges.docker.translate_create import (
 )
 from sharedrt.edges.docker.translate_update import translate_update
 from sharedrt.edges.docker.versions_create import create_request, create_warnings
-from sharedrt.edges.docker.words import Refusal, bad_request, start_failed, to_http
+from sharedrt.edges.docker.words import Refusal, bad_request, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
     AlreadyExists,
     FailedPrecondition,
+    FailureWords,
+    Fault,
     InvalidArgument,
     NotFound,
-    StartFailed,
 )
 from sharedrt.model.ids import ContainerId, new_id
 from sharedrt.model.records import ContainerRecord, ContainerState
@@ -62,7 +65,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
     if not reference:
         raise bad_request("config cannot be empty in order to create a container")
     image = find_image(call, reference)
-    check_platform(image, call.text("platform"), reference)
+    check_platform(image, asked_platform(call.text("platform"), call.door.host), reference)
     host_config = body.sub("HostConfig").raw
     if (runtime := body.text("Runtime")) and not host_config.get("Runtime"):
         # Where docker-py puts it.
@@ -88,7 +91,10 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
             raise bad_request(to_http(fault)[1]) from fault
 
     record, warnings = await _create(call, translate, name)
-    told = [*warnings, *create_warnings(call.version, given)]
+    bounds = await asyncio.to_thread(
+        unprivileged_warnings, record.spec.oom_score_adj, record.spec.rlimits
+    )
+    told = [*warnings, *bounds, *create_warnings(call.version, given)]
     return answer({"Id": record.id, "Warnings": told}, status=201)
 
 
@@ -132,31 +138,18 @@ async def post_containers_start(call: Call) -> web.StreamResponse:
     record = call.container()
     if record.paused:
         raise Refusal(409, "cannot start a paused container, try unpause instead")
+    words = _start_words(record)
     try:
-        await call.finish(call.runtime.containers.start(record.id))
+        await call.finish(call.runtime.containers.start(record.id, words=words))
     except AlreadyDone:
         return not_modified()
-    except StartFailed as fault:
-        raise Refusal(*start_failed(fault)) from fault
-    except FailedPrecondition as fault:
-        raise _not_startable(record, fault) from fault
-    except InvalidArgument as fault:
-        raise Refusal(*to_http(fault)) from fault
+    except Fault as fault:
+        raise start_refusal(record, fault) from fault
     return no_content()
 
 
-def _not_startable(record: ContainerRecord, fault: FailedPrecondition) -> Exception:
-    """A container that it shares a namespace with does not run: dockerd's words, and its statuses."""
-    spec = record.spec.namespaces
-    if fault.kind == "container" and fault.reason == "is not running":
-        text = f"container {fault.name} is not running"
-        if fault.name == spec.pid.target:
-            return Refusal(500, f"failed to join PID namespace: {text}")
-        if fault.name == spec.ipc.target:
-            return Refusal(500, f"failed to join IPC namespace: {text}")
-        if fault.name == spec.network.target:
-            return Refusal(409, f"cannot join network of a non running container: {fault.name}")
-    return fault
+def _start_words(record: ContainerRecord) -> FailureWords:
+    return lambda fault: start_refusal(record, fault).message
 
 
 async def post_containers_stop(call: Call) -> web.StreamResponse:
@@ -179,11 +172,12 @@ async def post_containers_restart(call: Call) -> web.StreamResponse:
         record.id,
         grace_s=_grace(call, record),
         signal=versions.stop_signal(call.version, call.text("signal")),
+        words=_start_words(record),
     )
     try:
         await call.finish(work)
-    except StartFailed as fault:
-        raise Refusal(*start_failed(fault)) from fault
+    except Fault as fault:
+        raise start_refusal(record, fault) from fault
     return no_content()
 
 
@@ -288,6 +282,7 @@ def _not_removable(view: ContainerView) -> Refusal:
 async def post_containers_wait(call: Call) -> web.StreamResponse:
     """The head goes out before the end: the CLI starts the container only when it has it."""
     record = call.container()
+    view = ContainerView(record, call.runtime.containers.restarting(record.id))
     condition = versions.wait_condition(call.version, call.text("condition"))
     try:
         wanted = WaitCondition(condition or "not-running")
@@ -298,8 +293,10 @@ async def post_containers_wait(call: Call) -> web.StreamResponse:
         waiting = group.create_task(call.runtime.containers.wait(record.id, wanted))
         await asyncio.sleep(0)
         async with call.stream("application/json") as response:
-            ended = await waiting
-            await response.write(dump({"StatusCode": ended.exit_code}) + b"\n")
+            told: dict[str, object] = {"StatusCode": (await waiting).exit_code}
+            if wanted is WaitCondition.NOT_RUNNING and view.error:
+                told["Error"] = {"Message": view.error}
+            await response.write(dump(told) + b"\n")
     return response
 
 

@@ -7,7 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sharedrt.edges.docker.translate_resources import BLKIO_WEIGHT, MEMORY_SWAP
+from sharedrt.edges.docker.host_limits import (
+    BLKIO_WEIGHT,
+    MEMORY_SWAP,
+    MEMORY_SWAPPINESS,
+    OOM_KILL_DISABLE,
+)
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -35,7 +40,7 @@ def cgroup_abilities(version: int, root: Path = _CGROUPS) -> dict[str, bool]:
 
 
 def optional_files(version: int, root: Path = _CGROUPS) -> frozenset[str]:
-    """Of the limits that a kernel may be built without, those that there are: names of ``translate_resources``."""
+    """Of the limits that a kernel may be built without, those that there are: names of ``host_limits``."""
     if version == 2:
         # None at all: it is mounted elsewhere, and nothing is known.
         controllers = set(_read(root / "cgroup.controllers").split()) or {"io", "memory"}
@@ -45,6 +50,8 @@ def optional_files(version: int, root: Path = _CGROUPS) -> frozenset[str]:
             BLKIO_WEIGHT: (root / "blkio/blkio.weight").exists()
             or (root / "blkio/blkio.bfq.weight").exists(),
             MEMORY_SWAP: (root / "memory/memory.memsw.limit_in_bytes").exists(),
+            MEMORY_SWAPPINESS: (root / "memory/memory.swappiness").exists(),
+            OOM_KILL_DISABLE: (root / "memory/memory.oom_control").exists(),
         }
     return frozenset(name for name, there in found.items() if there)
 

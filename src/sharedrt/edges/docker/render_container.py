@@ -13,7 +13,7 @@ from sharedrt.edges.docker.render_network_settings import (
     render_port_list,
 )
 from sharedrt.model.drivers import Usage
-from sharedrt.model.records import ContainerRecord, ContainerState, EndpointRecord, Health
+from sharedrt.model.records import EndpointRecord, Health
 from sharedrt.services.contracts import HostInfo, LayerFolders
 from sharedrt.wire.docker_time import format_time
 
@@ -143,9 +143,9 @@ def render_state(view: ContainerView) -> dict[str, Any]:
         "Dead": False,
         "Pid": record.pid,
         "ExitCode": record.exit_code,
-        "Error": _error(record),
+        "Error": view.error,
         "StartedAt": format_time(record.started_ns),
-        "FinishedAt": format_time(record.finished_ns),
+        "FinishedAt": format_time(record.finished_ns if view.has_run else 0),
     }
     if record.health is not None:
         rendered["Health"] = _render_health(record.health)
@@ -173,11 +173,6 @@ def add_sizes(rendered: dict[str, Any], writable: Usage, image_bytes: int) -> di
     rendered["SizeRw"] = writable.content_bytes
     rendered["SizeRootFs"] = writable.content_bytes + image_bytes
     return rendered
-
-
-def _error(record: ContainerRecord) -> str:
-    failed = record.reason in ("StartError", "ContainerCannotRun")
-    return record.message if failed and record.state is ContainerState.EXITED else ""
 
 
 def _command_line(argv: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Every field of the API's schema is either done here, refused by name, or one tha
 (ContainerIDFile is the client's own business; Consistency is for Docker on a Mac).
 """
 
+import posixpath
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any, Final
 from sharedrt.edges.docker import translate_security as security
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.host_config import DEFAULT_SHM_BYTES, complete_host_config
+from sharedrt.edges.docker.host_limits import held_limits
 from sharedrt.edges.docker.translate_config import (
     SHORT_ID,
     ContainerConfig,
@@ -35,14 +37,13 @@ from sharedrt.edges.docker.translate_network import (
 )
 from sharedrt.edges.docker.translate_resources import (
     memory_swap,
-    resource_warnings,
     translate_device_requests,
     translate_device_rules,
     translate_devices,
     translate_resources,
     translate_ulimits,
 )
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
 from sharedrt.model.faults import NotFound
 from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import ContainerRecord, Json, NetworkRequest
@@ -67,8 +68,8 @@ class CreateContext:
     host: HostInfo
     find_container: Callable[[str], ContainerRecord]
     bridge_gateway: Callable[[], str]
-    cgroup_files: frozenset[str] = frozenset()
-    """Which of the files that not every kernel has are there (:func:`host_abilities.optional_files`)."""
+    abilities: frozenset[str] = frozenset()
+    """What of :mod:`host_limits` this kernel can (:func:`host_abilities.optional_files`)."""
     selinux: bool = False
     sysctls: frozenset[str] = frozenset()
     """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
@@ -139,8 +140,10 @@ def translate_create(
     )
     spec = _spec(host, config, namespaces, hostname, mounts, context.selinux)
     spec = _with_limits(spec, host, context)
-    resources = spec.resources
-    warnings += resource_warnings(resources, context.cgroup_files)
+    held = held_limits(spec.resources, context.abilities)
+    resources = held.resources
+    spec = replace(spec, resources=resources)
+    warnings += held.warnings
     rendered: dict[str, Json] = {**config.rendered, "Hostname": config.hostname or hostname}
     settled: dict[str, Json] = {
         "NetworkMode": mode,
@@ -148,6 +151,7 @@ def translate_create(
         "IpcMode": ipc_mode or "private",
         "CgroupnsMode": cgroupns,
         "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.max_retries},
+        **held.shown,
         "MemorySwap": memory_swap(host) or 0,
         "MemorySwappiness": resources.memory_swappiness,
         "PidsLimit": resources.pids_limit,
@@ -191,8 +195,12 @@ def translate_create(
 def _refuse_the_rest(host: Fields) -> None:
     if host.text("Cgroup"):
         raise not_implemented("HostConfig.Cgroup")
-    if host.mapping("StorageOpt"):
-        raise not_implemented("HostConfig.StorageOpt")
+    for option in host.mapping("StorageOpt"):
+        raise Refusal(
+            501,
+            f"HostConfig.StorageOpt {option} is not supported by this daemon: "
+            "its overlay keeps no quotas, and has no other options",
+        )
     if (isolation := host.text("Isolation")) not in ("", "default"):
         raise bad_request(f'invalid isolation "{isolation}" on linux')
     if "" in host.mapping("Annotations"):
@@ -252,7 +260,7 @@ def _spec(
         namespaces=namespaces,
         security=security.translate_security(host, selinux=selinux),
         mounts=mounts,
-        cgroup_parent=host.text("CgroupParent"),
+        cgroup_parent=_cgroup_parent(host.text("CgroupParent")),
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
         shm_shared=host.text("IpcMode") == "shareable",
@@ -261,6 +269,11 @@ def _spec(
         health_check=config.health_check,
         annotations=host.mapping("Annotations"),
     )
+
+
+def _cgroup_parent(text: str) -> str:
+    """As dockerd joins it: whatever its ``..`` lead to, it is below the root."""
+    return posixpath.normpath(f"/{text}") if ".." in text.split("/") else text
 
 
 def _console_size(host: Fields) -> tuple[int, int] | None:

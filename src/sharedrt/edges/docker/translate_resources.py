@@ -8,8 +8,6 @@ from sharedrt.model.records import Json
 from sharedrt.model.spec import BlkioLimit, Device, DeviceRule, Resources, Rlimit
 
 MIN_MEMORY: Final = 6 << 20
-BLKIO_WEIGHT: Final = "blkio weight"
-MEMORY_SWAP: Final = "memory swap"
 CPU_PERIOD_US: Final = 100_000
 
 _REFUSED: Final = (
@@ -59,26 +57,6 @@ def translate_resources(host: Fields, cpus: int) -> Resources:
         blkio_read_iops=_limits(host, "BlkioDeviceReadIOps", "Rate"),
         blkio_write_iops=_limits(host, "BlkioDeviceWriteIOps", "Rate"),
     )
-
-
-def resource_warnings(resources: Resources, cgroup_files: frozenset[str]) -> list[str]:
-    """What dockerd says of limits that make no sense, or that this kernel cannot hold."""
-    warnings = []
-    if resources.oom_kill_disable and not resources.memory_bytes:
-        warnings.append(
-            "OOM killer is disabled for the container, but no memory limit is set, this can result in the "
-            "system running out of resources."
-        )
-    if resources.blkio_weight and BLKIO_WEIGHT not in cgroup_files:
-        warnings.append(
-            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
-        )
-    if resources.memory_bytes and MEMORY_SWAP not in cgroup_files:
-        warnings.append(
-            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. "
-            "Memory limited without swap."
-        )
-    return warnings
 
 
 def memory_swap(host: Fields) -> int | None:

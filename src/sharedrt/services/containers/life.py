@@ -23,6 +23,7 @@ from sharedrt.model.drivers import ExitStatus, HostFiles, OciRuntime, ProcessIde
 from sharedrt.model.faults import (
     AlreadyDone,
     FailedPrecondition,
+    FailureWords,
     Fault,
     Internal,
     NotFound,
@@ -51,6 +52,8 @@ log = structlog.get_logger(__name__)
 DEFAULT_GRACE_S: Final = 10.0
 KILL_PATIENCE_S: Final = 120.0
 """How long an end may take after SIGKILL (a process in uninterruptible sleep) before we say so."""
+CANNOT_START_CODE: Final = 128
+"""Of a container that never ran, because of the host or of what it was asked to join."""
 UNKNOWN_EXIT_CODE: Final = 255
 """Of a container that a reboot ended without leaving an exit status."""
 _FIRST_RETRY_S: Final = 0.5
@@ -127,7 +130,7 @@ class ContainerLife:
 
     # ------------------------------------------------------------ start
 
-    async def start(self, id: ContainerId) -> None:
+    async def start(self, id: ContainerId, words: FailureWords = str) -> None:
         async with self.locks.hold(id):
             record = self._records.by_id(id)
             if self.is_running(id):
@@ -135,7 +138,7 @@ class ContainerLife:
             if record.sandbox_id is not None and record.state is not ContainerState.CREATED:
                 raise FailedPrecondition("container", id, f"is {record.state.value}, not created")
             self.restarts.cancel(id)
-            await self._start(id, restart_count=0)
+            await self._start(id, restart_count=0, words=words)
 
     async def _restart_by_policy(self, id: ContainerId) -> None:
         async with self.locks.hold(id):
@@ -148,7 +151,9 @@ class ContainerLife:
             finally:
                 self.restarts.done(id)
 
-    async def _start(self, id: ContainerId, *, restart_count: int) -> None:
+    async def _start(
+        self, id: ContainerId, *, restart_count: int, words: FailureWords = str
+    ) -> None:
         """The caller holds the lock."""
         if (before := self._runs.get(id)) is not None:
             # Its clean-up would take away what this start makes.
@@ -172,7 +177,7 @@ class ContainerLife:
                 raise  # committed, then cancelled: the daemon stops, and the next one adopts it
             await self._launcher.undo(record)
             if isinstance(error, Exception):
-                await self._start_failed(id, error)
+                await self._start_failed(id, error, words)
             raise
         self._owner.spawn(self._launcher.forget_checkpoint(record), f"restored {id[:12]}")
         # Those that attached during the commit.
@@ -204,10 +209,15 @@ class ContainerLife:
             boot_id=self._boot_id,
         )
 
-    async def _start_failed(self, id: ContainerId, error: Exception) -> None:
-        """Record it, and tell those who wait; the caller raises the error."""
+    async def _start_failed(self, id: ContainerId, error: Exception, words: FailureWords) -> None:
+        """Record it, and tell those who wait; the caller raises the error. The times stay those of the last run.
+
+        A pod's container tells of an end, as its watchers count on; one that is nobody's tells nothing, as at dockerd.
+        """
         fault = error if isinstance(error, Fault) else Internal("start", str(error))
-        code = fault.exit_code if isinstance(fault, StartFailed) else 128
+        before = self._records.by_id(id)
+        known = fault.exit_code if isinstance(fault, StartFailed) else before.exit_code
+        code = known or CANNOT_START_CODE
         reason = "StartError" if isinstance(fault, StartFailed) else "ContainerCannotRun"
 
         def failed(record: ContainerRecord) -> ContainerRecord:
@@ -216,15 +226,15 @@ class ContainerLife:
                 state=ContainerState.EXITED,
                 exit_code=code,
                 reason=reason,
-                message=str(fault),
-                finished_ns=time.time_ns(),
-                started_ns=0,
+                message=words(fault),
+                finished_ns=record.finished_ns if record.started_ns else time.time_ns(),
                 pid=0,
                 pid_start_ticks=0,
             )
 
+        actions = ("die",) if before.sandbox_id is not None else ()
         try:
-            await self._rows.change(id, failed, "die", details={"exitCode": str(code)})
+            await self._rows.change(id, failed, *actions, details={"exitCode": str(code)})
         except Fault as lost:
             log.warning("cannot record a failed start", container=id, error=str(lost))
         self._waiting.fail(id, fault)
@@ -374,7 +384,9 @@ class ContainerLife:
         await self._end(id, run, number, grace_s)
         await self._rows.tell(record, "stop")
 
-    async def restart(self, id: ContainerId, grace_s: float | None, signal: str) -> None:
+    async def restart(
+        self, id: ContainerId, grace_s: float | None, signal: str, words: FailureWords = str
+    ) -> None:
         async with self.locks.hold(id):
             record = self._records.by_id(id)
             if record.sandbox_id is not None:
@@ -392,7 +404,7 @@ class ContainerLife:
             await self._rows.tell(record, "stop")
         async with self.locks.hold(id):
             if not self.is_running(id):
-                await self._start(id, restart_count=0)
+                await self._start(id, restart_count=0, words=words)
         await self._rows.tell(record, "restart")
 
     def stop_signal(self, record: ContainerRecord, asked: str = "") -> int:

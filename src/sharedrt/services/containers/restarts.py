@@ -6,7 +6,7 @@ from typing import Final
 
 from sharedrt.aio.tasks import TaskHandle, TaskOwner
 from sharedrt.model.ids import ContainerId
-from sharedrt.model.records import ContainerRecord, ContainerState
+from sharedrt.model.records import ContainerRecord
 
 FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 60.0
@@ -32,12 +32,9 @@ def wants_restart(record: ContainerRecord) -> bool:
 def wants_start_with_daemon(record: ContainerRecord) -> bool:
     """Whether a container that was found ended shall run: after a reboot, or when its restart was due as the
     daemon stopped. ``always`` means even one that a client had stopped, as with Docker."""
-    if record.state is ContainerState.CREATED or record.sandbox_id is not None:
+    if record.started_ns == 0 or record.sandbox_id is not None:
         return False
-    if record.restart_policy == "always":
-        return True
-    started = record.started_ns > 0 or record.restart_policy != "on-failure"
-    return started and wants_restart(record)
+    return record.restart_policy == "always" or wants_restart(record)
 
 
 class Restarts:

@@ -25,6 +25,7 @@ from sharedrt.model.drivers import (
 from sharedrt.model.faults import (
     AlreadyExists,
     FailedPrecondition,
+    FailureWords,
     Fault,
     InvalidArgument,
     NotFound,
@@ -290,8 +291,8 @@ class ContainerService:
 
     # ------------------------------------------------------------ life
 
-    async def start(self, id: ContainerId) -> None:
-        await self._owner.finish(self._life.start(id), "start container")
+    async def start(self, id: ContainerId, *, words: FailureWords = str) -> None:
+        await self._owner.finish(self._life.start(id, words), "start container")
 
     def private_env(
         self, id: ContainerId, variables: tuple[str, ...]
@@ -304,9 +305,15 @@ class ContainerService:
         await self._owner.finish(self._life.stop(id, grace_s, signal), "stop container")
 
     async def restart(
-        self, id: ContainerId, *, grace_s: float | None = None, signal: str = ""
+        self,
+        id: ContainerId,
+        *,
+        grace_s: float | None = None,
+        signal: str = "",
+        words: FailureWords = str,
     ) -> None:
-        await self._owner.finish(self._life.restart(id, grace_s, signal), "restart container")
+        work = self._life.restart(id, grace_s, signal, words)
+        await self._owner.finish(work, "restart container")
 
     async def kill(self, id: ContainerId, signal: str = "SIGKILL") -> None:
         await self._owner.finish(self._life.kill(id, signal), "kill container")
