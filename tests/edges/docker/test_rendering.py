@@ -147,6 +147,12 @@ def test_ps_output_is_cut_to_the_containers_processes() -> None:
         parse_ps("CMD\nsleep\n", {10})
 
 
+def test_threads_go_with_their_process() -> None:
+    output = "PID LWP CMD\n10 - a\n- 10 -\n- 12 -\n11 - b\n- 11 -\n"
+    rows = [["10", "-", "a"], ["-", "10", "-"], ["-", "12", "-"]]
+    assert parse_ps(output, {10}) == (["PID", "LWP", "CMD"], rows)
+
+
 def test_log_lines_that_go_on_have_one_time() -> None:
     encoder = LogEncoder(framed=False, timestamps=True, details="k=v")
     lines = [LogLine(S, 1, b"par", True), LogLine(S, 2, b"other", False)]

@@ -90,6 +90,8 @@ def held_limits(resources: Resources, abilities: frozenset[str]) -> HeldLimits:
             "Your kernel does not support swap limit capabilities or the cgroup is not mounted. "
             "Memory limited without swap."
         )
+    if OOM_KILL_DISABLE not in abilities:
+        held.shown["OomKillDisable"] = None
     nothing: dict[str, Any] = {}
     for each in _DROPPED:
         if getattr(resources, each.field) in (None, ()) or each.ability in abilities:

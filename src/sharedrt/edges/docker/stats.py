@@ -85,16 +85,7 @@ def render_stats(
         "cpu_stats": _cpu(cgroup.cpu),
         "precpu_stats": _cpu(before.cpu if before else CpuStats()),
         "memory_stats": _memory(cgroup.memory, memory_total) if current else {},
-        "blkio_stats": {
-            "io_service_bytes_recursive": _blkio(cgroup.blkio_bytes),
-            "io_serviced_recursive": _blkio(cgroup.blkio_ops),
-            "io_queue_recursive": None,
-            "io_service_time_recursive": None,
-            "io_wait_time_recursive": None,
-            "io_merged_recursive": None,
-            "io_time_recursive": None,
-            "sectors_recursive": None,
-        },
+        "blkio_stats": _blkio(cgroup),
         "storage_stats": {},
     }
     if current and current.networks:
@@ -144,10 +135,24 @@ def _memory(memory: MemoryStats, total: int) -> dict[str, Any]:
     return rendered
 
 
-def _blkio(entries: Iterable[BlkioEntry]) -> list[dict[str, Any]] | None:
-    return [
-        {"major": e.major, "minor": e.minor, "op": e.op, "value": e.value} for e in entries
-    ] or None
+def _blkio(cgroup: CgroupStats) -> dict[str, Any]:
+    """With cgroups v1, which alone tell of each CPU, the figures that no scheduler keeps are empty; with v2 there are
+    no such figures."""
+    none: list[Any] | None = [] if cgroup.cpu.per_cpu_ns else None
+    return {
+        "io_service_bytes_recursive": _entries(cgroup.blkio_bytes) or none,
+        "io_serviced_recursive": _entries(cgroup.blkio_ops) or none,
+        "io_queue_recursive": none,
+        "io_service_time_recursive": none,
+        "io_wait_time_recursive": none,
+        "io_merged_recursive": none,
+        "io_time_recursive": none,
+        "sectors_recursive": none,
+    }
+
+
+def _entries(entries: Iterable[BlkioEntry]) -> list[dict[str, Any]]:
+    return [{"major": e.major, "minor": e.minor, "op": e.op, "value": e.value} for e in entries]
 
 
 def _network(network: NetworkStats) -> dict[str, int]:

@@ -15,6 +15,7 @@ from sharedrt.model.faults import FailedPrecondition
 
 _DEFAULT_ARGS: Final = "-ef"
 _TIMEOUT_S: Final = 10.0
+_RENAMED: Final = re.compile(r"\s+(\S*)=\s*(PID\S*)")
 
 
 async def get_containers_top(call: Call) -> web.StreamResponse:
@@ -45,6 +46,10 @@ async def _ps(args: str, pids: Sequence[int]) -> str:
     if binary is None:
         raise Refusal(500, "the host has no ps (package procps)")
     words = args.split()
+    for column, title in _RENAMED.findall(f" {args}"):
+        if column != "pid":
+            # Another column under that title would show processes of others.
+            raise bad_request(f'specifying "{column}={title}" is not allowed')
     for word in words:
         if not re.fullmatch(r"[\w\-=,:+%.]+", word):
             raise bad_request(f"invalid ps_args: {word!r}")
@@ -52,7 +57,8 @@ async def _ps(args: str, pids: Sequence[int]) -> str:
     if code != 0:
         code, out, err = await _run(binary, *words)
     if code != 0:
-        raise Refusal(500, f"ps: {err.strip() or f'exit code {code}'}")
+        said = err.partition("\n")[0].strip()
+        raise Refusal(500, f"ps: {said or f'exit code {code}'}")
     return out
 
 
@@ -75,7 +81,8 @@ async def _run(*argv: str) -> tuple[int, str, str]:
 
 
 def parse_ps(output: str, pids: set[int]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows of the processes among ``pids``; the last column takes the rest of its line.
+    """Titles and rows of the processes among ``pids``; the last column takes the rest of its line. A row with ``-``
+    for a number is a thread of the process before it.
 
     Raises:
         Refusal: no PID column, by which alone rows can be told apart.
@@ -83,14 +90,17 @@ def parse_ps(output: str, pids: set[int]) -> tuple[list[str], list[list[str]]]:
     lines = output.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:
-        raise bad_request("Couldn't find PID field in ps output")
+        raise Refusal(500, "Couldn't find PID field in ps output")
     pid_column = titles.index("PID")
     rows = []
+    ours = False
     for line in lines[1:]:
         cells = line.split(None, len(titles) - 1)
-        if len(cells) <= pid_column or not cells[pid_column].isdecimal():
+        if len(cells) <= pid_column:
             continue
-        if int(cells[pid_column]) in pids:
+        if (pid := cells[pid_column]) != "-":
+            ours = pid.isdecimal() and int(pid) in pids
+        if ours:
             rows.append(cells)
     return titles, rows
 

@@ -151,6 +151,7 @@ def translate_create(
         "IpcMode": ipc_mode or "private",
         "CgroupnsMode": cgroupns,
         "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.max_retries},
+        "OomKillDisable": bool(host.optional_boolean("OomKillDisable")),
         **held.shown,
         "MemorySwap": memory_swap(host) or 0,
         "MemorySwappiness": resources.memory_swappiness,
