@@ -257,11 +257,11 @@ class ContainerService:
                 self.on_removed(id)
             try:
                 await self._clean_up(record)
+                if volumes:
+                    names = volumes_of(record.spec.mounts)
+                    await self._volumes.remove_unused_anonymous(sorted(names))
             finally:
-                self._life.forget(record)
-            if volumes:
-                names = volumes_of(record.spec.mounts)
-                await self._volumes.remove_unused_anonymous(sorted(names))
+                self._life.forget(record)  # who waits for its end shall find nothing of it
 
     async def _clean_up(self, record: ContainerRecord) -> None:
         """The rows are gone, so it is removed: what cannot be cleaned up now is left to recovery."""
