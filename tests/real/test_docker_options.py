@@ -164,6 +164,14 @@ async def test_what_the_kernel_cannot_hold_is_dropped_and_said(docker: DockerCli
     assert ("swappiness discarded" in told) is V2
     assert shown["OomKillDisable"] is (None if V2 else True)
     assert shown["MemorySwappiness"] == (None if V2 else 10)
+    update = f"/containers/{made['Id']}/update"
+    asked = {"BlkioWeight": 300, "KernelMemory": 1 << 30}
+    status, answer = await DockerClient(docker.session, "v1.41").post(update, json=asked)
+    assert status == 200, answer
+    told = " ".join(answer["Warnings"])
+    assert "kernel memory limit" in told
+    assert ("Weight discarded" in told) is not WEIGHTS
+    assert (await docker.post(update, json={"CpuShares": 64}))[1] == {"Warnings": None}
     await docker.delete(f"/containers/{made['Id']}")
 
 

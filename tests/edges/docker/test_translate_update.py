@@ -94,3 +94,12 @@ def test_restart_policies() -> None:
     )
     none = update({"RestartPolicy": {"Name": "no"}}, auto_remove=True)
     assert none.restart is not None
+
+
+def test_what_the_host_cannot_hold_is_said_to_who_asks() -> None:
+    made = update({"BlkioWeight": 300})
+    assert ["Weight discarded" in text for text in made.warnings] == [True]
+    assert made.host_config["BlkioWeight"] == 0
+    assert made.resources is not None
+    assert made.resources.blkio_weight is None
+    assert update({"CpuShares": 5}, {"Memory": 64 << 20, "MemorySwap": 128 << 20}).warnings == []

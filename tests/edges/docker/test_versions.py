@@ -56,7 +56,7 @@ def test_updates() -> None:
     assert versions.update_config(V(1, 39), body) == {"CpuShares": 1}
     assert versions.update_config(V(1, 40), body) == body
     assert versions.update_config(V(1, 42), {**body, "KernelMemory": 1}) == body
-    assert versions.update_config(V(1, 41), {"KernelMemory": 1}) == {"KernelMemory": 1}
+    assert versions.update_config(V(1, 41), {"KernelMemory": 1}) == {}
 
 
 def test_what_newer_versions_read() -> None:

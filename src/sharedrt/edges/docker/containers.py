@@ -32,7 +32,11 @@ from sharedrt.edges.docker.translate_create import (
     translate_create,
 )
 from sharedrt.edges.docker.translate_update import translate_update
-from sharedrt.edges.docker.versions_create import create_request, create_warnings
+from sharedrt.edges.docker.versions_create import (
+    create_request,
+    create_warnings,
+    kernel_memory_warnings,
+)
 from sharedrt.edges.docker.words import Refusal, bad_request, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
@@ -326,6 +330,7 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
         ContainerView(record).host_config,
         auto_remove=record.auto_remove,
         cpus=call.door.host.cpus,
+        abilities=await asyncio.to_thread(optional_files, call.door.host.cgroup_version),
     )
     await asyncio.to_thread(check_cpusets, body)
     if update.resources is not None:
@@ -341,7 +346,8 @@ async def post_containers_update(call: Call) -> web.StreamResponse:
         )
 
     await call.finish(call.runtime.containers.change(record.id, apply))
-    return answer({"Warnings": None})
+    warnings = [*update.warnings, *kernel_memory_warnings(call.version, body.raw)]
+    return answer({"Warnings": warnings or None})
 
 
 ROUTES = (

@@ -5,10 +5,11 @@ that is there already is a conflict, in dockerd's words: the client has to chang
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.host_limits import held_limits
 from sharedrt.edges.docker.translate_log import RestartPlan, translate_restart
 from sharedrt.edges.docker.translate_resources import translate_resources
 from sharedrt.edges.docker.words import Refusal
@@ -23,6 +24,11 @@ _EXCLUSIVE: Final = (
 )
 """Of these the second must not be set when the first is asked for."""
 
+_TOLD_OF: Final = frozenset(
+    ["Memory", "MemorySwappiness", "OomKillDisable", "BlkioWeight", "BlkioWeightDevice"]
+)
+"""What not every host can hold: warnings are for who asks for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -31,10 +37,17 @@ class Update:
     host_config: dict[str, Json]
     resources: Resources | None
     restart: RestartPlan | None
+    warnings: list[str] = field(default_factory=list)
 
 
 def translate_update(
-    id: str, asked: Mapping[str, Json], old: Mapping[str, Json], *, auto_remove: bool, cpus: int
+    id: str,
+    asked: Mapping[str, Json],
+    old: Mapping[str, Json],
+    *,
+    auto_remove: bool,
+    cpus: int,
+    abilities: frozenset[str] = frozenset(),
 ) -> Update:
     """The request over the container's HostConfig.
 
@@ -42,6 +55,7 @@ def translate_update(
         asked: the body, as :mod:`versions` has made it.
         old: HostConfig as ``inspect`` shows it.
         cpus: how many the host has.
+        abilities: see :func:`host_limits.held_limits`.
 
     Raises:
         Refusal: 400 for figures that make no sense, 409 for what contradicts ``old``.
@@ -59,8 +73,13 @@ def translate_update(
     _check_conflicts(id, Fields(limits), Fields(old))
     merged: dict[str, Json] = {**old, **limits}
     resources: Resources | None = None
+    warnings: list[str] = []
     if limits:
-        resources = translate_resources(Fields(merged, "HostConfig"), cpus)
+        held = held_limits(translate_resources(Fields(merged, "HostConfig"), cpus), abilities)
+        resources = held.resources
+        merged.update(held.shown)
+        if limits.keys() & _TOLD_OF:
+            warnings = held.warnings
     if resources is not None and limits.get("PidsLimit") == 0:
         resources = replace(resources, pids_limit=-1)
     policy = given.sub("RestartPolicy")
@@ -76,7 +95,7 @@ def translate_update(
             "Name": restart.policy,
             "MaximumRetryCount": restart.max_retries,
         }
-    return Update(merged, resources, restart)
+    return Update(merged, resources, restart, warnings)
 
 
 def _check_conflicts(id: str, limits: Fields, old: Fields) -> None:

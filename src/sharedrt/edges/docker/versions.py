@@ -204,12 +204,10 @@ def image_list_filters(version: ApiVersion, filters: Filters, name: str) -> Filt
 
 
 def update_config(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
-    """1.40: an update changes PidsLimit. 1.42: KernelMemory is gone."""
-    unknown = set[str]()
+    """1.40: an update changes PidsLimit. 1.42: KernelMemory is gone (older clients are told, as at create)."""
+    unknown = {"kernelmemory"}
     if version < (1, 40):
         unknown.add("pidslimit")
-    if version >= (1, 42):
-        unknown.add("kernelmemory")
     return {name: value for name, value in body.items() if name.lower() not in unknown}
 
 

@@ -51,12 +51,17 @@ def create_warnings(version: ApiVersion, body: dict[str, Any]) -> list[str]:
     warnings = []
     body = _canonical(body, _PARTS)
     host = body.get("HostConfig")
-    host = _canonical(host, ("KernelMemory",)) if isinstance(host, dict) else {}
-    if version < (1, 42) and host.get("KernelMemory"):
-        warnings.append(_NO_KERNEL_MEMORY)
+    host = host if isinstance(host, dict) else {}
+    warnings += kernel_memory_warnings(version, host)
     if version >= (1, 44) and body.get("MacAddress"):
         warnings.append(_MAC_IS_OLD)
     return warnings
+
+
+def kernel_memory_warnings(version: ApiVersion, limits: dict[str, Any]) -> list[str]:
+    """Of a HostConfig or an update. Before 1.42: KernelMemory, which no kernel of today has."""
+    asked = version < (1, 42) and _canonical(limits, ("KernelMemory",)).get("KernelMemory")
+    return [_NO_KERNEL_MEMORY] if asked else []
 
 
 def _host_config(version: ApiVersion, host: dict[str, Any]) -> dict[str, Any]:

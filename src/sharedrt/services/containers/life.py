@@ -480,7 +480,7 @@ class ContainerLife:
         except NotFound as error:
             if number != SIGKILL:
                 raise FailedPrecondition("container", id, "is not running") from error
-        if number == SIGKILL:
+        if ends:
             await self._thaw(id)
         await telling
         if number == SIGKILL:
