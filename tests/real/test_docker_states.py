@@ -166,7 +166,7 @@ async def test_any_signal_by_number_and_name(docker: DockerClient) -> None:
     async with made(docker, "signalled", "sh", "-c", script, Tty=True) as id:
 
         async def until_said(words: str) -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while words not in str(  # noqa: ASYNC110
                     (await docker.get(f"/containers/{id}/logs", stdout="1"))[1]
                 ):
@@ -197,9 +197,11 @@ async def test_pausing(daemon: DaemonUnderTest, docker: DockerClient) -> None:
         assert (await docker.post(f"/containers/{id}/pause"))[0] == 204
         found = await state(docker, id)
         assert (found["Status"], found["Running"], found["Paused"]) == ("paused", True, True)
-        still = await ticks()
-        await asyncio.sleep(0.3)
-        assert await ticks() <= still + 1
+        still = -1
+        async with asyncio.timeout(30):
+            # What was said before may still be on its way.
+            while still != (still := await ticks()):  # noqa: ASYNC110
+                await asyncio.sleep(0.3)
         for call, words in (("pause", "is already paused"), ("start", "cannot start a paused")):
             status, answer = await docker.post(f"/containers/{id}/{call}")
             assert (status, words in answer["message"]) == (409, True)
@@ -212,14 +214,26 @@ async def test_pausing(daemon: DaemonUnderTest, docker: DockerClient) -> None:
         await daemon.restart()
         assert (await state(docker, id))["Paused"]
         assert (await docker.post(f"/containers/{id}/unpause"))[0] == 204
-        async with asyncio.timeout(10):
-            while await ticks() <= still + 1:  # noqa: ASYNC110
+        async with asyncio.timeout(30):
+            while await ticks() == still:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         status, answer = await docker.post(f"/containers/{id}/unpause")
         assert (status, answer["message"]) == (409, f"Container {id} is not paused")
         await docker.post(f"/containers/{id}/pause")
         assert (await docker.post(f"/containers/{id}/stop", t="0"))[0] == 204
         assert (await state(docker, id))["Status"] == "exited", "a stop thaws"
+
+
+async def test_a_commit_pauses_unless_it_shall_not(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
+    async with made(docker, "kept", "sleep", "60") as id:
+        await daemon.docker("commit", "--pause=false", "kept", "kept:1")
+        assert "pause" not in await told(daemon, id)
+        await daemon.docker("commit", "kept", "kept:1")
+        assert [a for a in await told(daemon, id) if "pause" in a] == ["pause", "unpause"]
+        assert (await state(docker, id))["Status"] == "running"
+    await daemon.docker("rmi", "kept:1")
 
 
 async def test_restarting_by_hand(daemon: DaemonUnderTest, docker: DockerClient) -> None:
@@ -239,7 +253,7 @@ async def test_a_terminal_is_resized(docker: DockerClient) -> None:
     script = "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done"
     async with made(docker, "sized", "sh", "-c", script, Tty=True) as id:
         logs = f"/containers/{id}/logs"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while " " not in str((await docker.get(logs, stdout="1"))[1]):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             assert (await docker.post(f"/containers/{id}/resize", h="44", w="111"))[0] == 200
@@ -254,7 +268,8 @@ async def test_waiting_clients_of_a_daemon_that_ends(
     daemon: DaemonUnderTest, docker: DockerClient
 ) -> None:
     """They learn that they do not know; whoever asks the next daemon learns the code."""
-    async with made(docker, "long", "sh", "-c", "sleep 2; exit 5"):
+    script = "while [ ! -e /go ]; do sleep 0.05; done; exit 5"
+    async with made(docker, "long", "sh", "-c", script):
         connector = aiohttp.UnixConnector(str(daemon.socket("docker")))
         async with aiohttp.ClientSession(connector=connector) as session:
             response = await session.post("http://docker/v1.51/containers/long/wait")
@@ -263,6 +278,7 @@ async def test_waiting_clients_of_a_daemon_that_ends(
             with pytest.raises(aiohttp.ClientError):
                 await response.read()
         await daemon.start()
+        await daemon.docker("exec", "long", "touch", "/go")
         assert (await docker.post("/containers/long/wait"))[1]["StatusCode"] == 5
 
 
@@ -275,7 +291,7 @@ async def test_retries_go_on_where_the_last_daemon_was(
         async def count() -> int:
             return int((await docker.get("/containers/counted/json"))[1]["RestartCount"])
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await count() < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             await daemon.kill9()
@@ -291,9 +307,13 @@ async def test_retries_go_on_where_the_last_daemon_was(
 
 async def test_top_with_options(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     async with made(docker, "topped", "sh", "-c", "sleep 61 & exec sleep 62") as id:
-        status, found = await docker.get(f"/containers/{id}/top")
+        async with asyncio.timeout(30):
+            while True:
+                status, found = await docker.get(f"/containers/{id}/top")
+                if sorted(row[-1] for row in found["Processes"]) == ["sleep 61", "sleep 62"]:
+                    break
+                await asyncio.sleep(0.05)
         assert (status, found["Titles"][:2], found["Titles"][-1]) == (200, ["UID", "PID"], "CMD")
-        assert sorted(row[-1] for row in found["Processes"]) == ["sleep 61", "sleep 62"]
         pid = str((await state(docker, id))["Pid"])
         _, found = await docker.get(f"/containers/{id}/top", ps_args="-o pid,comm")
         assert found["Titles"] == ["PID", "COMMAND"]
@@ -311,6 +331,23 @@ async def test_top_with_options(daemon: DaemonUnderTest, docker: DockerClient) -
         assert (await docker.get(f"/containers/{id}/top"))[0] == 409
 
 
+def _written(figures: dict[str, Any]) -> int:
+    entries = figures["blkio_stats"]["io_service_bytes_recursive"] or []
+    return sum(entry["value"] for entry in entries if entry["op"].lower() == "write")
+
+
+async def _figures_once_written(docker: DockerClient, id: str) -> dict[str, Any]:
+    """The first figures of 4 MiB or more written; others when they do not come."""
+    url = f"http://docker/v1.51/containers/{id}/stats"
+    figures: dict[str, Any] = {}
+    async with docker.session.get(url) as response:
+        for _ in range(30):
+            figures = json.loads(await response.content.readline())
+            if _written(figures) >= 4 << 20:
+                break
+    return figures
+
+
 async def test_stats_as_a_stream_and_as_the_cli_draws_them(
     daemon: DaemonUnderTest, docker: DockerClient
 ) -> None:
@@ -318,7 +355,7 @@ async def test_stats_as_a_stream_and_as_the_cli_draws_them(
     host = {"NetworkMode": "bridge", "Memory": 64 << 20, "PidsLimit": 30}
     async with made(docker, "figured", "sh", "-c", script, host=host) as id:
         url = f"http://docker/v1.51/containers/{id}/stats"
-        async with asyncio.timeout(20), docker.session.get(url) as response:
+        async with asyncio.timeout(60), docker.session.get(url) as response:
             first, second, third = [json.loads(await response.content.readline()) for _ in range(3)]
         assert first["precpu_stats"]["cpu_usage"]["total_usage"] == 0
         for before, after in ((first, second), (second, third)):
@@ -330,15 +367,10 @@ async def test_stats_as_a_stream_and_as_the_cli_draws_them(
             for way in ("rx", "tx")
             for what in ("bytes", "packets", "errors", "dropped")
         }
-        written = [
-            entry["value"]
-            for entry in third["blkio_stats"]["io_service_bytes_recursive"] or []
-            if entry["op"].lower() == "write"
-        ]
-        assert sum(written) >= 4 << 20
+        assert _written(await _figures_once_written(docker, id)) >= 4 << 20
         shown = await daemon.docker("stats", "--no-stream", "--format", "json", "figured")
         drawn = json.loads(shown.stdout)
-        assert 3 < float(drawn["CPUPerc"].rstrip("%")) < 150
+        assert 0 < float(drawn["CPUPerc"].rstrip("%")) < 150
         assert drawn["MemUsage"].endswith("/ 64MiB")
         assert (drawn["PIDs"], drawn["Name"]) == ("1", "figured")
         assert drawn["BlockIO"].rpartition(" / ")[2] not in ("0B", "")
@@ -472,11 +504,10 @@ async def test_auto_remove_and_who_waits_for_it(docker: DockerClient) -> None:
     config = body("sh", "-c", "exit 4", host={"AutoRemove": True}, Volumes={"/a": {}})
     await docker.post("/containers/create", json=config, name="gone")
     (mount,) = (await docker.get("/containers/gone/json"))[1]["Mounts"]
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        removed = group.create_task(docker.post("/containers/gone/wait", condition="removed"))
-        await asyncio.sleep(0)
+    url = "http://docker/v1.51/containers/gone/wait?condition=removed"
+    async with asyncio.timeout(60), docker.session.post(url) as response:
         await docker.post("/containers/gone/start")
-    assert removed.result()[1] == {"StatusCode": 4}
+        assert await response.json() == {"StatusCode": 4}
     assert (await docker.get("/containers/gone/json"))[0] == 404
     assert (await docker.get(f"/volumes/{mount['Name']}"))[0] == 404, "its anonymous volumes, too"
 
