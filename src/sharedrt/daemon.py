@@ -193,6 +193,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             oci=oci,
             host=HostFs(),
             namespaces=PinnedNamespaces(daemon.run_dir / "files"),
+            cgroups=cgroups,
             bridge=bridge,
             name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),

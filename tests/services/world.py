@@ -350,6 +350,22 @@ class FakeBridges:
         return []
 
 
+class FakePodCgroups:
+    """Marks; each is made anew under the next number."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch, self._world = epoch, epoch.world
+        self.made = 0
+
+    async def mark_pod(self, parent: str, id: str) -> None:
+        await self.unmark_pod(parent, id)
+        self.made += 1
+        await self._epoch.make(f"mark {parent}/{id}")
+
+    async def unmark_pod(self, parent: str, id: str) -> None:
+        await self._epoch.remove(f"mark {parent}/{id}")
+
+
 class FakeCni:
     """A plugin that keeps an attachment until DEL is called with its sandbox."""
 
