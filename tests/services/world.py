@@ -351,19 +351,22 @@ class FakeBridges:
 
 
 class FakePodCgroups:
-    """Marks; each is made anew under the next number."""
+    """Marks, each with the container that it stands for."""
 
     def __init__(self, epoch: Epoch) -> None:
         self._epoch, self._world = epoch, epoch.world
-        self.made = 0
 
-    async def mark_pod(self, parent: str, id: str) -> None:
+    async def mark_pod(self, parent: str, id: str, shown: str) -> None:
         await self.unmark_pod(parent, id)
-        self.made += 1
-        await self._epoch.make(f"mark {parent}/{id}")
+        await self._epoch.make(f"mark {parent}/{id} {shown}")
+
+    async def pod_mark(self, parent: str, id: str) -> str:
+        marks = self._world.has(f"mark {parent}/{id}")
+        return marks[0].rpartition(" ")[2] if marks else ""
 
     async def unmark_pod(self, parent: str, id: str) -> None:
-        await self._epoch.remove(f"mark {parent}/{id}")
+        for thing in self._world.has(f"mark {parent}/{id}"):
+            await self._epoch.remove(thing)
 
 
 class FakeCni:

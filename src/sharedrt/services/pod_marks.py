@@ -5,10 +5,12 @@ for a process whose view of the network it may read from then on. So that cgroup
 and is made anew when another one has to stand for the pod: cAdvisor then asks again.
 
 Nothing waits for it: a container's start and end are told here, and a task follows. What a killed daemon leaves is
-found by the pod's row: the next one makes all marks anew, and a pod that ends takes its mark along.
+found by the pod's row, and says itself which container it was made for; a pod that ends takes its mark along.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -21,6 +23,9 @@ from sharedrt.model.records import ContainerRecord, ContainerState, SandboxRecor
 from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
+
+AGENTS_BACK_S: Final = 4.0
+"""After a start of ours: cAdvisor, which asks once, tries to connect again every 3 s at the latest."""
 
 
 class PodMarks:
@@ -47,6 +52,7 @@ class PodMarks:
         self._shown: dict[SandboxId, str] = {}
         """The container that each mark was made for; empty: there is no mark."""
         self._due: set[SandboxId] = set()
+        self._agents_back = asyncio.Event()
 
     def process_of(self, record: SandboxRecord) -> int:
         """Host pid of the process that stands for the pod: its own first one, or its oldest container's; 0: none."""
@@ -68,7 +74,18 @@ class PodMarks:
         self._due.add(id)
         self._owner.spawn(self._settle(id), f"mark {id[:12]}")
 
+    def begin(self) -> None:
+        """Recovery is over, and doors are about to open: look at all marks, as soon as they can be asked about."""
+        self._owner.spawn(self._begin(), "pods' marks")
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(AGENTS_BACK_S)
+        self._agents_back.set()
+        for record in self._records:
+            self.note(record.id)
+
     async def _settle(self, id: SandboxId) -> None:
+        await self._agents_back.wait()
         async with self._locks.hold(id):
             self._due.discard(id)
             record = self._records.find(id)
@@ -76,13 +93,16 @@ class PodMarks:
                 return  # who ends it takes its mark along
             oldest = self._oldest(id)
             shown = oldest.id if oldest is not None else ""
-            if self._shown.get(id) == shown:
-                return
+            parent = record.spec.cgroup_parent
             try:
+                if id not in self._shown:
+                    self._shown[id] = await self._cgroups.pod_mark(parent, id)
+                if self._shown[id] == shown:
+                    return
                 if shown:
-                    await self._cgroups.mark_pod(record.spec.cgroup_parent, id)
+                    await self._cgroups.mark_pod(parent, id, shown)
                 else:
-                    await self._cgroups.unmark_pod(record.spec.cgroup_parent, id)
+                    await self._cgroups.unmark_pod(parent, id)
             except Fault as fault:  # its figures are missing then; the pod is well
                 log.warning("cannot mark a pod", sandbox=id, error=str(fault))
                 return

@@ -495,10 +495,9 @@ class PodService:
         self._records.drop(record.id)
 
     def resume(self) -> None:
-        """Recovery is over: show the pods to the node's agents anew, and free what sandboxes of an earlier boot still
-        hold of their networks."""
-        for record in self._records:
-            self._marks.note(record.id)
+        """Recovery is over: show pods to the node's agents, and free what sandboxes of an earlier boot still hold of
+        their networks."""
+        self._marks.begin()
         dead = [
             record.id
             for record in self._records

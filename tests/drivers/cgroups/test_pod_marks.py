@@ -16,9 +16,9 @@ ID = "e" * 64
 def test_one_cgroup_in_the_one_hierarchy(tmp_path: Path) -> None:
     (tmp_path / "pods").mkdir()
     tree = Hierarchies(tmp_path)
-    assert marks.make(tree, "/pods", ID)
+    assert marks.make(tree, "/pods", ID, "c1")
     assert (tmp_path / "pods" / ID).is_dir()
-    assert marks.make(tree, "/pods", ID)
+    assert marks.make(tree, "/pods", ID, "c1")
     marks.remove(tree, "/pods", ID)
     marks.remove(tree, "/pods", ID)
     assert os.listdir(tmp_path / "pods") == []
@@ -29,15 +29,15 @@ def test_on_v1_the_first_hierarchy_that_has_the_parent(tmp_path: Path) -> None:
     for name, root in roots.items():
         (root / ("pods" if name != "pids" else "")).mkdir(parents=True)
     tree = Hierarchies(None, v1=roots)
-    assert marks.make(tree, "/pods/", ID)
+    assert marks.make(tree, "/pods/", ID, "c1")
     assert [name for name, root in roots.items() if (root / "pods" / ID).exists()] == ["cpu"]
     (roots["pids"] / "pods").mkdir()
-    assert marks.make(tree, "/pods/", ID)
+    assert marks.make(tree, "/pods/", ID, "c1")
     assert [name for name, root in roots.items() if (root / "pods" / ID).exists()] == ["pids"]
 
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert not marks.make(Hierarchies(tmp_path), "/kubepods/pod1", ID)
+    assert not marks.make(Hierarchies(tmp_path), "/kubepods/pod1", ID, "c1")
     assert os.listdir(tmp_path) == []
 
 
@@ -61,14 +61,16 @@ async def test_on_this_host(parent: tuple[CgroupManager, str]) -> None:
     def found() -> list[Path]:
         return [p for root in cgroups.hierarchies.roots() if (p := root / path[1:] / ID).exists()]
 
-    await cgroups.mark_pod(path, ID)
+    await cgroups.mark_pod(path, ID, "c1")
     (first,) = found()
     made = first.stat().st_ino
-    await cgroups.mark_pod(path, ID)
+    await cgroups.mark_pod(path, ID, "c1")
     (second,) = found()
     assert second.stat().st_ino != made, "a new one"
+    assert await cgroups.pod_mark(path, ID) == "c1"
     assert second.parent.parent.name == (
         "pids" if cgroups.version == 1 else second.parent.parent.name
     )
     await cgroups.unmark_pod(path, ID)
     assert found() == []
+    assert await cgroups.pod_mark(path, ID) == ""

@@ -86,23 +86,29 @@ class CgroupManager:
         """SIGKILL everything in a cgroup and below; False when something would not die. Idempotent."""
         return await asyncio.to_thread(tree.kill, self.hierarchies, path)
 
-    async def mark_pod(self, parent: str, id: str) -> None:
+    async def mark_pod(self, parent: str, id: str, shown: str) -> None:
         """See :class:`sharedrt.model.drivers.PodCgroups`."""
+        path = parent_path(self.driver, parent)
         try:
-            await asyncio.to_thread(
-                pod_marks.make, self.hierarchies, parent_path(self.driver, parent), id
-            )
+            await asyncio.to_thread(pod_marks.make, self.hierarchies, path, id, shown)
         except OSError as e:
-            raise Internal(f"cgroup {parent}/{id}", str(e)) from e
+            raise Internal(f"cgroup {path}/{id}", str(e)) from e
+
+    async def pod_mark(self, parent: str, id: str) -> str:
+        """See :class:`sharedrt.model.drivers.PodCgroups`."""
+        path = parent_path(self.driver, parent)
+        try:
+            return await asyncio.to_thread(pod_marks.look, self.hierarchies, path, id)
+        except OSError as e:
+            raise Internal(f"cgroup {path}/{id}", str(e)) from e
 
     async def unmark_pod(self, parent: str, id: str) -> None:
         """See :class:`sharedrt.model.drivers.PodCgroups`."""
+        path = parent_path(self.driver, parent)
         try:
-            await asyncio.to_thread(
-                pod_marks.remove, self.hierarchies, parent_path(self.driver, parent), id
-            )
+            await asyncio.to_thread(pod_marks.remove, self.hierarchies, path, id)
         except OSError as e:
-            raise Internal(f"cgroup {parent}/{id}", str(e)) from e
+            raise Internal(f"cgroup {path}/{id}", str(e)) from e
 
     async def set_limits(self, path: str, resources: Resources) -> None:
         """Set what ``resources`` names on a parent cgroup: a pod's or a namespace's quota.
