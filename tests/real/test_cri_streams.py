@@ -29,6 +29,7 @@ async def following(cri: CriClient) -> AsyncIterator[list[pb.ContainerEventRespo
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(follow())
+        probe = ""
         while not events:  # nothing else says that it is listened to
             probe = await cri.run_pod(_probe(cri))
             await cri.remove_pod(probe)
