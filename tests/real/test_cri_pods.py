@@ -23,7 +23,7 @@ from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.leaks import look
 from tests.real.registry import free_port
-from tests.real.test_cri import PRIVATE_PID, ended, output, pod, secured, until
+from tests.real.test_cri import PRIVATE_PID, ended, output, pod, read, secured, until
 from tests.real.test_cri_cni import network_of, serves
 from tests.real.test_cri_streams import following
 
@@ -49,9 +49,14 @@ class ShortQueues(DaemonUnderTest):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def dual(busybox_archive: Path) -> AsyncIterator[ShortQueues]:
     daemon = ShortQueues({"runtime": {"cgroup_driver": "cgroupfs"}})
+    own = daemon.root / "own-runc"
+    own.write_text(f'#!/bin/sh\necho "$@" >> {daemon.root}/own.log\nexec runc "$@"\n')
+    own.chmod(0o755)
+    handlers = f'[runtime]\nhandlers = {{runc = "runc", own = "{own}"}}'
     text = daemon.config_path.read_text()
     second = f'[network]\npod_second_subnet = "fd89:{daemon.number}::/64"'
-    daemon.config_path.write_text(text.replace("[network]", second))
+    text = text.replace("[network]", second).replace("[runtime]", handlers)
+    daemon.config_path.write_text(text)
     try:
         await daemon.start()
         await daemon.cli("-n", "k8s.io", "images", "import", str(busybox_archive))
@@ -129,6 +134,48 @@ async def test_a_killed_daemon_knows_both_addresses(dual: ShortQueues) -> None:
         await cri.remove_pod(id)
 
 
+# ---------------------------------------------------------------- handlers
+
+
+async def test_a_handler_of_the_configuration_and_its_features(dual: ShortQueues) -> None:
+    async with client(dual) as cri:
+        reply = await cri.runtime.status(pb.StatusRequest())
+        features = {handler.name: handler.features for handler in reply.runtime_handlers}
+        assert set(features) == {"", "own", "runc"}
+        default = features[""]
+        assert all(found == default for found in features.values())
+        async with pod(cri, "by-own", handler="own") as (id, config):
+            request = pb.PodSandboxStatusRequest(pod_sandbox_id=id)
+            status = (await cri.runtime.pod_sandbox_status(request)).status
+            assert status.runtime_handler == "own"
+            assert await output(cri, id, config, ["echo", "hi"]) == "hi\n"
+            if default.recursive_read_only_mounts:
+                mount = pb.Mount(
+                    container_path="/vol",
+                    host_path=str(dual.root),
+                    readonly=True,
+                    recursive_read_only=True,
+                )
+                script = "touch /vol/x 2>&1 || echo refused"
+                text = await output(cri, id, config, ["sh", "-c", script], mounts=[mount])
+                assert "refused" in text
+            if default.user_namespaces:
+                await _with_users(cri)
+    calls = (dual.root / "own.log").read_text()
+    assert " create " in calls
+    assert " delete " in calls
+
+
+async def _with_users(cri: CriClient) -> None:
+    mapping = pb.IdMapping(container_id=0, host_id=800_000, length=65536)
+    users = pb.UserNamespace(mode=pb.NamespaceMode.POD, uids=[mapping], gids=[mapping])
+    options = pb.NamespaceOption(pid=pb.NamespaceMode.CONTAINER, userns_options=users)
+    async with pod(cri, "mapped-own", handler="own", options=options) as (id, config):
+        command = ["cat", "/proc/self/uid_map"]
+        text = await output(cri, id, config, command, linux=secured(options))
+        assert text.split() == ["0", "800000", "65536"]
+
+
 # ---------------------------------------------------------------- what a kubelet's cAdvisor looks for
 
 
@@ -147,14 +194,6 @@ async def process_of(daemon: DaemonUnderTest, id: str) -> int:
         assert json.loads(reply.container.spec.value)["process"] is not None
         task = await TasksStub(channel).get(GetRequest(container_id=id), metadata=IN_K8S)
         return task.process.pid
-
-
-def received_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines():
-        name, _, figures = line.partition(":")
-        if name.strip() == "eth0":
-            return int(figures.split()[0])
-    raise AssertionError("no eth0 seen from there")
 
 
 async def test_a_pod_has_a_cgroup_and_a_process_that_sees_its_network(dual: ShortQueues) -> None:
@@ -176,9 +215,11 @@ async def test_a_pod_has_a_cgroup_and_a_process_that_sees_its_network(dual: Shor
         (mark,) = marks(cgroups, parent, id)
         (cgroup,) = {mark.stat().st_ino}
         pid = await process_of(dual, id)
+        paths = read(f"/proc/{pid}/cgroup").split()
+        assert any(f"{parent}/{first}" in path for path in paths), "where the kubelet wants it"
         request = pb.PodSandboxStatsRequest(pod_sandbox_id=id)
         stats = (await cri.runtime.pod_sandbox_stats(request)).stats.linux
-        assert stats.network.default_interface.rx_bytes.value <= received_bytes(pid)
+        assert stats.network.default_interface.rx_bytes.value <= eth0_figures(pid)[0]
         assert stats.process.process_count.value == 1, "the mark has no process"
         second = await cri.create(id, config, "second", ["sleep", "600"], linux=secured())
         await cri.start(second)
@@ -227,6 +268,95 @@ async def test_resources_of_a_pod_are_the_kubelets_to_set(dual: ShortQueues) -> 
         with pytest.raises(GRPCError) as caught:
             await cri.runtime.update_pod_sandbox_resources(update)
         assert caught.value.status is Status.NOT_FOUND
+
+
+# ---------------------------------------------------------------- figures
+
+
+def eth0_figures(pid: int) -> tuple[int, int]:
+    for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines():
+        name, _, figures = line.partition(":")
+        if name.strip() == "eth0":
+            return int(figures.split()[0]), int(figures.split()[8])
+    raise AssertionError("no eth0 seen from there")
+
+
+async def test_figures_are_the_kernels(dual: ShortQueues) -> None:
+    """Each figure lies between what the kernel said before and what it says after."""
+    parent = f"/srt{dual.number}/kubepods/pod2"
+    linux = pb.LinuxPodSandboxConfig(
+        cgroup_parent=parent,
+        security_context=pb.LinuxSandboxSecurityContext(namespace_options=PRIVATE_PID),
+    )
+    cgroups = CgroupManager("cgroupfs")
+    async with client(dual) as cri, pod(cri, "figures", linux=linux) as (id, config):
+        limits = pb.LinuxContainerResources(memory_limit_in_bytes=256 << 20)
+        script = (
+            "mkdir /w; head -c 1000000 /dev/zero > /w/big; httpd -p 80 -h /w;"
+            " (head -c 40000000 /dev/zero; echo kept > /w/kept; sleep 600) | tail &"
+            " while :; do :; done"
+        )
+        container = await cri.create(
+            id, config, "main", ["sh", "-c", script], linux=secured(resources=limits)
+        )
+        await cri.start(container)
+        address = (await network_of(cri, id)).ip
+
+        async def kept() -> bool:
+            return (await cri.exec_sync(container, "test", "-e", "/w/kept")).exit_code == 0
+
+        await until(kept)
+        async with pod(cri, "fetches") as (other, other_config):
+            command = ["wget", "-q", "-O", "/dev/null", f"http://{address}/big"]
+            await output(cri, other, other_config, command)
+        pid = json.loads(
+            (
+                await cri.runtime.container_status(
+                    pb.ContainerStatusRequest(container_id=container, verbose=True)
+                )
+            ).info["info"]
+        )["pid"]
+        path = f"{parent}/{container}"
+        before, net_before = cgroups.stats(path), eth0_figures(pid)
+        request = pb.PodSandboxStatsRequest(pod_sandbox_id=id)
+        figures = (await cri.runtime.pod_sandbox_stats(request)).stats.linux
+        after, net_after = cgroups.stats(path), eth0_figures(pid)
+        (own,) = figures.containers
+        used = own.cpu.usage_core_nano_seconds.value
+        assert 0 < before.cpu.total_ns <= used <= after.cpu.total_ns
+        assert used <= figures.cpu.usage_core_nano_seconds.value <= after.cpu.total_ns * 1.2
+        memory = own.memory
+        assert memory.rss_bytes.value >= 40_000_000
+        assert 40_000_000 <= memory.working_set_bytes.value <= memory.usage_bytes.value
+        assert memory.usage_bytes.value < 64 << 20
+        assert memory.available_bytes.value == (256 << 20) - memory.working_set_bytes.value
+        faults = memory.page_faults.value
+        assert 40_000_000 / 4096 <= before.memory.page_faults <= faults <= after.memory.page_faults
+        assert memory.major_page_faults.value <= after.memory.major_page_faults
+        assert own.swap.swap_usage_bytes.value == after.memory.swap_usage_bytes
+        assert own.writable_layer.used_bytes.value >= 1_000_000
+        assert own.writable_layer.inodes_used.value >= 3  # /w and what is in it
+        assert figures.process.process_count.value == before.pids_current
+        interface = figures.network.default_interface
+        assert interface.name == "eth0"
+        assert net_before[0] <= interface.rx_bytes.value <= net_after[0]
+        assert 1_000_000 <= net_before[1] <= interface.tx_bytes.value <= net_after[1]
+        rates = await nano_cores(cri, container)
+        assert 0 < rates <= 2_200_000_000
+    cgroups.close()
+
+
+async def nano_cores(cri: CriClient, container: str) -> int:
+    """Between two looks, as the kernel's own figures of these times give it."""
+    request = pb.ContainerStatsRequest(container_id=container)
+    await asyncio.sleep(0.6)  # looks less than half a second apart are one to the daemon
+    first = (await cri.runtime.container_stats(request)).stats.cpu
+    await asyncio.sleep(1)
+    second = (await cri.runtime.container_stats(request)).stats.cpu
+    elapsed = (second.timestamp - first.timestamp) / 1e9
+    used = second.usage_core_nano_seconds.value - first.usage_core_nano_seconds.value
+    assert second.usage_nano_cores.value == pytest.approx(used / elapsed, rel=0.05)
+    return second.usage_nano_cores.value
 
 
 # ---------------------------------------------------------------- events
