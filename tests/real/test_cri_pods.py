@@ -134,6 +134,23 @@ async def test_a_killed_daemon_knows_both_addresses(dual: ShortQueues) -> None:
         await cri.remove_pod(id)
 
 
+async def test_shared_memory_of_a_pod(dual: ShortQueues) -> None:
+    """Containers of one pod see each other's, those of another pod and the host's do not."""
+    async with (
+        client(dual) as cri,
+        pod(cri, "shm") as (id, config),
+        pod(cri, "alone") as (
+            other,
+            other_config,
+        ),
+    ):
+        main = await cri.create(id, config, "main", ["sleep", "600"], linux=secured())
+        await cri.start(main)
+        await cri.exec_sync(main, "sh", "-c", "echo told > /dev/shm/word")
+        assert await output(cri, id, config, ["cat", "/dev/shm/word"]) == "told\n"
+        assert await output(cri, other, other_config, ["ls", "/dev/shm"]) == ""
+
+
 # ---------------------------------------------------------------- handlers
 
 
