@@ -363,6 +363,21 @@ async def test_figures_are_the_kernels(dual: ShortQueues) -> None:
     cgroups.close()
 
 
+async def test_the_images_file_system_holds_what_the_disk_does(dual: ShortQueues) -> None:
+    """Of this daemon's only namespace that has images."""
+    async with client(dual) as cri:
+        reply = await cri.images.image_fs_info(pb.ImageFsInfoRequest())
+    (images,) = reply.image_filesystems
+    state = dual.root / "state"
+    found = [state / "content", *(state / "snapshots").glob("layers*")]
+    done = await dual.run("du", "-s", "-B1", *map(str, found))
+    on_disk = sum(int(line.split()[0]) for line in done.stdout.splitlines())
+    assert images.used_bytes.value == pytest.approx(on_disk, rel=0.1)
+    assert images.inodes_used.value > 0
+    assert state.is_relative_to(images.fs_id.mountpoint)
+    assert reply.container_filesystems[0].fs_id == images.fs_id
+
+
 async def nano_cores(cri: CriClient, container: str) -> int:
     """Between two looks, as the kernel's own figures of these times give it."""
     request = pb.ContainerStatsRequest(container_id=container)
