@@ -124,6 +124,9 @@ class NetworkConfig:
     pod_bridge: str = "srpods0"
     """Of the built-in pod network, used while there is no CNI configuration."""
     pod_subnet: str = "10.88.0.0/16"
+    """IPv4 or IPv6; a pod's first address is from it."""
+    pod_second_subnet: str = ""
+    """Of the other family: each pod has an address of both then."""
     nft_table: str = "sharedrt"
     pools: tuple[str, ...] = ("172.30.0.0/15", "192.168.192.0/18")
     """Where user-defined networks take their subnets from."""

@@ -63,7 +63,7 @@ from sharedrt.edges.streaming import StreamingDoor
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.ids import DOCKER_NAMESPACE
 from sharedrt.services.contracts import HostInfo
-from sharedrt.services.networks import NetworkSettings
+from sharedrt.services.networks import NetworkSettings, pod_subnets
 from sharedrt.services.runtime import Drivers, RuntimeService, RuntimeSettings
 from sharedrt.store import SqliteDatabase, migrate_apart
 
@@ -193,6 +193,7 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             oci=oci,
             host=HostFs(),
             namespaces=PinnedNamespaces(daemon.run_dir / "files"),
+            cgroups=cgroups,
             bridge=bridge,
             name_servers=name_servers,
             cni=CniPlugins(config.cni.conf_dir, config.cni.bin_dirs),
@@ -299,7 +300,7 @@ def _runtime_settings(config: Config, facts: HostFacts, cgroups: CgroupManager) 
             bridge=net.bridge,
             subnet=net.subnet,
             pod_bridge=net.pod_bridge,
-            pod_subnet=net.pod_subnet,
+            pod_subnets=pod_subnets(net.pod_subnet, net.pod_second_subnet),
             pools=net.pools,
             mtu=net.mtu,
         ),

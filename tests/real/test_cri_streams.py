@@ -29,9 +29,22 @@ async def following(cri: CriClient) -> AsyncIterator[list[pb.ContainerEventRespo
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(follow())
-        await asyncio.sleep(0.3)
+        probe = ""
+        while not events:  # nothing else says that it is listened to
+            probe = await cri.run_pod(_probe(cri))
+            await cri.remove_pod(probe)
+        last = (probe, Type.CONTAINER_DELETED_EVENT)
+        await until(lambda: (events[-1].container_id, events[-1].container_event_type) == last)
+        events.clear()
         yield events
         task.cancel()
+
+
+def _probe(cri: CriClient) -> pb.PodSandboxConfig:
+    options = pb.NamespaceOption(network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER)
+    context = pb.LinuxSandboxSecurityContext(namespace_options=options)
+    linux = pb.LinuxPodSandboxConfig(security_context=context)
+    return cri.pod_config("probe", linux=linux, hostname="")
 
 
 async def test_events_of_a_pods_life_in_order(cri: CriClient) -> None:
@@ -107,7 +120,11 @@ async def test_two_follow_and_both_see_all(cri: CriClient) -> None:
     async with following(cri) as first, following(cri) as second:
         async with pod(cri, "both") as (id, _):
             pass
-        await asyncio.sleep(0.3)
+
+        def told(events: list[pb.ContainerEventResponse]) -> int:
+            return sum(event.container_id == id for event in events)
+
+        await until(lambda: told(first) == told(second) == 4)
     kinds = [
         [e.container_event_type for e in seen if e.container_id == id] for seen in (first, second)
     ]

@@ -34,6 +34,7 @@ from tests.services.world import (
     FakeHost,
     FakeNamespaces,
     FakeOci,
+    FakePodCgroups,
     FakeSnapshots,
     FakeUnpacker,
     World,
@@ -52,6 +53,7 @@ class Daemon:
         self.epoch, self.world = epoch, epoch.world
         self.oci = FakeOci(epoch)
         self.cni = FakeCni(epoch)
+        self.cgroups = FakePodCgroups(epoch)
         content, snapshots = FileContentStore(folder / "content"), FakeSnapshots(epoch)
         fakes: Any = None
         drivers = Drivers(
@@ -66,6 +68,7 @@ class Daemon:
             oci=cast(Any, self.oci),
             host=cast(Any, FakeHost(epoch)),
             namespaces=cast(Any, FakeNamespaces(epoch)),
+            cgroups=self.cgroups,
             bridge=cast(Any, FakeBridges(epoch)),
             name_servers=NameServersMemory(),
             cni=self.cni,
@@ -198,7 +201,7 @@ def sandbox(name: str = "web", **fields: Any) -> NewSandbox:
         uid="uid",
         pod_namespace="default",
         attempt=0,
-        spec=SandboxSpec(hostname=name, share_pid=True, **fields),
+        spec=SandboxSpec(**{"hostname": name, "share_pid": True, **fields}),
     )
 
 

@@ -69,6 +69,15 @@ async def test_a_lagging_subscriber_is_ended_after_what_it_was_owed(
         async with asyncio.TaskGroup() as group:
             for number in range(MAX_LAG + 1):
                 group.create_task(events.publish("container", "create", str(number), {}))
+        seen = [await anext(stream)]
+        await events.publish("container", "create", "behind the gap", {})
+
+        async def read_on() -> None:
+            async for event in stream:
+                seen.append(event)  # noqa: PERF401  until it ends
+
         with pytest.raises(ResourceExhausted):
-            async for _ in stream:
-                pass
+            await read_on()
+    assert len(seen) == MAX_LAG
+    sequences = [event.sequence for event in seen]
+    assert sequences == list(range(sequences[0], sequences[0] + MAX_LAG))

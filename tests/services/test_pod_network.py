@@ -12,11 +12,11 @@ from sharedrt.model.faults import InUse, InvalidArgument, Unavailable
 from sharedrt.model.ids import K8S_NAMESPACE, SandboxId
 from sharedrt.model.records import PortMapping, SandboxRecord, SandboxSpec
 from sharedrt.services.events import EventBus, NamespacedEvents
-from sharedrt.services.networks import Networks, NetworkSettings
+from sharedrt.services.networks import Networks, NetworkSettings, pod_subnets
 from sharedrt.services.pod_network import PodNetwork, bandwidth_bps
 from sharedrt.store.database import SqliteDatabase
 from tests.fakes.name_servers import NameServersMemory
-from tests.netlab import HOST, OUTSIDE, Lab
+from tests.netlab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 
 RESULT = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}, {"address": "fd00::2/64"}]}'
 PLUGIN = """#!/bin/sh
@@ -53,16 +53,18 @@ class Pods:
 
 
 @pytest.fixture
-async def make_pods(lab: Lab, tmp_path: Path) -> AsyncIterator[Callable[[], Pods]]:
+async def make_pods(lab: Lab, tmp_path: Path) -> AsyncIterator[Callable[..., Pods]]:
     for name in ("bin", "net.d"):
         (tmp_path / name).mkdir()
     plugin = tmp_path / "bin/fake"
     plugin.write_text(PLUGIN.format(log=tmp_path / "log", result=RESULT))
     plugin.chmod(0o755)
-    settings = NetworkSettings(pod_bridge="brpods", pod_subnet="10.232.0.0/24")
     async with await SqliteDatabase.open(tmp_path / "test.db") as database:
 
-        def make() -> Pods:
+        def make(*subnets: str) -> Pods:
+            settings = NetworkSettings(
+                pod_bridge="brpods", pod_subnets=subnets or ("10.232.0.0/24",)
+            )
             store = database.within(K8S_NAMESPACE)
             events = NamespacedEvents(store, EventBus())
             networks = Networks(store, database, lab.bridges, settings, events, NameServersMemory())
@@ -73,7 +75,7 @@ async def make_pods(lab: Lab, tmp_path: Path) -> AsyncIterator[Callable[[], Pods
 
 
 @pytest.fixture
-async def pods(make_pods: Callable[[], Pods]) -> Pods:
+async def pods(make_pods: Callable[..., Pods]) -> Pods:
     made = make_pods()
     await made.networks.recover(())
     return made
@@ -112,6 +114,78 @@ async def test_built_in_bridge(pods: Pods, lab: Lab) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    ("subnets", "addresses"),
+    [
+        (("10.232.0.0/24", "fd32::/64"), ["10.232.0.2", "fd32::2"]),
+        (("fd32::/64", "10.232.0.0/24"), ["fd32::2", "10.232.0.2"]),
+        (("fd32::/64",), ["fd32::2"]),
+    ],
+)
+async def test_families(
+    make_pods: Callable[..., Pods], lab: Lab, subnets: tuple[str, ...], addresses: list[str]
+) -> None:
+    pods = make_pods(*subnets)
+    await pods.networks.recover(())
+    netns = await lab.new_netns("web")
+    record = sandbox(netns)
+    assert await pods.network.attach(record, netns) == (addresses, None)
+    lab.serve("web", 80, address="::")  # which takes IPv4 too
+    assert lab.ask("outside", HOST6, 8080) == f"web {OUTSIDE6}", "the published port"
+    lab.sh("outside", "ip", "-6", "route", "add", "fd32::/64", "via", HOST6)
+    assert lab.ask("outside", "fd32::2", 80) == f"web {OUTSIDE6}", "the pod itself"
+    lab.serve("outside", 90, address="::")
+    assert lab.ask("web", OUTSIDE6, 90) == f"outside {HOST6}", "the way out, masqueraded"
+    if len(subnets) == 2:
+        assert lab.ask("outside", HOST, 8080).endswith(OUTSIDE)
+        assert lab.ask("web", OUTSIDE, 90).endswith(HOST)
+    else:
+        assert "inet " not in lab.sh("web", "ip", "addr", "show", "eth0")
+    await pods.network.detach(record)
+    assert await lab.bridges.endpoints_on_host() == []
+
+
+@pytest.mark.real
+async def test_other_subnets_count_when_nobody_is_on_the_old_ones(
+    make_pods: Callable[..., Pods], lab: Lab
+) -> None:
+    pods = make_pods()
+    await pods.networks.recover(())
+    netns = await lab.new_netns("web")
+    record = sandbox(netns)
+    await pods.network.attach(record, netns)
+    configured = make_pods("10.232.0.0/24", "fd32::/64")
+    await configured.networks.recover(("s1",))
+    await lab.new_netns("other")
+    assert (await configured.networks.ensure_pods()).subnets == ("10.232.0.0/24",)
+    await configured.network.detach(record)
+    assert (await configured.network.attach(record, netns))[0] == ["10.232.0.2", "fd32::2"]
+    again = await configured.networks.ensure_pods()
+    assert again == await configured.networks.ensure_pods()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("10.88.0.0/16", "", ("10.88.0.0/16",)),
+        ("10.88.0.0/16", "fd88::/64", ("10.88.0.0/16", "fd88::/64")),
+        ("fd88:0::/64", "10.88.0.0/16", ("fd88::/64", "10.88.0.0/16")),
+        ("fd88::/64", "", ("fd88::/64",)),
+        ("fd88::/64", "fd89::/64", "network.pod_second_subnet"),
+        ("10.88.0.1/16", "", "network.pod_subnet"),
+        ("", "fd88::/64", "network.pod_subnet"),
+        ("10.88.0.0/16", "fd88::/127", "no room"),
+    ],
+)
+def test_configured_subnets(first: str, second: str, found: tuple[str, ...] | str) -> None:
+    if isinstance(found, tuple):
+        assert pod_subnets(first, second) == found
+    else:
+        with pytest.raises(InvalidArgument, match=found):
+            pod_subnets(first, second)
+
+
+@pytest.mark.real
 async def test_a_taken_host_port_leaves_nothing(pods: Pods, lab: Lab) -> None:
     netns = await lab.new_netns("web")
     lab.serve("host", 8080)
@@ -142,7 +216,7 @@ async def test_cni(pods: Pods, lab: Lab) -> None:
 
 @pytest.mark.real
 async def test_an_attachment_without_a_record_is_cleaned_up(
-    pods: Pods, make_pods: Callable[[], Pods], lab: Lab
+    pods: Pods, make_pods: Callable[..., Pods], lab: Lab
 ) -> None:
     pods.configure()
     netns = await lab.new_netns("web")

@@ -350,6 +350,25 @@ class FakeBridges:
         return []
 
 
+class FakePodCgroups:
+    """Marks, each with the container that it stands for."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch, self._world = epoch, epoch.world
+
+    async def mark_pod(self, parent: str, id: str, shown: str) -> None:
+        await self.unmark_pod(parent, id)
+        await self._epoch.make(f"mark {parent}/{id} {shown}")
+
+    async def pod_mark(self, parent: str, id: str) -> str:
+        marks = self._world.has(f"mark {parent}/{id}")
+        return marks[0].rpartition(" ")[2] if marks else ""
+
+    async def unmark_pod(self, parent: str, id: str) -> None:
+        for thing in self._world.has(f"mark {parent}/{id}"):
+            await self._epoch.remove(thing)
+
+
 class FakeCni:
     """A plugin that keeps an attachment until DEL is called with its sandbox."""
 

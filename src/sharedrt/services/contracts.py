@@ -400,6 +400,11 @@ class Pods(Protocol):
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
 
+    def first_process(self, id: SandboxId) -> int:
+        """Host pid of the process that stands for the pod, since it sees its network: its own first one, or that of its
+        oldest running container; 0 while there is none. Raises NotFound."""
+        ...
+
     async def stats(self, id: SandboxId) -> PodStats:
         """Raises NotFound."""
         ...
@@ -407,7 +412,8 @@ class Pods(Protocol):
     async def update_resources(
         self, id: SandboxId, overhead: Resources, resources: Resources
     ) -> None:
-        """Note what the kubelet has given the pod's cgroup, which is its own to change. Raises NotFound."""
+        """Note what the kubelet gives the pod's cgroup, for status to show. The cgroup is its own to change, and it
+        does so itself, before or after this call. Raises NotFound."""
         ...
 
     async def connect(self, id: SandboxId, port: int) -> "socket.socket":

@@ -40,8 +40,8 @@ class _Subscriber:
         self._lagged = False
 
     def offer(self, namespace: Namespace, record: EventRecord) -> None:
-        if len(self._queue) >= MAX_LAG:
-            self._lagged = True
+        if self._lagged or len(self._queue) >= MAX_LAG:
+            self._lagged = True  # and nothing from behind the gap is told
         else:
             self._queue.append((namespace, record))
         self._wake.set()

@@ -27,6 +27,7 @@ from sharedrt.model.drivers import (
     HostFiles,
     NetworkStats,
     OciRuntime,
+    PodCgroups,
     ProcessIdentity,
     ResolvedMount,
     SandboxNamespaces,
@@ -70,6 +71,7 @@ from sharedrt.services.contracts import NewSandbox, PodStats
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
+from sharedrt.services.pod_marks import PodMarks
 from sharedrt.services.pod_network import PodNetwork
 from sharedrt.services.working_set import WorkingSet
 from sharedrt.wire.resolv_conf import hosts_file
@@ -116,6 +118,7 @@ class PodService:
         host: HostFiles,
         networks: Networks,
         pod_network: PodNetwork,
+        cgroups: PodCgroups,
         owner: TaskOwner,
         boot_id: str,
         catatonit: str,
@@ -134,6 +137,7 @@ class PodService:
         self._boot_id = boot_id
         self._catatonit = catatonit
         self._locks = KeyedLocks()
+        self._marks = PodMarks(cgroups, records, self.containers_of, self._locks, owner)
 
     # ------------------------------------------------------------ run
 
@@ -358,6 +362,7 @@ class PodService:
 
     async def _tear_down(self, record: SandboxRecord) -> None:
         await self._runtime.delete(self._pause_key(record))
+        await self._marks.remove(record)
         folder = self._layout.sandbox_run(record.id)
         if not record.spec.host_network:
             netns = folder / "ns" / "net"
@@ -404,6 +409,15 @@ class PodService:
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
         return [record for record in self._containers().list() if record.sandbox_id == id]
+
+    def first_process(self, id: SandboxId) -> int:
+        record = self._records.by_id(id)
+        return self._marks.process_of(record) if record.state is SandboxState.READY else 0
+
+    def container_changed(self, record: ContainerRecord) -> None:
+        """A container has started, or ended."""
+        if record.sandbox_id is not None:
+            self._marks.note(record.sandbox_id)
 
     async def stats(self, id: SandboxId) -> PodStats:
         record = self._records.by_id(id)
@@ -481,7 +495,9 @@ class PodService:
         self._records.drop(record.id)
 
     def resume(self) -> None:
-        """Recovery is over: free what sandboxes of an earlier boot still hold of their networks."""
+        """Recovery is over: show pods to the node's agents, and free what sandboxes of an earlier boot still hold of
+        their networks."""
+        self._marks.begin()
         dead = [
             record.id
             for record in self._records

@@ -25,6 +25,7 @@ from sharedrt.model.drivers import (
     LogRotator,
     NameServers,
     OciRuntime,
+    PodCgroups,
     Registry,
     RootArchiver,
     SandboxNamespaces,
@@ -96,6 +97,7 @@ class Drivers:
     oci: OciRuntime
     host: HostFiles
     namespaces: SandboxNamespaces
+    cgroups: PodCgroups
     bridge: BridgeNetwork
     name_servers: NameServers
     cni: CniNetwork
@@ -302,10 +304,12 @@ class NamespaceServices:
             drivers.host,
             self.networks,
             PodNetwork(drivers.cni, self.networks),
+            drivers.cgroups,
             self._owner,
             settings.boot_id,
             settings.catatonit,
         )
+        life.on_change = self.pods.container_changed
 
     def _owner_names(self, ref: str) -> OwnerNames | None:
         try:

@@ -308,9 +308,18 @@ class FakePods:
         self.records: dict[str, SandboxRecord] = {}
         self.stopped: list[str] = []
         self.failure: Fault | None = None
+        self.processes: dict[str, int] = {}
 
     def list(self) -> Sequence[SandboxRecord]:
         return list(self.records.values())
+
+    def get(self, ref: str) -> SandboxRecord:
+        if ref not in self.records:
+            raise NotFound("sandbox", ref)
+        return self.records[ref]
+
+    def first_process(self, id: str) -> int:
+        return self.processes.get(self.get(id).id, 0)
 
     def containers_of(self, id: str) -> Sequence[ContainerRecord]:
         return []

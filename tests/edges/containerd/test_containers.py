@@ -8,7 +8,7 @@ from grpclib import GRPCError, Status
 from grpclib.client import Channel
 
 from sharedrt.model.ids import ContainerId, Digest, SandboxId, SnapshotKey
-from sharedrt.model.records import ContainerRecord, ContainerState
+from sharedrt.model.records import ContainerRecord, ContainerState, SandboxRecord, SandboxSpec
 from sharedrt.model.spec import ContainerSpec, ImageDefaults
 from sharedrt.pb.codec import from_unix_ns
 from sharedrt.pb.containerd.services.containers.v1 import (
@@ -24,7 +24,7 @@ from sharedrt.pb.containerd.services.tasks import v1 as tasks
 from sharedrt.pb.containerd.v1.types import Status as TaskStatus
 from tests.edges.containerd.conftest import IN_K8S, IN_MOBY
 
-A, B = "a" * 64, "b" * 64
+A, B, POD = "a" * 64, "b" * 64, "d" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ async def test_get(channel: Channel) -> None:
         "runc",
     )
     assert (found.snapshotter, found.snapshot_key, found.sandbox) == ("overlayfs", A, "pod")
-    assert found.labels == {"app": "web"}
+    assert found.labels == {"app": "web", "io.cri-containerd.kind": "container"}
     assert found.created_at == from_unix_ns(1_000_000_000)
     assert found.updated_at == from_unix_ns(2_000_000_000)
     other = (await stub.get(GetContainerRequest(id=B), metadata=IN_K8S)).container
@@ -177,3 +177,51 @@ async def test_what_tasks_cannot_do(channel: Channel) -> None:
         await stub.kill(tasks.KillRequest(container_id=A, signal=9, all=True), metadata=IN_K8S)
     with pytest.raises(GRPCError, match=r"Tasks\.Metrics is not supported"):
         await stub.metrics(tasks.MetricsRequest(), metadata=IN_K8S)
+
+
+@pytest.fixture
+def pod(here: Any) -> SandboxRecord:
+    record = SandboxRecord(
+        id=SandboxId(POD),
+        name="web",
+        uid="u",
+        pod_namespace="default",
+        attempt=0,
+        spec=SandboxSpec(hostname="web", cgroup_parent="/kubepods/u"),
+        labels={"io.kubernetes.pod.name": "web"},
+        netns_path="/run/netns",
+        created_ns=3_000_000_000,
+    )
+    here.pods.records[POD] = record
+    return record
+
+
+async def test_a_pod_is_a_container_of_its_own_kind(channel: Channel, pod: SandboxRecord) -> None:
+    """cAdvisor reads the network's figures of what has this label, and ``ctr`` tells pods from containers by it."""
+    stub = ContainersStub(channel)
+    found = (await stub.get(GetContainerRequest(id=POD), metadata=IN_K8S)).container
+    assert found.labels == {"io.kubernetes.pod.name": "web", "io.cri-containerd.kind": "sandbox"}
+    assert found.created_at == from_unix_ns(3_000_000_000)
+    spec = json.loads(found.spec.value)
+    assert spec["process"] is not None
+    assert spec["linux"]["namespaces"] == [{"type": "network", "path": "/run/netns"}]
+    listed = await stub.list(
+        ListContainersRequest(filters=['labels."io.cri-containerd.kind"==sandbox']), metadata=IN_K8S
+    )
+    assert [c.id for c in listed.containers] == [POD]
+    with pytest.raises(GRPCError) as caught:
+        await stub.get(GetContainerRequest(id=POD[:12]), metadata=IN_K8S)
+    assert caught.value.status is Status.NOT_FOUND, "full ids alone"
+
+
+async def test_a_process_stands_for_a_pod(channel: Channel, here: Any, pod: SandboxRecord) -> None:
+    stub = tasks.TasksStub(channel)
+    with pytest.raises(GRPCError) as caught:
+        await stub.get(tasks.GetRequest(container_id=POD), metadata=IN_K8S)
+    assert caught.value.status is Status.NOT_FOUND, "nothing runs in it"
+    here.pods.processes[POD] = 77
+    process = (await stub.get(tasks.GetRequest(container_id=POD), metadata=IN_K8S)).process
+    assert (process.id, process.pid, process.status) == (POD, 77, TaskStatus.RUNNING)
+    with pytest.raises(GRPCError) as caught:
+        await stub.kill(tasks.KillRequest(container_id=POD, signal=9), metadata=IN_K8S)
+    assert caught.value.status is Status.NOT_FOUND, "it is a container's, and that is asked for"

@@ -32,7 +32,7 @@ SETTINGS = NetworkSettings(
     bridge="brdef",
     subnet="10.231.0.0/24",
     pod_bridge="brpods",
-    pod_subnet="10.232.0.0/24",
+    pod_subnets=("10.232.0.0/24",),
     pools=("10.233.0.0/20",),
 )
 WEB = PortMapping("tcp", 80, 8080)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharedrt.drivers.cgroups import parse, tree
+from sharedrt.drivers.cgroups import parse, pod_marks, tree
 from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
 from sharedrt.drivers.cgroups.limits import set_limits
@@ -85,6 +85,30 @@ class CgroupManager:
     async def kill(self, path: str) -> bool:
         """SIGKILL everything in a cgroup and below; False when something would not die. Idempotent."""
         return await asyncio.to_thread(tree.kill, self.hierarchies, path)
+
+    async def mark_pod(self, parent: str, id: str, shown: str) -> None:
+        """See :class:`sharedrt.model.drivers.PodCgroups`."""
+        path = parent_path(self.driver, parent)
+        try:
+            await asyncio.to_thread(pod_marks.make, self.hierarchies, path, id, shown)
+        except OSError as e:
+            raise Internal(f"cgroup {path}/{id}", str(e)) from e
+
+    async def pod_mark(self, parent: str, id: str) -> str:
+        """See :class:`sharedrt.model.drivers.PodCgroups`."""
+        path = parent_path(self.driver, parent)
+        try:
+            return await asyncio.to_thread(pod_marks.look, self.hierarchies, path, id)
+        except OSError as e:
+            raise Internal(f"cgroup {path}/{id}", str(e)) from e
+
+    async def unmark_pod(self, parent: str, id: str) -> None:
+        """See :class:`sharedrt.model.drivers.PodCgroups`."""
+        path = parent_path(self.driver, parent)
+        try:
+            await asyncio.to_thread(pod_marks.remove, self.hierarchies, path, id)
+        except OSError as e:
+            raise Internal(f"cgroup {path}/{id}", str(e)) from e
 
     async def set_limits(self, path: str, resources: Resources) -> None:
         """Set what ``resources`` names on a parent cgroup: a pod's or a namespace's quota.

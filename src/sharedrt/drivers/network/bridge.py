@@ -369,6 +369,9 @@ def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
     _write(settings / "accept_ra", "0")
     _write(settings / "accept_dad", "0")  # addresses are leased uniquely, and hairpin ports echo it
     _write(settings / "disable_ipv6", "0" if 6 in versions else "1")
+    # Coming up, it tells its neighbours. Besides, cAdvisor takes a pod that has neither sent nor received anything for
+    # one that has ended, and shows no figures of its network.
+    _write(_NET / "ipv4/conf" / config.interface / "arp_notify", "1")
     with Rtnetlink() as netlink:
         link = netlink.link(config.interface)
         if link is None:

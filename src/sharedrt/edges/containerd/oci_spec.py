@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from betterproto.lib.google.protobuf import Any as AnyMessage
 
-from sharedrt.model.records import ContainerRecord
+from sharedrt.model.records import ContainerRecord, SandboxRecord
 
 SPEC_TYPE: Final = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 _OCI_VERSION: Final = "1.0.2"
@@ -17,7 +17,34 @@ _OCI_VERSION: Final = "1.0.2"
 
 def spec_of(record: ContainerRecord) -> AnyMessage:
     """JSON in an Any, under containerd's name for it."""
-    text = json.dumps(_document(record), separators=(",", ":"))
+    return _in_any(_document(record))
+
+
+def pod_spec_of(record: SandboxRecord) -> AnyMessage:
+    """The same of a pod, which has namespaces and hardly ever a process."""
+    namespaces = [
+        {"type": kind, "path": path}
+        for kind, path in (
+            ("network", record.netns_path),
+            ("ipc", record.ipcns_path),
+            ("uts", record.utsns_path),
+            ("user", record.userns_path),
+        )
+        if path
+    ]
+    return _in_any(
+        {
+            "ociVersion": _OCI_VERSION,
+            "process": {"cwd": "/"},
+            "hostname": record.spec.hostname,
+            "annotations": dict(record.annotations),
+            "linux": {"namespaces": namespaces, "cgroupsPath": record.spec.cgroup_parent},
+        }
+    )
+
+
+def _in_any(document: dict[str, Any]) -> AnyMessage:
+    text = json.dumps(document, separators=(",", ":"))
     return AnyMessage(type_url=SPEC_TYPE, value=text.encode())
 
 

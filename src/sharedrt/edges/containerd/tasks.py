@@ -1,7 +1,8 @@
 """``containerd.services.tasks.v1``: the running processes of containers, to look at and to signal.
 
 A task is a container that has been started and still has its process; containerd's stopped tasks, which wait for
-their Delete, do not exist here: conmon has reaped them.
+their Delete, do not exist here: conmon has reaped them. A pod is asked for by those who want a process that sees its
+network (cAdvisor): Get names one, and nothing else here knows pods.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from betterproto.lib.google.protobuf import Empty
 
 from sharedrt.edges.containerd.call import NamespacedCalls, Service, refusal
 from sharedrt.edges.containerd.fields import fields_of, select
+from sharedrt.edges.containerd.pods import find_pod
 from sharedrt.model.faults import NotFound
 from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.pb.codec import from_unix_ns
@@ -30,7 +32,11 @@ class TasksService(NamespacedCalls, Service, pb.TasksBase):
 
     async def get(self, get_request: pb.GetRequest) -> pb.GetResponse:
         _no_exec("Tasks.Get", get_request.exec_id)
-        return pb.GetResponse(process=_render(self._task(get_request.container_id)))
+        id = get_request.container_id
+        if (pid := self._process_of_pod(id)) is not None:
+            process = Process(container_id=id, id=id, pid=pid, status=Status.RUNNING)
+            return pb.GetResponse(process=process)
+        return pb.GetResponse(process=_render(self._task(id)))
 
     async def kill(self, kill_request: pb.KillRequest) -> Empty:
         _no_exec("Tasks.Kill", kill_request.exec_id)
@@ -71,6 +77,12 @@ class TasksService(NamespacedCalls, Service, pb.TasksBase):
 
     def _running(self) -> Sequence[ContainerRecord]:
         return [r for r in self.here().containers.list() if r.state is ContainerState.RUNNING]
+
+    def _process_of_pod(self, id: str) -> int | None:
+        """``None``: not a pod, or one without a process now."""
+        if (pod := find_pod(self.here(), id)) is None:
+            return None
+        return self.here().pods.first_process(pod.id) or None
 
     def _task(self, id: str) -> ContainerRecord:
         record = self.here().containers.by_id(id)

@@ -15,8 +15,12 @@ from sharedrt.services.contracts import HostInfo, Pods
 _SNAPSHOTTER = "overlayfs"
 
 
-def sandbox_info(record: SandboxRecord) -> dict[str, str]:
-    """For PodSandboxStatus; ``runtimeSpec`` holds the namespaces' paths, as network tools look for them."""
+def sandbox_info(record: SandboxRecord, pid: int) -> dict[str, str]:
+    """For PodSandboxStatus; ``runtimeSpec`` holds the namespaces' paths, as network tools look for them.
+
+    Args:
+        pid: of the process that stands for the pod, see :meth:`Pods.first_process`.
+    """
     ready = record.state is SandboxState.READY
     namespaces = [
         {"type": kind, "path": path} if path else {"type": kind}
@@ -31,7 +35,7 @@ def sandbox_info(record: SandboxRecord) -> dict[str, str]:
     return _info(
         {
             "sandboxID": record.id,
-            "pid": record.pause_pid,
+            "pid": pid,
             "processStatus": "running" if ready else "deleted",
             "netNamespaceClosed": not ready or record.network_torn_down,
             "runtimeHandler": record.runtime_handler,

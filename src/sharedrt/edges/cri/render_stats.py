@@ -100,15 +100,16 @@ def _with_psi(pressure: PressureStats | None) -> dict[str, Any]:
 
 
 def _psi(pressure: PressureStats) -> pb.PsiStats:
+    """Totals in nanoseconds, as the CRI has them."""
     return pb.PsiStats(
         some=pb.PsiData(
-            total=pressure.some_total_us,
+            total=pressure.some_total_us * 1000,
             avg10=pressure.some_avg10,
             avg60=pressure.some_avg60,
             avg300=pressure.some_avg300,
         ),
         full=pb.PsiData(
-            total=pressure.full_total_us,
+            total=pressure.full_total_us * 1000,
             avg10=pressure.full_avg10,
             avg60=pressure.full_avg60,
             avg300=pressure.full_avg300,

@@ -56,7 +56,9 @@ class SandboxCalls(RuntimePart):
         containers = [self.context.container_status(c) for c in self.pods.containers_of(record.id)]
         return pb.PodSandboxStatusResponse(
             status=render_sandbox.status(record),
-            info=sandbox_info(record) if request.verbose else {},
+            info=sandbox_info(record, self.pods.first_process(record.id))
+            if request.verbose
+            else {},
             containers_statuses=containers,
             timestamp=now,
         )

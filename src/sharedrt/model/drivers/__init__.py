@@ -39,7 +39,13 @@ from sharedrt.model.drivers.roots import (
     Surveyed,
     UserResolver,
 )
-from sharedrt.model.drivers.sandboxes import CniNetwork, CniRequest, CniResult, SandboxNamespaces
+from sharedrt.model.drivers.sandboxes import (
+    CniNetwork,
+    CniRequest,
+    CniResult,
+    PodCgroups,
+    SandboxNamespaces,
+)
 from sharedrt.model.drivers.snapshots import ChangeKind, PathChange, Snapshotter, Usage
 from sharedrt.model.drivers.sources import Downloaded, Downloader, GitRemote, GitRepositories
 from sharedrt.model.drivers.stats import (
@@ -106,6 +112,7 @@ __all__ = [
     "PathChange",
     "PathInfo",
     "Placement",
+    "PodCgroups",
     "PressureStats",
     "ProcessFigures",
     "ProcessIdentity",

@@ -52,6 +52,30 @@ class SandboxNamespaces(Protocol):
         ...
 
 
+class PodCgroups(Protocol):
+    """Empty cgroups by which cAdvisor, in a kubelet, knows pods that have no process of their own."""
+
+    async def mark_pod(self, parent: str, id: str, shown: str) -> None:
+        """Make the cgroup ``id`` below ``parent`` anew, as clients write it: a path or a slice. Nothing happens where
+        the parent is not there.
+
+        Args:
+            shown: the container that it is made for, to be told by :meth:`pod_mark`.
+
+        Raises:
+            Internal: the kernel refused. InvalidArgument: no parent for this host's cgroup driver.
+        """
+        ...
+
+    async def pod_mark(self, parent: str, id: str) -> str:
+        """The container that it was made for; empty when there is none. Raises as :meth:`mark_pod` does."""
+        ...
+
+    async def unmark_pod(self, parent: str, id: str) -> None:
+        """Remove it. Idempotent. Raises as :meth:`mark_pod` does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CniResult:
     """What ADD gave: addresses (CIDR), DNS, and the raw result, needed for DEL."""

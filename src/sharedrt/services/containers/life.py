@@ -115,6 +115,8 @@ class ContainerLife:
         self._runs: dict[ContainerId, _Run] = {}
         self._waiters: dict[ContainerId, _Waiters] = {}
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
+        self.on_change: Callable[[ContainerRecord], None] | None = None
+        """Told of each start and end, when everybody can see it."""
 
     def key(self, id: ContainerId) -> ContainerKey:
         return self._launcher.key(id)
@@ -187,6 +189,8 @@ class ContainerLife:
         """It runs, and everybody can see that from now on."""
         self._watch(record.id)
         self._accompany(record)
+        if self.on_change is not None:
+            self.on_change(record)
 
     def _as_running(
         self, record: ContainerRecord, launched: Launched, restart_count: int
@@ -279,6 +283,8 @@ class ContainerLife:
             status, reason = await self._status(self._records.by_id(id))
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
+            if self.on_change is not None:
+                self.on_change(record)
             self._health.end(id)
             await self._rotations.end(id)
             await self._launcher.undo(record)

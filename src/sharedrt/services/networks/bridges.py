@@ -1,7 +1,7 @@
 """Bridge networks: what a client asks for, as a record, and a record as the host's bridge."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -38,6 +38,8 @@ _MODES: Final = ("nat", UNPROTECTED, ISOLATED)
 """What the host's bridge is to its containers: their gateway behind its own address, the same with all ports open to
 the outside, or nothing at all. dockerd's ``routed`` is not done."""
 OPTION_ROUTED: Final = "sharedrt.routed"
+OPTION_CONFIGURED: Final = "sharedrt.configured"
+"""Of the pod network: the subnets that were configured when it was made."""
 _OPTIONS: Final = frozenset(
     {
         OPTION_NAME,
@@ -205,18 +207,27 @@ def default_bridge(name: str, bridge: str, subnet: str, mtu: int) -> NetworkReco
     )
 
 
-def pod_bridge(name: str, bridge: str, subnet: str, mtu: int) -> NetworkRecord:
+def pod_bridge(name: str, bridge: str, subnets: Sequence[str], mtu: int) -> NetworkRecord:
     """The built-in pod network: pods can be reached from outside at any port, as Kubernetes expects."""
     return NetworkRecord(
         id=NetworkId(new_id()),
         name=name,
         driver="bridge",
         bridge=bridge,
-        subnets=(subnet,),
-        gateways=(first_host(subnet),),
-        options={OPTION_MTU: str(mtu), OPTION_ROUTED: "true"},
+        subnets=tuple(subnets),
+        gateways=tuple(map(first_host, subnets)),
+        options={
+            OPTION_MTU: str(mtu),
+            OPTION_ROUTED: "true",
+            OPTION_CONFIGURED: ",".join(subnets),
+        },
         created_ns=time.time_ns(),
     )
+
+
+def is_as_configured(record: NetworkRecord, subnets: Sequence[str]) -> bool:
+    """Whether the pod network was made for these, even if another had to be taken then."""
+    return record.options.get(OPTION_CONFIGURED, ",".join(record.subnets)) == ",".join(subnets)
 
 
 def has_names(record: NetworkRecord) -> bool:

@@ -26,6 +26,7 @@ from sharedrt.services.networks.bridges import (
     check_request,
     default_bridge,
     has_names,
+    is_as_configured,
     is_joined,
     make_record,
     name_server,
@@ -114,14 +115,22 @@ class Networks:
                     self._records.put(record)
 
     async def ensure_pods(self) -> NetworkRecord:
-        """The built-in pod network, made when it is first needed."""
+        """The built-in pod network, made when it is first needed; made anew when other subnets have been configured and
+        no pod is on it."""
+        settings = self._settings
         async with self._locks.hold("defaults"):
-            for record in self._records:
-                if record.name == POD_NETWORK:
+            for record in self._records.list():
+                if record.name != POD_NETWORK:
+                    continue
+                if is_as_configured(record, settings.pod_subnets) or self.endpoints_on(record.id):
                     return record
-            settings = self._settings
-            record = pod_bridge(POD_NETWORK, settings.pod_bridge, settings.pod_subnet, settings.mtu)
-            return await self._add_bridge(record, preferred=settings.pod_subnet)
+                await self._drop(record)
+            first = settings.pod_subnets[0]
+            record = pod_bridge(
+                POD_NETWORK, settings.pod_bridge, settings.pod_subnets, settings.mtu
+            )
+            # The pools are for IPv4.
+            return await self._add_bridge(record, preferred=first, only=":" in first)
 
     async def create(self, request: NewNetwork) -> NetworkRecord:
         """A network of a client.
@@ -150,10 +159,14 @@ class Networks:
         if users:
             raise InUse("network", record.name, users)
         await self._name_servers.stop(record.id)
+        await self._drop(record, NewEvent("network", "destroy", record.id, _attributes(record)))
+
+    async def _drop(self, record: NetworkRecord, *events: NewEvent) -> None:
+        """Off the host, then out of the database."""
         await self._remove_link(record)
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
-            NewEvent("network", "destroy", record.id, _attributes(record)),
+            *events,
             then=lambda: self._records.drop(record.id),
         )
         self._endpoints.forget_network(record.id)
