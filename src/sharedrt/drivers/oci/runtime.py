@@ -26,7 +26,7 @@ from sharedrt.drivers.oci.procs import alive, identify, kill_process
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.spawn import keep_to_ourselves
-from sharedrt.drivers.oci.state import BundleState, load_process
+from sharedrt.drivers.oci.state import BundleState, load_process, load_spec
 from sharedrt.model.drivers import (
     BundleRequest,
     CgroupStats,
@@ -203,6 +203,12 @@ class OciDriver:
 
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         return self._context.cgroups.network_stats(pid)
+
+    async def runtime_spec(self, key: ContainerKey) -> Mapping[str, Any]:
+        try:
+            return await asyncio.to_thread(load_spec, self._context.layout.bundle(key))
+        except FileNotFoundError as error:
+            raise NotFound("bundle of container", key.id) from error
 
     async def reopen_log(self, key: ContainerKey) -> None:
         """Returns once the new file is there.
