@@ -69,7 +69,7 @@ async def test_they_are_written_into_a_v2_tree(tmp_path: Path) -> None:
     folder = tmp_path / "box"
     folder.mkdir()
     for name in ("hugetlb.2MB.max", "memory.high", "pids.max"):
-        (folder / name).write_text("max\n")
+        (folder / name).touch()
     cgroups = CgroupManager(
         "cgroupfs", hierarchies=Hierarchies(unified=tmp_path), systemd_running=False
     )
