@@ -1,5 +1,6 @@
 """What a container is given, seen from inside it and in the kernel's own files."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -753,3 +754,20 @@ async def test_verbose_status_as_crictl_inspect_shows_it(cri: CriClient) -> None
         await cri.runtime.stop_container(pb.StopContainerRequest(container_id=main))
         after = await info(cri, main)
         assert (after["pid"], after["running"]) == (0, False)
+
+
+@pytest.mark.parametrize("handler", ["crun", "runc"])
+async def test_execs_that_race_with_the_end(cri: CriClient, handler: str) -> None:
+    """Probes that come too late are told so, whatever the OCI runtime stumbled over."""
+    async with pod(cri, f"race-{handler}", handler=handler) as (id, config):
+        main = await cri.create(id, config, "main", ["sleep", "0.7"], linux=secured())
+        await cri.start(main)
+        late = []
+
+        async def probe() -> None:
+            while True:
+                await cri.exec_sync(main, "true")
+
+        late = await asyncio.gather(*(probe() for _ in range(4)), return_exceptions=True)
+    told = [(type(error), getattr(error, "status", None)) for error in late]
+    assert set(told) == {(GRPCError, Status.FAILED_PRECONDITION)}, late
