@@ -20,7 +20,7 @@ from grpclib import GRPCError, Status
 
 from sharedrt.pb.codec import present
 from sharedrt.pb.runtime import v1 as pb
-from tests.real.clients import CriClient
+from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.oci_images import layer_tar, sha256
 from tests.real.streaming_clients import spdy
@@ -771,3 +771,36 @@ async def test_execs_that_race_with_the_end(cri: CriClient, handler: str) -> Non
         late = await asyncio.gather(*(probe() for _ in range(4)), return_exceptions=True)
     told = [(type(error), getattr(error, "status", None)) for error in late]
     assert set(told) == {(GRPCError, Status.FAILED_PRECONDITION)}, late
+
+
+async def test_resources_of_a_live_pod(daemon: DaemonUnderTest, cri: CriClient) -> None:
+    """Kept and shown, also by the next daemon: the pod's cgroup itself is the kubelet's."""
+    async with pod(cri, "resized") as (id, _):
+        overhead = pb.LinuxContainerResources(memory_limit_in_bytes=8 * MIB)
+        resources = pb.LinuxContainerResources(
+            cpu_shares=512, cpu_quota=30_000, cpu_period=100_000, memory_limit_in_bytes=80 * MIB
+        )
+        await cri.runtime.update_pod_sandbox_resources(
+            pb.UpdatePodSandboxResourcesRequest(
+                pod_sandbox_id=id, overhead=overhead, resources=resources
+            )
+        )
+        await daemon.restart()
+        async with cri_client(daemon.socket("cri"), daemon.root / "pods") as later:
+            reply = await later.runtime.pod_sandbox_status(
+                pb.PodSandboxStatusRequest(pod_sandbox_id=id, verbose=True)
+            )
+            assert reply.status.state == pb.PodSandboxState.SANDBOX_READY
+        shown = json.loads(reply.info["info"])
+        assert shown["overhead"]["memory_bytes"] == 8 * MIB
+        assert shown["resources"]["memory_bytes"] == 80 * MIB
+        assert (shown["resources"]["cpu_shares"], shown["resources"]["cpu_quota_us"]) == (
+            512,
+            30_000,
+        )
+        gone = pb.UpdatePodSandboxResourcesRequest(pod_sandbox_id="nosuch", resources=resources)
+        async with cri_client(daemon.socket("cri"), daemon.root / "pods") as later:
+            with pytest.raises(GRPCError) as caught:
+                await later.runtime.update_pod_sandbox_resources(gone)
+            assert caught.value.status is Status.NOT_FOUND
+            await later.remove_pod(id)
