@@ -2,13 +2,18 @@
 
 import asyncio
 import hashlib
+import json
+import subprocess
+import tarfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from sharedrt.pb.runtime import v1 as pb
-from tests.real.clients import CriClient
+from tests.real.clients import CriClient, cri_client
+from tests.real.daemon import DaemonUnderTest
 from tests.real.test_cri import ended, pod, secured, until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -109,3 +114,119 @@ async def test_a_flood_is_written_at_the_monitors_own_speed(cri: CriClient) -> N
     # Far below what is measured on a quiet machine, since this one may have much else to do.
     assert speed > 8, f"{speed:.0f} MB/s"
     assert slowest < 1.0
+
+
+# ---------------------------------------------------------------- beside conmon alone
+
+FLOOD_LINES = 300_000
+FLOOD = ["sh", "-c", f"yes {'x' * 99} | head -n {FLOOD_LINES}"]
+
+
+class Bare:
+    """A container that conmon and the OCI runtime run without a daemon, as podman has them do."""
+
+    def __init__(self, folder: Path, archive: Path, runtime: str) -> None:
+        self.folder, self.runtime = folder, runtime
+        self.rootfs = folder / "rootfs"
+        self.rootfs.mkdir()
+        with tarfile.open(archive) as outer:
+            layer = outer.extractfile("layer.tar")
+            assert layer is not None
+            with tarfile.open(fileobj=layer) as inner:
+                inner.extractall(self.rootfs, filter="tar")
+        self._runs = 0
+
+    def run(self) -> float:
+        """How long the flood took, in seconds."""
+        self._runs += 1
+        name = f"bare{self._runs}-{self.folder.name}"
+        bundle = self.folder / name
+        bundle.mkdir()
+        subprocess.run([self.runtime, "spec"], cwd=bundle, check=True)
+        config = json.loads((bundle / "config.json").read_text())
+        config["process"] |= {"terminal": False, "args": FLOOD}
+        config["root"] = {"path": str(self.rootfs)}
+        (bundle / "config.json").write_text(json.dumps(config))
+        root = ["--root", str(bundle / "state")]
+        log = bundle / "log"
+        subprocess.run(
+            [
+                which("conmon"), "--api-version", "1", "-c", name, "-u", name,
+                "-r", self.runtime, *(f"--runtime-arg={word}" for word in root),
+                "-b", str(bundle), "-p", str(bundle / "pidfile"), "--exit-dir", str(bundle),
+                "--full-attach", "--no-sync-log", "-l", f"k8s-file:{log}",
+            ],
+            check=True,
+        )  # fmt: skip
+        wait_for(bundle / "pidfile")
+        subprocess.run([self.runtime, *root, "start", name], check=True)
+        wait_for(bundle / name)
+        subprocess.run([self.runtime, *root, "delete", name], check=True)
+        return flood_s(log)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.005)
+
+
+def flood_s(log: Path) -> float:
+    """From the first line to the last, by their own times."""
+    with log.open("rb") as file:
+        first = file.readline()
+        file.seek(-400, 2)
+        last = file.read().splitlines()[-1]
+    assert log.stat().st_size > FLOOD_LINES * 140
+    times = [datetime.fromisoformat(line.split()[0].decode()) for line in (first, last)]
+    return (times[1] - times[0]).total_seconds()
+
+
+async def test_as_fast_as_conmon_without_a_daemon(
+    cri: CriClient, busybox_archive: Path, tmp_path: Path
+) -> None:
+    """One after the other, so that both have the same machine; the best of three of each."""
+    bare = await asyncio.to_thread(Bare, tmp_path, busybox_archive, which("runc"))
+
+    async def ours(number: int) -> float:
+        main = await cri.create(id, config, f"flood{number}", FLOOD, linux=secured())
+        await cri.start(main)
+        return flood_s(Path((await ended(cri, main)).log_path))
+
+    async with pod(cri, "ratio", handler="runc") as (id, config):
+        pairs = [(await asyncio.to_thread(bare.run), await ours(number)) for number in range(3)]
+    alone, with_us = (min(times) for times in zip(*pairs, strict=True))
+    assert with_us < alone * 1.5, pairs
+
+
+def which(program: str) -> str:
+    found = subprocess.run(["which", program], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+async def test_a_flood_while_the_daemon_is_down_is_kept(daemon: DaemonUnderTest) -> None:
+    """Its log goes on without us, and its end is known with the next daemon."""
+    async with cri_client(daemon.socket("cri"), daemon.root / "pods") as cri:
+        config = cri.pod_config("alone")
+        id = await cri.run_pod(config)
+        script = "until [ -e /tmp/go ]; do sleep 0.01; done; seq 100000; echo over; exit 5"
+        main = await cri.create(id, config, "main", ["sh", "-c", script])
+        await cri.start(main)
+        path = Path((await cri.status(main)).log_path)
+        command = ["sh", "-c", "(sleep 1; touch /tmp/go) >/dev/null 2>&1 & true"]
+        assert (await cri.exec_sync(main, *command)).exit_code == 0
+        assert records(path) == []
+    await daemon.kill9()
+    await until(lambda: b" stdout F over\n" in tail(path))
+    await daemon.start()
+    async with cri_client(daemon.socket("cri"), daemon.root / "pods") as cri:
+        status = await ended(cri, main)
+        assert (status.exit_code, status.reason) == (5, "Error")
+        numbers = "".join(f"{number}\n" for number in range(1, 100_001))
+        assert stream_of(records(path), b"stdout") == numbers.encode() + b"over\n"
+        await cri.remove_pod(id)
+
+
+def tail(path: Path) -> bytes:
+    return path.read_bytes()[-100:]

@@ -1,6 +1,7 @@
 """Exec, attach and port-forward over SPDY and WebSocket, into real containers."""
 
 import asyncio
+import base64
 import json
 import socket
 import struct
@@ -68,31 +69,56 @@ async def test_exec_over_spdy(cri: CriClient) -> None:
         assert json.loads(status)["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
 
 
-async def test_success_and_older_protocols(cri: CriClient) -> None:
-    async with running(cri, "oldspdy", SLEEP) as (_, container):
-        async with spdy(await exec_url(cri, container, "true")) as client:
-            streams = await open_streams(client, "stdout")
-            (status,) = await client.wait_end(streams["error"])
-        assert json.loads(status)["status"] == "Success"
-        url = await exec_url(cri, container, "sh", "-c", "exit 4")
-        async with spdy(url, "v2.channel.k8s.io") as client:
-            streams = await open_streams(client, "stdout")
-            (status,) = await client.wait_end(streams["error"])
-        assert status.endswith(b"exit status 4")
+async def test_success_is_told(cri: CriClient) -> None:
+    async with (
+        running(cri, "success", SLEEP) as (_, container),
+        spdy(await exec_url(cri, container, "true")) as client,
+    ):
+        streams = await open_streams(client, "stdout")
+        (status,) = await client.wait_end(streams["error"])
+    assert json.loads(status)["status"] == "Success"
 
 
-async def test_terminal_over_spdy(cri: CriClient) -> None:
+@pytest.mark.parametrize(
+    "protocol",
+    ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io", ""],
+)
+async def test_each_version_over_spdy(cri: CriClient, protocol: str) -> None:
+    """Streams are the same in all; the status is JSON from v4 on, and plain text before."""
+    async with running(cri, "versions", SLEEP) as (_, container):
+        script = "cat; echo oops >&2; exit 4"
+        url = await exec_url(cri, container, "sh", "-c", script, stdin=True, stderr=True)
+        async with spdy(url, protocol) as client:
+            streams = await open_streams(client, "stdin", "stdout", "stderr")
+            await client.send(streams["stdin"], b"input", fin=True)
+            out, err, status = await client.wait_end(
+                streams["stdout"], streams["stderr"], streams["error"]
+            )
+        assert (out, err) == (b"input", b"oops\n")
+        if protocol.startswith("v4"):
+            assert json.loads(status)["details"]["causes"][0]["message"] == "4"
+        else:
+            assert status.endswith(b"exit status 4")
+        url = await exec_url(cri, container, "true")
+        async with spdy(url, protocol) as client:
+            streams = await open_streams(client, "stdout")
+            (status,) = await client.wait_end(streams["error"])
+        assert (status == b"") == (not protocol.startswith("v4"))
+
+
+@pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v3.channel.k8s.io"])
+async def test_terminal_over_spdy(cri: CriClient, protocol: str) -> None:
     async with running(cri, "tty", SLEEP) as (_, container):
         script = f"test -t 0 && echo terminal; {UNTIL_43_ROWS}; stty size"
         url = await exec_url(cri, container, "sh", "-c", script, stdin=True, tty=True)
-        async with spdy(url) as client:
+        async with spdy(url, protocol) as client:
             streams = await open_streams(client, "stdin", "stdout", "resize")
             await client.send(streams["resize"], b'{"Width":80,"Height":24}')
             await client.wait_data(streams["stdout"], b"terminal")
             await client.send(streams["resize"], b'{"Width":132,"Height":43}')
             out, status = await client.wait_end(streams["stdout"], streams["error"])
         assert b"43 132" in out
-        assert json.loads(status)["status"] == "Success"
+        assert b"Success" in status or (protocol.startswith("v3") and status == b"")
 
 
 async def test_much_output_at_a_slow_readers_pace(cri: CriClient) -> None:
@@ -274,6 +300,23 @@ async def test_terminal_over_websocket_v4(cri: CriClient) -> None:
         assert json.loads(channels[3])["status"] == "Success"
 
 
+@pytest.mark.parametrize("protocol", ["v4.base64.channel.k8s.io", "base64.channel.k8s.io"])
+async def test_websocket_of_text_messages(cri: CriClient, protocol: str) -> None:
+    """For browsers: the channel's number as a digit, and the rest in base64."""
+    async with running(cri, "wstext", SLEEP) as (_, container):
+        url = await exec_url(cri, container, "sh", "-c", "read x; echo got $x; exit 6", stdin=True)
+        async with websocket(url, protocol) as connection:
+            assert connection.protocol == protocol
+            await connection.send_str("0" + base64.b64encode(b"typed\n").decode())
+            channels: dict[str, bytes] = {}
+            async for message in connection:
+                assert message.type is aiohttp.WSMsgType.TEXT
+                number, data = message.data[0], base64.b64decode(message.data[1:])
+                channels[number] = channels.get(number, b"") + data
+        assert channels["1"] == b"got typed\n"
+        assert b"6" in channels["3"]
+
+
 async def test_slow_websocket_reader_and_its_last_words(cri: CriClient) -> None:
     """The process waits for the reader; output and status come whole, after it has ended, too."""
     size = 6 << 20
@@ -391,7 +434,9 @@ async def test_port_forward_is_bound_to_its_ports(cri: CriClient) -> None:
         assert b"8080" in failure
 
 
-async def test_port_forward_into_the_hosts_network(cri: CriClient) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_port_forward_into_the_hosts_network(cri: CriClient, address: str) -> None:
+    """Also to what listens on IPv6 alone."""
     options = pb.NamespaceOption(
         network=pb.NamespaceMode.NODE, pid=pb.NamespaceMode.CONTAINER, ipc=PRIVATE_PID.ipc
     )
@@ -401,7 +446,7 @@ async def test_port_forward_into_the_hosts_network(cri: CriClient) -> None:
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, address, 0)
     port = server.sockets[0].getsockname()[1]
     async with (
         pod(cri, "hostforward", options=options) as (id, _),

@@ -266,6 +266,9 @@ class FakeHost:
     ) -> None:
         await self._epoch.make(f"folder {path}")
 
+    async def relabel(self, path: Path, label: str, *, shared: bool) -> None:
+        await self._epoch.make(f"label {path} {label} {shared}")
+
     async def mount_tmpfs(self, path: Path, *, size_bytes: int, mode: int = 0o1777) -> None:
         await self._epoch.make(f"folder {path}")
 

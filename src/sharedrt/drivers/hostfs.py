@@ -11,6 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from sharedrt.aio.completion import run_blocking
 from sharedrt.drivers import inroot, libc
+from sharedrt.drivers.selinux import relabel
 from sharedrt.model.faults import Internal, InvalidArgument, NotFound, ResourceExhausted
 
 P = ParamSpec("P")
@@ -52,6 +53,9 @@ class HostFs:
 
     async def unmount(self, path: Path) -> None:
         await _run(_unmount, path)
+
+    async def relabel(self, path: Path, label: str, *, shared: bool) -> None:
+        await _run(relabel, path, label, shared=shared)
 
     async def exists(self, path: Path) -> bool:
         return await _run(os.path.lexists, path)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sharedrt.model.drivers import (
     CgroupStats,
@@ -248,6 +248,10 @@ class Containers(Protocol):
         ...
 
     async def resize(self, id: ContainerId, width: int, height: int) -> None: ...
+
+    async def runtime_spec(self, id: ContainerId) -> Mapping[str, Any] | None:
+        """What its OCI runtime was given (config.json); ``None`` before a start and after its end."""
+        ...
 
     async def processes(self, id: ContainerId) -> Sequence[int]:
         """Host pids. Raises FailedPrecondition when it does not run."""

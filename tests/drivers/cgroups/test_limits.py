@@ -1,8 +1,16 @@
 """Limits of parent cgroups, as v1 and v2 files and as systemd properties."""
 
+from pathlib import Path
+
 import pytest
 
-from sharedrt.drivers.cgroups.limits import cpu_weight, systemd_properties, v1_settings, v2_settings
+from sharedrt.drivers.cgroups.limits import (
+    cpu_weight,
+    systemd_properties,
+    unknown_to_systemd,
+    v1_settings,
+    v2_settings,
+)
 from sharedrt.drivers.cgroups.manager import CgroupManager
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.model.faults import InvalidArgument
@@ -43,6 +51,31 @@ def test_systemd() -> None:
 
 def test_weights() -> None:
     assert (cpu_weight(2), cpu_weight(262144), cpu_weight(10**9)) == (1, 10000, 10000)
+
+
+PAGES = Resources(hugepage_limits={"2MB": 4 << 20}, unified={"memory.high": "7"}, pids_limit=5)
+
+
+def test_huge_pages_and_settings_of_v2_alone() -> None:
+    assert ("hugetlb", "hugetlb.2MB.limit_in_bytes", str(4 << 20)) in v1_settings(PAGES)
+    found = {name: value for _, name, value in v2_settings(PAGES)}
+    assert found == {"hugetlb.2MB.max": str(4 << 20), "memory.high": "7", "pids.max": "5"}
+    # A scope has no properties for these: they go into its files.
+    rest = unknown_to_systemd(v2_settings(PAGES), PAGES)
+    assert [name for _, name, _ in rest] == ["hugetlb.2MB.max", "memory.high"]
+
+
+async def test_they_are_written_into_a_v2_tree(tmp_path: Path) -> None:
+    folder = tmp_path / "box"
+    folder.mkdir()
+    for name in ("hugetlb.2MB.max", "memory.high", "pids.max"):
+        (folder / name).touch()
+    cgroups = CgroupManager(
+        "cgroupfs", hierarchies=Hierarchies(unified=tmp_path), systemd_running=False
+    )
+    await cgroups.set_limits("/box", PAGES)
+    assert (folder / "memory.high").read_text() == "7"
+    assert (folder / "hugetlb.2MB.max").read_text() == str(4 << 20)
 
 
 async def test_other_limits_are_refused() -> None:

@@ -316,7 +316,7 @@ def test_resources() -> None:
     assert resources(Resources()) == {}
     assert resources(Resources(cpu_shares=0, cpu_quota_us=0, cpuset_cpus="")) == {}
     # A new cgroup has no limits, and an update lifts them by itself.
-    assert resources(Resources(cpu_quota_us=-1, pids_limit=-1)) == {}
+    assert resources(Resources(cpu_quota_us=-1, pids_limit=-1, memory_bytes=-1)) == {}
     assert resources(Resources(unified={"memory.high": "1"})) == {"unified": {"memory.high": "1"}}
 
 

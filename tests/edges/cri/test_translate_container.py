@@ -98,6 +98,15 @@ async def test_the_request_itself_is_kept() -> None:
     assert config_of(pb.ContainerConfig, new.extensions) == asked
 
 
+def limited(**limits: Any) -> dict[str, Any]:
+    return {"linux": pb.LinuxContainerConfig(resources=pb.LinuxContainerResources(**limits))}
+
+
+async def test_minus_one_is_no_limit() -> None:
+    new = await translate(config(**limited(memory_limit_in_bytes=-1, cpu_quota=-1)))
+    assert (new.spec.resources.memory_bytes, new.spec.resources.cpu_quota_us) == (-1, -1)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -119,11 +128,14 @@ async def test_the_request_itself_is_kept() -> None:
         (
             {
                 "linux": pb.LinuxContainerConfig(
-                    resources=pb.LinuxContainerResources(memory_limit_in_bytes=-1)
+                    resources=pb.LinuxContainerResources(memory_limit_in_bytes=-2)
                 )
             },
             "memory_limit_in_bytes",
         ),
+        (limited(hugepage_limits=[pb.HugepageLimit(page_size="../x", limit=1)]), "hugepage_limits"),
+        (limited(unified={"../cgroup.procs": "1"}), "unified"),
+        (limited(unified={"memory": "1"}), "unified"),
     ],
 )
 async def test_nonsense_is_refused_by_field(changes: dict[str, Any], field: str) -> None:

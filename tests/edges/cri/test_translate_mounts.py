@@ -33,7 +33,7 @@ def test_bind() -> None:
         readonly=True,
         propagation="rslave",
         create_source=True,
-        selinux_relabel="shared",
+        selinux_relabel="private",
         uid_mappings=(IdMapping(0, 1000, 10),),
         gid_mappings=(IdMapping(0, 1000, 10),),
     )

@@ -8,6 +8,7 @@ import pytest
 
 from sharedrt.edges.cri.translate_security import (
     apparmor_of,
+    check_loaded,
     container_security,
     seccomp_of,
     selinux_labels,
@@ -159,6 +160,18 @@ def test_apparmor() -> None:
     assert apparmor_of(unconfined, "", HOST) == "unconfined"
     with pytest.raises(FailedPrecondition, match="mine"):
         apparmor_of(named, "", HOST)
+
+
+def test_an_apparmor_profile_must_be_loaded(tmp_path: Path) -> None:
+    """The list as a kernel of Debian 12 gives it."""
+    profiles = tmp_path / "profiles"
+    profiles.write_text("lsb_release (enforce)\nmine (complain)\nwith space (x) (enforce)\n")
+    for loaded in ("mine", "with space (x)"):
+        check_loaded(loaded, profiles)
+    for unknown in ("min", "mine (complain)", "lsb_releas"):
+        with pytest.raises(FailedPrecondition, match="is not loaded"):
+            check_loaded(unknown, profiles)
+    check_loaded("mine", tmp_path / "missing")
 
 
 def test_selinux_only_where_the_host_has_it() -> None:

@@ -19,6 +19,8 @@ _FOR_PARENTS = frozenset(
         "cpuset_cpus",
         "cpuset_mems",
         "pids_limit",
+        "hugepage_limits",
+        "unified",
     ]
 )
 _DEFAULT_PERIOD_US = 100_000
@@ -29,10 +31,10 @@ async def set_limits(
 ) -> None:
     """Set the limits that are given; see :meth:`CgroupManager.set_limits`."""
     _refuse_others(resources)
+    settings = v2_settings(resources) if hierarchies.version == 2 else v1_settings(resources)
     if driver is CgroupDriver.SYSTEMD:
         await _set_property(path.rstrip("/").rpartition("/")[2], systemd_properties(resources))
-        return
-    settings = v2_settings(resources) if hierarchies.version == 2 else v1_settings(resources)
+        settings = unknown_to_systemd(settings, resources)
     try:
         await asyncio.to_thread(_write, hierarchies, path, settings)
     except OSError as e:
@@ -61,6 +63,10 @@ def v1_settings(r: Resources) -> list[tuple[str, str, str]]:
         ("cpuset", "cpuset.mems", r.cpuset_mems or ""),
         ("pids", "pids.max", _max_or(r.pids_limit)),
     ]
+    found += [
+        ("hugetlb", f"hugetlb.{size}.limit_in_bytes", str(limit))
+        for size, limit in r.hugepage_limits.items()
+    ]
     return [(c, f, value) for c, f, value in found if value]
 
 
@@ -85,7 +91,16 @@ def v2_settings(r: Resources) -> list[tuple[str, str, str]]:
         ("", "cpuset.mems", r.cpuset_mems or ""),
         ("", "pids.max", _max_or(r.pids_limit)),
     ]
+    found += [("", f"hugetlb.{size}.max", str(limit)) for size, limit in r.hugepage_limits.items()]
+    found += [("", name, value) for name, value in r.unified.items()]
     return [(c, f, value) for c, f, value in found if value]
+
+
+def unknown_to_systemd(
+    settings: list[tuple[str, str, str]], r: Resources
+) -> list[tuple[str, str, str]]:
+    """What no unit's property stands for is written into the unit's cgroup."""
+    return [each for each in settings if each[1].startswith("hugetlb.") or each[1] in r.unified]
 
 
 def cpu_weight(shares: int) -> int:

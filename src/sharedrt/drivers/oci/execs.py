@@ -24,11 +24,11 @@ from sharedrt.drivers.oci.bundle import read_pid
 from sharedrt.drivers.oci.children import Child
 from sharedrt.drivers.oci.conmon import runtime_arguments
 from sharedrt.drivers.oci.control import Resizer
-from sharedrt.drivers.oci.errors import start_failed
+from sharedrt.drivers.oci.errors import OTHER, start_failed
 from sharedrt.drivers.oci.exits import KILLED
 from sharedrt.drivers.oci.lost_execs import MARK
 from sharedrt.drivers.oci.output import OutputQueue
-from sharedrt.drivers.oci.procs import identify, kill_group
+from sharedrt.drivers.oci.procs import PidFd, identify, kill_group
 from sharedrt.drivers.oci.state import BundleState
 from sharedrt.drivers.oci.sync_pipe import SyncPipe
 from sharedrt.model.drivers import ProcessIdentity
@@ -43,6 +43,7 @@ from sharedrt.model.stdio import StdStream
 
 log = structlog.get_logger(__name__)
 _QUEUE_LIMIT = 256 << 10
+_LAST_MOMENTS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +181,17 @@ async def start_exec(launch: ExecLaunch) -> ExecSession:
     """Start the process; attached before its first byte. Cancelled, nothing is left running.
 
     Raises:
-        StartFailed: 127, 126 or 128. FailedPrecondition: conmon is missing. DeadlineExceeded.
+        StartFailed: 127, 126 or 128. FailedPrecondition: conmon is missing, or the container has ended.
+        DeadlineExceeded.
         AlreadyExists: an exec of that id is running.
     """
     try:
-        launch.folder.mkdir(parents=True)
+        launch.folder.parent.mkdir(exist_ok=True)
+        launch.folder.mkdir()
     except FileExistsError as e:
         raise AlreadyExists("exec", launch.folder.name) from e
+    except FileNotFoundError as e:  # its bundle is gone
+        raise FailedPrecondition("container", launch.container_id, "is not running") from e
     if launch.kill_on_close:
         (launch.folder / MARK).touch()
     (launch.folder / "process.json").write_text(json.dumps(launch.process))
@@ -287,7 +292,7 @@ async def _handshake(
 ) -> None:
     """conmon says that its socket listens; we connect; we say start; it says the pid."""
     if await attached.next() is None:
-        raise _start_failed(launch, await session.last_words())
+        raise await _start_failed(launch, await session.last_words())
     session.joined(
         await AttachSocket.connect(launch.folder, session.on_output, session.on_output_end)
     )
@@ -301,10 +306,28 @@ async def _process_of(launch: ExecLaunch, session: ExecSession, sync: SyncPipe) 
     message = await sync.next()
     if message is None or message.data <= 0:
         session.starting = False
-        raise _start_failed(launch, message.message if message is not None else "")
+        raise await _start_failed(launch, message.message if message is not None else "")
     session.process = identify(message.data)
 
 
-def _start_failed(launch: ExecLaunch, words: str) -> StartFailed:
+async def _start_failed(launch: ExecLaunch, words: str) -> StartFailed | FailedPrecondition:
+    """Runtimes have odd words for a container that is ending while its exec is on its way: we know better."""
     command = str(launch.process["args"][0])
-    return start_failed(launch.container_id, words, launch.folder / "exec.log", command)
+    fault = start_failed(launch.container_id, words, launch.folder / "exec.log", command)
+    if fault.exit_code == OTHER and await _has_ended(launch.state.process):
+        return FailedPrecondition("container", launch.container_id, "is not running")
+    return fault
+
+
+async def _has_ended(process: ProcessIdentity) -> bool:
+    """Whether it does so at once: the first process of a PID namespace ends after all others."""
+    held = PidFd.open(process)
+    if held is None:
+        return True
+    with held:
+        try:
+            async with asyncio.timeout(_LAST_MOMENTS_S):
+                await held.wait()
+        except TimeoutError:
+            return False
+    return True

@@ -110,8 +110,9 @@ class AttachHub:
         await self._socket.send(data)
 
     async def close_stdin(self) -> None:
-        """With stdin_once the process reads end-of-file; otherwise its stdin outlives every client."""
-        if self.state.stdin and self.state.stdin_once and self._socket is not None:
+        """With stdin_once the process reads end-of-file; otherwise, and on a terminal, stdin outlives every client."""
+        once = self.state.stdin and self.state.stdin_once and not self.state.tty
+        if once and self._socket is not None:
             self._stdin_closed = True
             await self._socket.half_close()
 

@@ -157,30 +157,54 @@ async def resume(context: Context, key: ContainerKey) -> None:
 async def update(context: Context, key: ContainerKey, resources: Resources) -> None:
     """Change limits of a running container; what is ``None`` stays as it is.
 
-    crun cannot take back a limit of processes or of CPU time, so that is written without it.
+    crun cannot take back a limit of processes or of CPU time, and runc passes over huge pages and v2's own
+    settings: these are written without them.
     """
     state = context.state(key)
-    quota, pids = resources.cpu_quota_us, resources.pids_limit
-    lifted = Resources(
-        cpu_quota_us=-1 if quota is not None and quota < 0 else None,
-        pids_limit=-1 if pids is not None and pids <= 0 else None,
-    )
-    resources = replace(
-        resources,
-        cpu_quota_us=None if lifted.cpu_quota_us else quota,
-        pids_limit=None if lifted.pids_limit else pids,
-    )
-    rendered = await asyncio.to_thread(
-        render_resources, resources, context.facts.cgroups, context.notes
-    )
+    features = context.facts.cgroups
+    lifted = _lifted(resources, swap=features.swap)
+    file = context.layout.bundle(key) / "resources.json"
+
+    def prepare() -> bool:
+        rendered = render_resources(_without(resources, lifted), features, context.notes)
+        file.write_text(json.dumps(rendered))
+        return bool(rendered)
+
+    given = await asyncio.to_thread(prepare)
     context.notes.log_new()
     if lifted != Resources():
         await context.cgroups.set_limits(state.cgroup, lifted)
-    if not rendered:
-        return
-    file = context.layout.bundle(key) / "resources.json"
-    file.write_text(json.dumps(rendered))
-    await context.must(state, "update", "--resources", str(file), key.id)
+    if given:
+        await context.must(state, "update", "--resources", str(file), key.id)
+    rest = Resources(
+        hugepage_limits=resources.hugepage_limits if features.hugetlb else {},
+        unified=resources.unified,
+    )
+    if rest != Resources():
+        await context.cgroups.set_limits(state.cgroup, rest)
+
+
+def _lifted(asked: Resources, *, swap: bool) -> Resources:
+    """Of what was asked for the limits that are to go. Without a limit of memory there is none of memory and swap."""
+    quota, pids = asked.cpu_quota_us, asked.pids_limit
+    memory = asked.memory_bytes is not None and asked.memory_bytes < 0
+    both = memory if asked.memory_swap_bytes is None else asked.memory_swap_bytes < 0
+    return Resources(
+        cpu_quota_us=-1 if quota is not None and quota < 0 else None,
+        pids_limit=-1 if pids is not None and pids <= 0 else None,
+        memory_bytes=-1 if memory else None,
+        memory_swap_bytes=-1 if both and swap else None,
+    )
+
+
+def _without(asked: Resources, lifted: Resources) -> Resources:
+    return replace(
+        asked,
+        cpu_quota_us=None if lifted.cpu_quota_us else asked.cpu_quota_us,
+        pids_limit=None if lifted.pids_limit else asked.pids_limit,
+        memory_bytes=None if lifted.memory_bytes else asked.memory_bytes,
+        memory_swap_bytes=None if lifted.memory_swap_bytes else asked.memory_swap_bytes,
+    )
 
 
 async def delete(context: Context, key: ContainerKey) -> None:

@@ -26,7 +26,7 @@ from sharedrt.drivers.oci.procs import alive, identify, kill_process
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.spawn import keep_to_ourselves
-from sharedrt.drivers.oci.state import BundleState, load_process
+from sharedrt.drivers.oci.state import BundleState, load_process, load_spec
 from sharedrt.model.drivers import (
     BundleRequest,
     CgroupStats,
@@ -204,6 +204,12 @@ class OciDriver:
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         return self._context.cgroups.network_stats(pid)
 
+    async def runtime_spec(self, key: ContainerKey) -> Mapping[str, Any]:
+        try:
+            return await asyncio.to_thread(load_spec, self._context.layout.bundle(key))
+        except FileNotFoundError as error:
+            raise NotFound("bundle of container", key.id) from error
+
     async def reopen_log(self, key: ContainerKey) -> None:
         """Returns once the new file is there.
 
@@ -265,13 +271,22 @@ class OciDriver:
         exec: ExecRecord,
         size: tuple[int, int] | None,
     ) -> dict[str, Any]:
+        base = await self._process(key)
+
         def render() -> dict[str, Any]:
             return record_process(
-                load_process(self._context.layout.bundle(key)), exec,
+                base, exec,
                 rootfs=Path(state.rootfs), bounding=self._context.facts.bounding, size=size,
             )  # fmt: skip
 
         return await asyncio.to_thread(render)
+
+    async def _process(self, key: ContainerKey) -> dict[str, Any]:
+        """What the container's first process was given. Raises FailedPrecondition: it has just ended."""
+        try:
+            return await asyncio.to_thread(load_process, self._context.layout.bundle(key))
+        except FileNotFoundError as e:
+            raise FailedPrecondition("container", key.id, "is not running") from e
 
     async def exec(
         self,
@@ -323,7 +338,7 @@ class OciDriver:
         limit_bytes: int = 16 << 20,
     ) -> ExecResult:
         state = self._context.running(key)
-        base = await asyncio.to_thread(load_process, self._context.layout.bundle(key))
+        base = await self._process(key)
         launch = self._launch(
             key, state, secrets.token_hex(16), exec_process(base, args=args),
             stdin=False, streams=frozenset((StdStream.STDOUT, StdStream.STDERR)), kill_on_close=True,

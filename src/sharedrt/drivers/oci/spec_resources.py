@@ -46,8 +46,9 @@ def render_resources(r: Resources, features: CgroupFeatures, notes: Notes) -> di
 
 
 def _memory(r: Resources, features: CgroupFeatures, notes: Notes) -> dict[str, Any]:
+    limit = None if r.memory_bytes is not None and r.memory_bytes < 0 else r.memory_bytes
     found = _given(
-        limit=r.memory_bytes, swap=r.memory_swap_bytes, reservation=r.memory_reservation_bytes,
+        limit=limit, swap=r.memory_swap_bytes, reservation=r.memory_reservation_bytes,
         swappiness=r.memory_swappiness, disableOOMKiller=r.oom_kill_disable or None,
     )  # fmt: skip
     _drop(found, "swap", features.swap, "swap limits need swap accounting in the kernel", notes)

@@ -55,7 +55,13 @@ def load_state(bundle: Path) -> BundleState | None:
         return None
 
 
+def load_spec(bundle: Path) -> dict[str, Any]:
+    """The bundle's config.json. Raises FileNotFoundError."""
+    spec: dict[str, Any] = json.loads((bundle / "config.json").read_text())
+    return spec
+
+
 def load_process(bundle: Path) -> dict[str, Any]:
-    """``process`` of the bundle's config.json, on which execs build. Raises FileNotFoundError."""
-    process: dict[str, Any] = json.loads((bundle / "config.json").read_text())["process"]
+    """``process`` of it, on which execs build. Raises FileNotFoundError."""
+    process: dict[str, Any] = load_spec(bundle)["process"]
     return process

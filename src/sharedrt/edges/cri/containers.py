@@ -95,10 +95,15 @@ class ContainerCalls(RuntimePart):
         self, container_status_request: pb.ContainerStatusRequest
     ) -> pb.ContainerStatusResponse:
         record = self._get(container_status_request.container_id)
-        verbose = container_status_request.verbose
+        if not container_status_request.verbose:
+            return pb.ContainerStatusResponse(status=self.context.container_status(record))
+        runtime_spec = await self.containers.runtime_spec(record.id)
+        record = self._get(record.id)
         return pb.ContainerStatusResponse(
             status=self.context.container_status(record),
-            info=container_info(record, self.pods) if verbose else {},
+            info=container_info(
+                record, self.pods, runtime_spec, self.context.runtime.host.default_runtime
+            ),
         )
 
     async def update_container_resources(

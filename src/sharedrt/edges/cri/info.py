@@ -1,6 +1,7 @@
 """The verbose ``info`` of status calls: JSON texts, with the keys that crictl users know from containerd."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -57,8 +58,13 @@ def sandbox_info(record: SandboxRecord, pid: int) -> dict[str, str]:
     )
 
 
-def container_info(record: ContainerRecord, pods: Pods) -> dict[str, str]:
-    """For ContainerStatus."""
+def container_info(
+    record: ContainerRecord,
+    pods: Pods,
+    runtime_spec: Mapping[str, Any] | None,
+    default_handler: str,
+) -> dict[str, str]:
+    """For ContainerStatus. ``runtimeSpec`` is what the OCI runtime was given, as long as it runs."""
     try:
         sandbox = pods.get(record.sandbox_id or "")
     except NotFound:
@@ -70,11 +76,12 @@ def container_info(record: ContainerRecord, pods: Pods) -> dict[str, str]:
             "removing": False,
             "snapshotKey": record.snapshot_key,
             "snapshotter": _SNAPSHOTTER,
-            "runtimeType": record.runtime_handler,
+            "runtimeType": record.runtime_handler or default_handler,
             "runtimeHandler": sandbox.runtime_handler if sandbox else "",
             "running": record.state is ContainerState.RUNNING,
             "config": message_json(config_of(pb.ContainerConfig, record.extensions)),
             "spec": to_json(record.spec),
+            "runtimeSpec": runtime_spec,
         }
     )
 

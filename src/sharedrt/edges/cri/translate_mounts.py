@@ -46,7 +46,8 @@ def _mount(mount: pb.Mount, host: HostAbilities) -> Mount:
         propagation=_PROPAGATION[mount.propagation],
         # A hostPath without a type may be missing: runtimes make the folder.
         create_source=True,
-        selinux_relabel="shared" if mount.selinux_relabel else "",
+        # With the container's own level: the kubelet asks for it where one pod has the volume.
+        selinux_relabel="private" if mount.selinux_relabel else "",
         uid_mappings=mappings_of(mount.uid_mappings),
         gid_mappings=mappings_of(mount.gid_mappings),
     )
@@ -65,7 +66,6 @@ def _image_mount(mount: pb.Mount) -> Mount:
         target=mount.container_path,
         readonly=True,
         sub_path=mount.image_sub_path,
-        selinux_relabel="shared" if mount.selinux_relabel else "",
         uid_mappings=mappings_of(mount.uid_mappings),
         gid_mappings=mappings_of(mount.gid_mappings),
     )

@@ -1,20 +1,33 @@
 """Limits on the way in and out: CRI's LinuxContainerResources, where 0 and empty mean 'not asked for'."""
 
+import re
+
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.spec import Resources
 from sharedrt.pb.codec import is_present
 from sharedrt.pb.runtime.v1 import HugepageLimit, LinuxContainerResources
 
 _OOM_SCORE_RANGE = range(-1000, 1001)
+_NO_LIMIT = -1
+_PAGE_SIZE = re.compile(r"\d{1,8}[KMG]B")
 
 
 def resources_of(asked: LinuxContainerResources | None) -> Resources:
     """Raises InvalidArgument for figures that no kernel takes."""
     if asked is None:
         return Resources()
-    for name in ("cpu_period", "cpu_shares", "memory_limit_in_bytes"):
+    for name in ("cpu_period", "cpu_shares"):
         if getattr(asked, name) < 0:
             raise InvalidArgument(f"resources.{name}", getattr(asked, name), "must not be negative")
+    for name in ("cpu_quota", "memory_limit_in_bytes", "memory_swap_limit_in_bytes"):
+        if getattr(asked, name) < _NO_LIMIT:
+            raise InvalidArgument(f"resources.{name}", getattr(asked, name), "below -1, no limit")
+    for limit in asked.hugepage_limits:
+        if not _PAGE_SIZE.fullmatch(limit.page_size):
+            raise InvalidArgument("resources.hugepage_limits", limit.page_size, "no page size")
+    for name in asked.unified:
+        if "/" in name or "." not in name:
+            raise InvalidArgument("resources.unified", name, "not CONTROLLER.PARAMETER")
     return Resources(
         cpu_period_us=asked.cpu_period or None,
         cpu_quota_us=asked.cpu_quota or None,

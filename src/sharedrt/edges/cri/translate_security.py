@@ -24,6 +24,7 @@ _MAX_PROFILE_BYTES: Final = 1 << 20
 _LOCALHOST: Final = "localhost/"
 _RUNTIME_DEFAULT: Final = frozenset({"runtime/default", "docker/default"})
 _UNCONFINED: Final = "unconfined"
+_LOADED_PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
 
 
 def user_of(context: LinuxContainerSecurityContext) -> User:
@@ -106,6 +107,9 @@ async def container_security(
         process = sandbox.security.selinux_process_label
         mount = sandbox.security.selinux_mount_label
     masked, readonly = _hidden_paths(context, sandbox)
+    apparmor = apparmor_of(context.apparmor, context.apparmor_profile, host)
+    if apparmor not in ("", _UNCONFINED):
+        await asyncio.to_thread(check_loaded, apparmor, _LOADED_PROFILES)
     return Security(
         privileged=context.privileged,
         no_new_privileges=context.no_new_privs,
@@ -115,7 +119,7 @@ async def container_security(
             ambient=tuple(context.capabilities.add_ambient_capabilities),
         ),
         seccomp=await _container_seccomp(context),
-        apparmor_profile=apparmor_of(context.apparmor, context.apparmor_profile, host),
+        apparmor_profile=apparmor,
         selinux_process_label=process,
         selinux_mount_label=mount,
         masked_paths=masked,
@@ -207,6 +211,23 @@ def apparmor_of(profile: SecurityProfile, deprecated: str, host: HostAbilities) 
             return name
         case _:
             raise InvalidArgument("apparmor.profile_type", int(profile.profile_type), "unknown")
+
+
+def check_loaded(profile: str, profiles: Path) -> None:
+    """Clients are told at creation, as other runtimes tell them. Blocking.
+
+    Args:
+        profiles: the kernel's list, a line ``NAME (MODE)`` each.
+
+    Raises:
+        FailedPrecondition: the kernel does not have it. Where there is no list, the start will tell.
+    """
+    try:
+        lines = profiles.read_text().splitlines()
+    except OSError:
+        return
+    if not any(line.rpartition(" (")[0] == profile for line in lines):
+        raise FailedPrecondition("AppArmor profile", profile, "is not loaded")
 
 
 def _deprecated_profile(field: str, text: str) -> SecurityProfile:

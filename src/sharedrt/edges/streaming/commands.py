@@ -56,7 +56,11 @@ async def _run(job: ExecJob | AttachJob, remote: Remote) -> bytes:
         await remote.ready()
         session = await _open(job)
         async with session:
-            await _join(session, remote, stdin=job.streams.stdin)
+            try:
+                await _join(session, remote, stdin=job.streams.stdin)
+            finally:
+                if isinstance(job, AttachJob) and job.streams.stdin:
+                    await _end_stdin(session)
             if isinstance(job, AttachJob):
                 return success(remote.protocol)
             code = await session.wait()
@@ -111,6 +115,16 @@ async def _pump_stdin(session: StdioSession, remote: Remote) -> None:
     except (FailedPrecondition, OSError) as error:
         # The process has closed its end, or ended: its output and exit code still count.
         log.debug("input not taken", error=str(error))
+
+
+async def _end_stdin(session: StdioSession) -> None:
+    """A container with ``stdin_once`` reads its end when the client has gone, however that was. Not waited for
+    is one that does not read, while another client's input is on its way."""
+    try:
+        async with asyncio.timeout(_FAREWELL_S):
+            await session.close_stdin()
+    except (Fault, TimeoutError) as error:
+        log.debug("input not ended", error=str(error))
 
 
 async def _pump_sizes(session: StdioSession, remote: Remote) -> None:

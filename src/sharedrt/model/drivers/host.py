@@ -128,6 +128,14 @@ class HostFiles(Protocol):
 
     async def unmount(self, path: Path) -> None: ...
 
+    async def relabel(self, path: Path, label: str, *, shared: bool) -> None:
+        """Give it and all below it an SELinux label, ``shared`` with containers of any level.
+
+        Raises:
+            InvalidArgument: a folder that the host itself needs under its own label.
+        """
+        ...
+
     async def exists(self, path: Path) -> bool: ...
 
     async def rename(self, source: Path, target: Path) -> None: ...

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sharedrt.model.drivers.stats import CgroupStats, ContainerDetails, NetworkStats
 from sharedrt.model.ids import ContainerKey
@@ -145,6 +145,10 @@ class OciRuntime(Protocol):
 
     async def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces as seen in that process's network namespace, without ``lo``."""
+        ...
+
+    async def runtime_spec(self, key: ContainerKey) -> Mapping[str, Any]:
+        """config.json of its bundle. Raises NotFound where there is none: it does not run."""
         ...
 
     async def reopen_log(self, key: ContainerKey) -> None: ...

@@ -166,9 +166,19 @@ class ContainerMounts:
                     resolved.append(await self._volume(record, number, mount, rootfs))
                 case MountKind.IMAGE:
                     resolved.append(await self._image(record, number, mount))
+        await self._relabel(record, resolved)
         await self._map_owners(record, resolved)
         await self._tell("mount", record, sorted(volumes_of(record.spec.mounts)))
         return tuple(resolved)
+
+    async def _relabel(self, record: ContainerRecord, resolved: list[ResolvedMount]) -> None:
+        """Only a host with SELinux gives its containers a label."""
+        label = record.spec.security.selinux_mount_label
+        for mount, found in zip(record.spec.mounts, resolved, strict=True):
+            writable = mount.kind in (MountKind.BIND, MountKind.VOLUME)
+            if label and writable and mount.selinux_relabel:
+                shared = mount.selinux_relabel == "shared"
+                await self._host.relabel(Path(found.source), label, shared=shared)
 
     async def _map_owners(self, record: ContainerRecord, resolved: list[ResolvedMount]) -> None:
         """Binds that carry mappings are bound once more, at a place of ours, with their files' owners mapped."""

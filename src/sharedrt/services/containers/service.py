@@ -3,11 +3,11 @@
 import asyncio
 import posixpath
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -445,6 +445,12 @@ class ContainerService:
     async def attach(self, id: ContainerId) -> StdioSession:
         return await self._life.attach(id)
 
+    async def runtime_spec(self, id: ContainerId) -> Mapping[str, Any] | None:
+        try:
+            return await self._runtime.runtime_spec(self._life.key(id))
+        except NotFound:
+            return None
+
     async def resize(self, id: ContainerId, width: int, height: int) -> None:
         self._life.running(id)
         await self._runtime.resize(self._life.key(id), width, height)
@@ -522,10 +528,10 @@ def _defaults(config: ImageConfig) -> ImageDefaults:
 
 
 def merge_resources(old: Resources, new: Resources) -> Resources:
-    """``new`` over ``old``: what ``new`` does not ask for stays."""
+    """``new`` over ``old``: what ``new`` does not ask for stays, key by key where there are keys."""
     empty = Resources()
-    changed = {
-        name: value
+    changed: dict[str, Any] = {
+        name: {**getattr(old, name), **value} if isinstance(value, Mapping) else value
         for name in Resources.__dataclass_fields__
         if (value := getattr(new, name)) != getattr(empty, name)
     }
