@@ -28,7 +28,7 @@ from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.checkpoints import TarCheckpoints
 from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.dns import HostNameServers
-from sharedrt.drivers.download import HttpDownloader
+from sharedrt.drivers.download import HttpDownloader, parse_networks
 from sharedrt.drivers.git import HostGit
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
@@ -200,7 +200,12 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
             log_rotator=log_rotator,
             log_forwarder=HostLogForwarder(),
-            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
+            downloader=HttpDownloader(
+                stall_timeout_s=config.registry.stall_timeout_s,
+                denied=parse_networks(
+                    config.downloads.denied_networks, "downloads.denied_networks"
+                ),
+            ),
             git=HostGit(),
         )
         host = await _host_info(config, facts, cgroups, oci)

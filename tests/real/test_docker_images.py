@@ -1,17 +1,21 @@
 """Images of many kinds through the docker CLI, skopeo and plain HTTP: what each of them sees is the same."""
 
+import contextlib
+import gzip
 import hashlib
 import io
 import json
 import tarfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
+from tests.real.building import build
 from tests.real.clients import DockerClient, docker_client
 from tests.real.daemon import DaemonUnderTest, running_daemon
 from tests.real.oci_images import (
@@ -236,6 +240,77 @@ async def test_an_import(daemon: DaemonUnderTest) -> None:
     assert "a note" in (await daemon.docker("history", "made:1")).stdout
     done = await daemon.docker("import", "-c", "FROM x", "-", stdin=BASE, check=False)
     assert (done.returncode, "is not a valid change command" in done.stderr) == (1, True)
+
+
+@contextlib.asynccontextmanager
+async def web_server(answers: Mapping[str, object]) -> AsyncIterator[str]:
+    """``http://127.0.0.1:PORT``: what lies there by path, or the status that it answers with."""
+
+    async def get(request: web.Request) -> web.Response:
+        found = answers[request.path]
+        if isinstance(found, int):
+            return web.Response(status=found, text="gone fishing")
+        assert isinstance(found, bytes)
+        return web.Response(body=found)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", get)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_an_import_by_url(daemon: DaemonUnderTest, docker: DockerClient) -> None:
+    packed = gzip.compress(BASE)
+    answers = {"/base.tar.gz": packed, "/odd": b"x" * 3000, "/gone": 404, "/shut": 403}
+    async with web_server(answers) as url:
+        source = f"{url}/base.tar.gz"
+        out = (await daemon.docker("import", "-c", "CMD a", source, "made:1")).stdout.splitlines()
+        shown = await inspected(daemon, "made:1")
+        assert out[0] == f"Downloading from {source}"
+        assert out[-1] == shown["Id"]
+        assert shown["RootFS"]["Layers"] == [sha256(BASE)]
+        assert (shown["Comment"], shown["Config"]["Cmd"]) == (
+            f"Imported from {source}",
+            ["/bin/sh", "-c", "a"],
+        )
+        # Without a scheme, as dockerd takes it; the CLI would look for a file.
+        bare = source.removeprefix("http://")
+        named = {"fromSrc": bare, "repo": "made", "tag": "2", "message": "a note"}
+        _, told = await docker.told("/images/create", **named)
+        size = len(packed)
+        assert told[1]["status"] == "Importing"
+        assert told[-2]["progressDetail"] == {"current": size, "total": size}
+        assert (await inspected(daemon, "made:2"))["Comment"] == "a note"
+
+        async def refused(source: str) -> tuple[int, str]:
+            status, told = await docker.told("/images/create", fromSrc=source, repo="no")
+            return status, told[-1]["message" if status >= 400 else "error"]
+
+        words = f"failed to GET {url}/gone with status 404 Not Found"
+        assert await refused(f"{url}/gone") == (404, words)
+        assert (await refused(f"{url}/shut"))[0] == 403
+        # After it has begun the answer's status is out: the stream's last message tells.
+        status, text = await refused(f"{url}/odd")
+        assert (status, "archive" in text) == (200, True)
+        assert (await refused("http://127.0.0.1:1/x"))[0] == 500
+        assert (await refused("ftp://127.0.0.1/x"))[0] == 400
+        names = {
+            name for image in (await docker.get("/images/json"))[1] for name in image["RepoTags"]
+        }
+        assert names == {"made:1", "made:2"}
+
+
+async def test_networks_that_nothing_is_fetched_from(tmp_path: Path) -> None:
+    settings = {"downloads": {"denied_networks": ["127.0.0.1/32"]}}
+    async with web_server({"/base.tar": BASE}) as url, running_daemon(settings) as closed:
+        done = await closed.docker("import", f"{url}/base.tar", check=False)
+        assert "127.0.0.1 is in a network that is not fetched from" in done.stderr
+        done = await build(closed, tmp_path, f"FROM scratch\nADD {url}/base.tar /\n", check=False)
+        assert "127.0.0.1 is in a network that is not fetched from" in done.stderr
+        assert (await closed.docker("images", "-q")).stdout == ""
 
 
 async def test_what_happens_is_told(

@@ -32,6 +32,10 @@ async def box(daemon: DaemonUnderTest) -> AsyncIterator[str]:
     await daemon.docker("volume", "rm", "boxvol", "boxro")
 
 
+def busybox() -> bytes:
+    return Path("/bin/busybox").read_bytes()
+
+
 async def inside(daemon: DaemonUnderTest, script: str) -> str:
     return (await daemon.docker("exec", "box", "sh", "-c", script)).stdout.strip()
 
@@ -409,7 +413,7 @@ async def test_a_layer_has_what_was_changed_and_no_mount_points(daemon: DaemonUn
         await daemon.docker("rm", "lay")
         await daemon.docker("rmi", "lay:1")
     # An image without the folders that are made for them.
-    bare = tar_of(member("busybox", Path("/bin/busybox").read_bytes(), mode=0o755))
+    bare = tar_of(member("busybox", busybox(), mode=0o755))
     await daemon.docker("import", "-", "bare:1", stdin=bare)
     run = ("run", "--name", "lay", "bare:1", "/busybox", "mkdir", "/made")
     await daemon.docker(*run)

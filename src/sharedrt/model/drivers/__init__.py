@@ -41,7 +41,13 @@ from sharedrt.model.drivers.roots import (
 )
 from sharedrt.model.drivers.sandboxes import CniNetwork, CniRequest, CniResult, SandboxNamespaces
 from sharedrt.model.drivers.snapshots import ChangeKind, PathChange, Snapshotter, Usage
-from sharedrt.model.drivers.sources import Downloaded, Downloader, GitRemote, GitRepositories
+from sharedrt.model.drivers.sources import (
+    Download,
+    Downloaded,
+    Downloader,
+    GitRemote,
+    GitRepositories,
+)
 from sharedrt.model.drivers.stats import (
     BlkioEntry,
     CgroupDetails,
@@ -72,6 +78,7 @@ __all__ = [
     "ContentStore",
     "CpuStats",
     "Credentials",
+    "Download",
     "Downloaded",
     "Downloader",
     "EndpointConfig",
