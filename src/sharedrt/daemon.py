@@ -35,8 +35,11 @@ from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import (
     HostFacts,
     cni_version,
+    engine_id,
     find_tool,
     read_host_facts,
+    security_options,
+    storage_status,
     tool_versions,
 )
 from sharedrt.drivers.logs import FileLogReader, FileLogRotator, HostLogForwarder
@@ -49,6 +52,7 @@ from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.users import RootfsUsers
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.drivers.registry.client import HttpRegistry
+from sharedrt.drivers.registry.configured import configured_registries
 from sharedrt.drivers.unpack.archiver import ChrootArchiver
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
 from sharedrt.drivers.volumes import LocalVolumeFolders
@@ -239,7 +243,9 @@ async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExit
         runtime.within(DOCKER_NAMESPACE),
         runtime.host,
         DockerSettings(
-            insecure_registries=config.registry.insecure,
+            registries=lambda: configured_registries(
+                config.registry.config_dirs, config.registry.insecure
+            ),
             address_pools=config.network.pools,
             init_binary=config.runtime.catatonit,
             debug=config.daemon.log_level == "debug",
@@ -340,11 +346,12 @@ async def _host_info(
         cgroup_version=cgroups.version,
         cgroup_driver=cgroups.driver.value,
         storage_driver="overlay2",
+        storage_status=await asyncio.to_thread(storage_status, config.daemon.state_dir),
         state_dir=str(config.daemon.state_dir),
         default_runtime=oci.default_handler,
         runtimes=oci.handlers(),
-        security_options=("name=seccomp,profile=builtin",),
+        security_options=await asyncio.to_thread(security_options),
         components=tuple(versions.items()),
         problems=tuple(f"{p.subject}: {p.reason}; {p.cure}" for p in oci.problems()),
-        instance_id=facts.boot_id,
+        instance_id=await asyncio.to_thread(engine_id, config.daemon.state_dir),
     )

@@ -27,7 +27,14 @@ from sharedrt.model.drivers.oci import (
     ProcessIdentity,
     ResolvedMount,
 )
-from sharedrt.model.drivers.registry import Credentials, FoundRepository, Registry, Repository
+from sharedrt.model.drivers.registry import (
+    ConfiguredRegistries,
+    Credentials,
+    FoundRepository,
+    Registry,
+    RegistryView,
+    Repository,
+)
 from sharedrt.model.drivers.roots import (
     ExtractRules,
     PathInfo,
@@ -74,6 +81,7 @@ __all__ = [
     "CniNetwork",
     "CniRequest",
     "CniResult",
+    "ConfiguredRegistries",
     "ContainerDetails",
     "ContentStore",
     "CpuStats",
@@ -117,6 +125,7 @@ __all__ = [
     "ProcessFigures",
     "ProcessIdentity",
     "Registry",
+    "RegistryView",
     "Repository",
     "ResolvedMount",
     "RootArchiver",
