@@ -11,7 +11,7 @@ from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.platform_choice import import_platform
 from sharedrt.edges.docker.progress import ProgressStream, stream_progress
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request
 from sharedrt.model.faults import InvalidArgument, NotFound, Unauthenticated
 from sharedrt.services.commits import NewCommit
 from sharedrt.wire.docker_progress import progress_of, status
@@ -143,7 +143,7 @@ def _name(repository: str, tag: str) -> str:
             raise bad_request("cannot use digest reference")
         return str(reference.with_tag(tag or reference.tag or "latest"))
     except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+        raise bad_reference(fault) from fault
 
 
 ROUTES = (Route("POST", "/commit", post_commit),)
