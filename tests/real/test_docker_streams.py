@@ -15,6 +15,7 @@ import pytest
 from sharedrt.wire.docker_stream import StreamDecoder
 from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -108,9 +109,11 @@ async def test_attach_to_some_streams_and_to_what_was(
 ) -> None:
     await create(docker, "some", "sh", "-c", "echo o; echo e >&2; sleep 600")
     await start(docker, "some")
-    async with asyncio.timeout(20):
-        while b"o" not in await logs(docker, "some", stdout="1"):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.05)
+
+    async def said() -> bool:
+        return b"o" in await logs(docker, "some", stdout="1")
+
+    await until(said)
     for query, found in (
         ("logs=1&stdout=1&stderr=1", {1: b"o\n", 2: b"e\n"}),
         ("logs=1&stderr=1", {2: b"e\n"}),
@@ -242,10 +245,13 @@ async def test_exec_with_every_option(daemon: DaemonUnderTest, docker: DockerCli
     # Detached: answered at once, its end seen by inspect.
     _, made = await docker.post("/containers/box/exec", json={"Cmd": ["sh", "-c", "exit 4"]})
     assert (await docker.post(f"/exec/{made['Id']}/start", json={"Detach": True}))[0] == 200
-    async with asyncio.timeout(20):
-        while (await exit_code(docker, made["Id"])) is None:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.05)
-    assert await exit_code(docker, made["Id"]) == 4
+    detached = made["Id"]
+
+    async def ended() -> bool:
+        return await exit_code(docker, detached) is not None
+
+    await until(ended)
+    assert await exit_code(docker, detached) == 4
 
     # A terminal is resized while it runs.
     request = {"Cmd": ["sh"], "Tty": True, "AttachStdin": True, "AttachStdout": True}
