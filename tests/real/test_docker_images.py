@@ -603,7 +603,11 @@ async def test_names_and_what_stops_a_removal(
     assert len([item for item in items if "Deleted" in item]) == 1 + len(APP.layers)
     for name, status, words in (
         ("app:1", 404, "No such image: app:1"),
-        ("UPPER", 400, "invalid reference format"),
+        (
+            "UPPER",
+            400,
+            "invalid reference format: repository name (library/UPPER) must be lowercase",
+        ),
     ):
         assert await removed(name) == (status, words)
     for repo, tag, status in (("UPPER", "x", 400), ("x", "a@b", 400), ("sha256", "x", 400)):

@@ -364,7 +364,7 @@ async def test_commit(daemon: DaemonUnderTest) -> None:
     ]
     assert one == two
     refused = await daemon.docker("commit", "-c", "RUN true", "cm", "cm:v3", check=False)
-    assert "run is not a valid change command" in refused.stderr
+    assert "RUN is not a valid change command" in refused.stderr
     await daemon.docker("rm", "-f", "cm", "same")
     await daemon.docker("rmi", "cm:v1", "cm:v2")
 

@@ -141,7 +141,7 @@ async def post_image_tag(call: Call) -> web.StreamResponse:
     try:
         reference = parse_name(repo)
         if reference.digest is not None:
-            raise bad_request("refusing to create a tag with a digest reference")
+            raise bad_request("cannot import digest reference")
         if reference.familiar_name in _DIGEST_ALGORITHMS:
             raise bad_request("refusing to create an ambiguous tag using digest algorithm as name")
         if tag or not reference.tag:
