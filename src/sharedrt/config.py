@@ -85,6 +85,14 @@ class RegistryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadsConfig:
+    """What clients have the daemon fetch by URL: imports, build contexts, ADD."""
+
+    denied_networks: tuple[str, ...] = ()
+    """CIDRs that nothing is fetched from, by no redirect either."""
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeConfig:
     default_handler: str = ""
     """Empty: crun where it can run, runc otherwise."""
@@ -147,6 +155,7 @@ class Config:
     streaming: StreamingConfig = StreamingConfig()
     store: StoreConfig = StoreConfig()
     registry: RegistryConfig = RegistryConfig()
+    downloads: DownloadsConfig = DownloadsConfig()
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     builds: BuildsConfig = BuildsConfig()
     cni: CniConfig = CniConfig()

@@ -28,15 +28,18 @@ from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.checkpoints import TarCheckpoints
 from sharedrt.drivers.content import FileContentStore
 from sharedrt.drivers.dns import HostNameServers
-from sharedrt.drivers.download import HttpDownloader
+from sharedrt.drivers.download import HttpDownloader, parse_networks
 from sharedrt.drivers.git import HostGit
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostfs import HostFs
 from sharedrt.drivers.hostinfo import (
     HostFacts,
     cni_version,
+    engine_id,
     find_tool,
     read_host_facts,
+    security_options,
+    storage_status,
     tool_versions,
 )
 from sharedrt.drivers.logs import FileLogReader, FileLogRotator, HostLogForwarder
@@ -49,6 +52,7 @@ from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.users import RootfsUsers
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.drivers.registry.client import HttpRegistry
+from sharedrt.drivers.registry.configured import configured_registries
 from sharedrt.drivers.unpack.archiver import ChrootArchiver
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
 from sharedrt.drivers.volumes import LocalVolumeFolders
@@ -201,7 +205,12 @@ async def built(config: Config) -> AsyncIterator[RuntimeService]:
             checkpoints=TarCheckpoints(max_bytes=config.runtime.image_bytes_max),
             log_rotator=log_rotator,
             log_forwarder=HostLogForwarder(),
-            downloader=HttpDownloader(stall_timeout_s=config.registry.stall_timeout_s),
+            downloader=HttpDownloader(
+                stall_timeout_s=config.registry.stall_timeout_s,
+                denied=parse_networks(
+                    config.downloads.denied_networks, "downloads.denied_networks"
+                ),
+            ),
             git=HostGit(),
         )
         host = await _host_info(config, facts, cgroups, oci)
@@ -235,7 +244,9 @@ async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExit
         runtime.within(DOCKER_NAMESPACE),
         runtime.host,
         DockerSettings(
-            insecure_registries=config.registry.insecure,
+            registries=lambda: configured_registries(
+                config.registry.config_dirs, config.registry.insecure
+            ),
             address_pools=config.network.pools,
             init_binary=config.runtime.catatonit,
             debug=config.daemon.log_level == "debug",
@@ -336,11 +347,12 @@ async def _host_info(
         cgroup_version=cgroups.version,
         cgroup_driver=cgroups.driver.value,
         storage_driver="overlay2",
+        storage_status=await asyncio.to_thread(storage_status, config.daemon.state_dir),
         state_dir=str(config.daemon.state_dir),
         default_runtime=oci.default_handler,
         runtimes=oci.handlers(),
-        security_options=("name=seccomp,profile=builtin",),
+        security_options=await asyncio.to_thread(security_options),
         components=tuple(versions.items()),
         problems=tuple(f"{p.subject}: {p.reason}; {p.cure}" for p in oci.problems()),
-        instance_id=facts.boot_id,
+        instance_id=await asyncio.to_thread(engine_id, config.daemon.state_dir),
     )

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sharedrt.drivers.hostinfo import cni_version, tool_versions
+from sharedrt.drivers.hostinfo import (
+    cni_version,
+    engine_id,
+    mount_type,
+    storage_status,
+    tool_versions,
+)
 
 
 def tool(path: Path, script: str) -> Path:
@@ -32,3 +38,18 @@ async def test_cni_plugins_say_what_they_speak(tmp_path: Path, script: str, vers
     assert await cni_version([tmp_path, tmp_path / "cni"]) == ""
     tool(tmp_path / "cni/bridge", script)
     assert await cni_version([tmp_path, tmp_path / "cni"]) == version
+
+
+def test_an_engine_keeps_its_id(tmp_path: Path) -> None:
+    made = engine_id(tmp_path)
+    assert engine_id(tmp_path) == made
+    (tmp_path / "other").mkdir()
+    assert engine_id(tmp_path / "other") != made
+    (tmp_path / "engine-id").write_text("")  # cut short by a crash
+    assert engine_id(tmp_path) != made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["engine-id", "other"]
+
+
+def test_the_file_system_below() -> None:
+    assert mount_type(Path("/proc")) == "proc"
+    assert dict(storage_status(Path("/proc")))["Backing Filesystem"] == "proc"

@@ -4,6 +4,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,13 @@ class DockerClient:
 
     async def post(self, path: str, *, json: Any = None, **query: str) -> tuple[int, Any]:
         return await self.call("POST", path, json=json, **query)
+
+    async def told(self, path: str, **query: str) -> tuple[int, list[Any]]:
+        """A POST's status, and the messages of its stream."""
+        url = f"http://docker/{self.version}{path}"
+        async with self.session.post(url, params=query) as response:
+            text = await response.text()
+            return response.status, [loads(line) for line in text.splitlines()]
 
     async def delete(self, path: str, **query: str) -> tuple[int, Any]:
         return await self.call("DELETE", path, **query)

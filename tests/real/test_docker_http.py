@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -86,6 +88,80 @@ async def test_other_versions_are_refused(
         status, answer = await docker.get("/info")
     assert status == 400
     assert answer["message"].startswith(words)
+
+
+# ---------------------------------------------------------------- bodies and bounds
+
+
+async def spoken(daemon: DaemonUnderTest, *parts: bytes) -> bytes:
+    """The answer to a request that is sent in parts: as long as it says, or to the connection's end."""
+    reader, writer = await asyncio.open_unix_connection(str(daemon.socket("docker")))
+    try:
+        async with asyncio.timeout(20):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            if found := re.search(rb"(?i)content-length: (\d+)", head):
+                return head + await reader.readexactly(int(found[1]))
+            return head + await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_bodies_in_chunks_and_answers_to_the_connections_end(
+    daemon: DaemonUnderTest,
+) -> None:
+    """As old and simple clients speak: HTTP/1.0, where the end of the connection is the end of the answer."""
+    body = b'{"Image":"busybox","Cmd":["true"],"HostConfig":{"NetworkMode":"none"}}'
+    head = (
+        b"POST /v1.51/containers/create?name=chunks HTTP/1.1\r\nHost: d\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:])]
+    answer = await spoken(daemon, head, *chunks, b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 201 Created")
+    async with docker_client(daemon.socket("docker")) as docker:
+        assert (await docker.post("/containers/chunks/start"))[0] == 204
+        assert (await docker.post("/containers/chunks/wait"))[0] == 200
+        # The same stream: with chunks for who knows them, to the end of the connection for who does not.
+        request = b"GET /v1.51/events?until=1 HTTP/1.%d\r\nHost: d\r\nConnection: close\r\n\r\n"
+        newer, older = await spoken(daemon, request % 1), await spoken(daemon, request % 0)
+        assert b"Transfer-Encoding: chunked" in newer
+        assert newer.endswith(b"0\r\n\r\n")
+        assert older.startswith(b"HTTP/1.0 200 OK")
+        assert b"chunked" not in older
+        path = b"/v1.51/containers/chunks/json"
+        old = await spoken(daemon, b"GET %s HTTP/1.0\r\n\r\n" % path)
+        assert old.startswith(b"HTTP/1.0 200 OK")
+        assert json.loads(old.partition(b"\r\n\r\n")[2])["Name"] == "/chunks"
+        assert (await docker.delete("/containers/chunks"))[0] == 204
+
+
+async def test_requests_that_are_too_big(daemon: DaemonUnderTest) -> None:
+    """A body of JSON, a head, a path: each has its bound, and the daemon's memory does not follow the client."""
+    assert daemon.process is not None
+    status = Path(f"/proc/{daemon.process.pid}/status")
+    before = _rss_kib(status)
+    head = (
+        b"POST /v1.51/containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nContent-Length: %d\r\n\r\n"
+    )
+    answer = await spoken(daemon, head % (1 << 40), b" " * (5 << 20))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'{"message":"request body is larger than' in answer
+    long_field = b"GET /_ping HTTP/1.1\r\nHost: d\r\nX-A: %s\r\n\r\n" % (b"a" * (70 << 10))
+    assert b" 400 " in (await spoken(daemon, long_field)).partition(b"\r\n")[0]
+    long_path = b"GET /%s HTTP/1.1\r\nHost: d\r\n\r\n" % (b"a" * (70 << 10))
+    assert b" 400 " in (await spoken(daemon, long_path)).partition(b"\r\n")[0]
+    assert _rss_kib(status) - before < 24 << 10
+    async with docker_client(daemon.socket("docker")) as docker:
+        assert (await docker.get("/_ping"))[0] == 200
+
+
+def _rss_kib(status: Path) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
 
 
 # ---------------------------------------------------------------- many

@@ -3,12 +3,14 @@
 import asyncio
 import gzip
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
 
 from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
+from tests.real.registry import make_certificates
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -87,7 +89,6 @@ async def test_no_log_and_names_for_ours(daemon: DaemonUnderTest) -> None:
         ({"Config": {"max-file": "0"}}, "max-file cannot be less than 1"),
         ({"Config": {"compress": "true"}}, "compress cannot be true"),
         ({"Type": "syslog", "Config": {"syslog-format": "odd"}}, "Invalid syslog format"),
-        ({"Type": "syslog", "Config": {"syslog-address": "tcp+tls://x:1"}}, "tcp+tls"),
         ({"Config": {"labels-regex": "["}}, "error parsing regexp"),
     ],
 )
@@ -141,3 +142,61 @@ async def test_lines_go_to_syslog_also_those_of_the_time_without_a_daemon(
         done = await daemon.docker("logs", "sent")
         assert "three" in done.stdout, "it can be read here too"
         await daemon.docker("rm", "-f", "sent")
+
+
+async def test_lines_go_to_syslog_over_tls(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    made = await make_certificates(tmp_path / "tls")
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            received.put_nowait(line)
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.certificate, made.key)
+    context.load_verify_locations(made.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+
+        def run(name: str, **options: object) -> list[str]:
+            told = {
+                "syslog-address": f"tcp+tls://localhost:{port}",
+                "syslog-format": "rfc5424micro",
+                "syslog-facility": "local3",
+                "tag": "{{.ImageName}}/{{.Name}}",
+                **{f"syslog-tls-{key.replace('_', '-')}": value for key, value in options.items()},
+            }
+            flags = [word for key in told for word in ("--log-opt", f"{key}={told[key]}")]
+            return [
+                "run",
+                "--name",
+                name,
+                "--log-driver",
+                "syslog",
+                *flags,
+                "busybox",
+                "echo",
+                "hi",
+            ]
+
+        mine = {"ca_cert": made.ca, "cert": made.certificate, "key": made.key}
+        await daemon.docker(*run("secret", **mine))
+        async with asyncio.timeout(10):
+            message = await received.get()
+        size, _, text = message.partition(b" ")
+        assert int(size) == len(text)
+        assert text.startswith(b"<158>1 20")
+        assert b" busybox/secret " in text
+        assert text.endswith(b" - hi\n")
+        assert (await daemon.docker("logs", "secret")).stdout == "hi\n"
+        config = await daemon.docker("inspect", "-f", "{{json .HostConfig.LogConfig}}", "secret")
+        assert '"syslog-tls-cert":' in config.stdout
+        # Somebody that the host does not trust is told nothing.
+        done = await daemon.docker(*run("no", cert=made.certificate, key=made.key), check=False)
+        assert done.returncode == 125
+        assert "failed to initialize logging driver" in done.stderr
+        done = await daemon.docker(*run("no2", ca_cert=tmp_path / "none"), check=False)
+        assert f"could not use {tmp_path}/none" in done.stderr
+        await daemon.docker("rm", "-f", "secret", "no", "no2")

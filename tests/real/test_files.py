@@ -33,6 +33,10 @@ async def box(daemon: DaemonUnderTest) -> AsyncIterator[str]:
     await daemon.docker("volume", "rm", "boxvol", "boxro")
 
 
+def busybox() -> bytes:
+    return Path("/bin/busybox").read_bytes()
+
+
 async def inside(daemon: DaemonUnderTest, script: str) -> str:
     return (await daemon.docker("exec", "box", "sh", "-c", script)).stdout.strip()
 
@@ -360,7 +364,7 @@ async def test_commit(daemon: DaemonUnderTest) -> None:
     ]
     assert one == two
     refused = await daemon.docker("commit", "-c", "RUN true", "cm", "cm:v3", check=False)
-    assert "run is not a valid change command" in refused.stderr
+    assert "RUN is not a valid change command" in refused.stderr
     await daemon.docker("rm", "-f", "cm", "same")
     await daemon.docker("rmi", "cm:v1", "cm:v2")
 
@@ -379,3 +383,43 @@ async def test_a_committed_image_leaves_as_any_other(
     await daemon.docker("load", "-i", str(out))
     assert (await daemon.docker("run", "--rm", "saved:1", "cat", "/s")).stdout == "s\n"
     await daemon.docker("rmi", "saved:1")
+
+
+async def saved_layers(daemon: DaemonUnderTest, name: str) -> list[list[str]]:
+    """What each layer of an image holds, the lowest first."""
+    path = daemon.root / "saved.tar"
+    await daemon.docker("save", "-o", str(path), name)
+    with tarfile.open(path) as saved:
+        manifest = saved.extractfile("manifest.json")
+        assert manifest is not None
+        (entry,) = json.load(manifest)
+        found = []
+        for layer in entry["Layers"]:
+            with tarfile.open(fileobj=saved.extractfile(layer)) as tar:
+                found.append([info.name for info in tar])
+    path.unlink()
+    return found
+
+
+async def test_a_layer_has_what_was_changed_and_no_mount_points(daemon: DaemonUnderTest) -> None:
+    """Of the folders in which a runtime makes mount points only those that somebody changed."""
+    for script, changed in (
+        ("touch /x", ["x"]),
+        ("chmod 700 /etc", ["etc"]),
+        ("touch /etc/x", ["etc", "etc/x"]),
+    ):
+        await daemon.docker("run", "--name", "lay", "busybox", "sh", "-c", script)
+        await daemon.docker("commit", "lay", "lay:1")
+        assert (await saved_layers(daemon, "lay:1"))[1:] == [changed]
+        await daemon.docker("rm", "lay")
+        await daemon.docker("rmi", "lay:1")
+    # An image without the folders that are made for them.
+    bare = tar_of(member("busybox", busybox(), mode=0o755))
+    await daemon.docker("import", "-", "bare:1", stdin=bare)
+    run = ("run", "--name", "lay", "bare:1", "/busybox", "mkdir", "/made")
+    await daemon.docker(*run)
+    assert (await daemon.docker("diff", "lay")).stdout == "A /made\n"
+    await daemon.docker("commit", "lay", "lay:1")
+    assert (await saved_layers(daemon, "lay:1"))[1:] == [["made"]]
+    await daemon.docker("rm", "lay")
+    await daemon.docker("rmi", "lay:1", "bare:1")

@@ -67,7 +67,7 @@ def test_the_given_configuration_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("FROM x", "from is not a valid change command"),
+        ("FROM x", "FROM is not a valid change command"),
         ("ENV", "ENV requires at least one argument"),
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", "can't find = in"),

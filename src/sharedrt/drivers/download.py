@@ -4,7 +4,11 @@ import contextlib
 import errno
 import hashlib
 import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,17 +16,30 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from sharedrt.aio.completion import run_blocking
-from sharedrt.model.drivers import Downloaded
+from sharedrt.model.drivers import Download, Downloaded
 from sharedrt.model.faults import (
     Internal,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
 )
 
 _CHUNK_BYTES: Final = 1 << 20
 _CONNECT_TIMEOUT_S: Final = 30.0
+_LOOPBACK: Final = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+def parse_networks(texts: Sequence[str], key: str) -> Networks:
+    """CIDRs of the configuration. Raises InvalidArgument naming its key."""
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise InvalidArgument("configuration", key, str(error)) from error
 
 
 class HttpDownloader:
@@ -30,17 +47,22 @@ class HttpDownloader:
 
     Args:
         stall_timeout_s: how long no byte may come.
+        denied: where nothing is fetched from. Looked at when a connection is made, so that neither a redirect nor a
+            name that changes its address gets around it; through a proxy of the environment its own rules hold.
     """
 
-    def __init__(self, *, stall_timeout_s: float = 60.0) -> None:
+    def __init__(self, *, stall_timeout_s: float = 60.0, denied: Networks = ()) -> None:
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=stall_timeout_s
         )
+        self._denied = denied
 
-    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+    @asynccontextmanager
+    async def open(self, url: str) -> AsyncIterator[Download]:
         host = urlsplit(url).hostname or ""
         if urlsplit(url).scheme not in ("http", "https") or not host:
             raise InvalidArgument("url", url, "is not one of HTTP")
+        guard = _Guard(self._denied)
         try:
             async with (
                 # The file as it lies there, not as a server may pack it for the way.
@@ -48,34 +70,77 @@ class HttpDownloader:
                     timeout=self._timeout,
                     trust_env=True,
                     auto_decompress=False,
+                    connector=aiohttp.TCPConnector(socket_factory=guard.socket),
                     headers={"Accept-Encoding": "identity"},
                 ) as session,
                 session.get(url) as response,
             ):
-                if response.status == 404:
-                    raise NotFound("url", url)
-                if response.status >= 400:
-                    raise Unavailable(host, f"{url} answered {response.status} {response.reason}")
-                return await self._save(response, target, limit_bytes)
+                _check(response, url, host)
+                yield Download(
+                    response.content.iter_chunked(_CHUNK_BYTES),
+                    response.content_length or 0,
+                    response.content_type,
+                    response.headers.get("Last-Modified", ""),
+                )
         except (aiohttp.ClientError, TimeoutError) as error:
+            if guard.refused:
+                reason = f"{guard.refused} is in a network that is not fetched from"
+                raise PermissionDenied(url, reason) from error
             raise Unavailable(host, str(error) or "timed out") from error
 
-    async def _save(
-        self, response: aiohttp.ClientResponse, target: Path, limit_bytes: int
-    ) -> Downloaded:
-        digest = hashlib.sha256()
-        size = 0
-        file = await run_blocking(None, _create, target)
-        try:
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                size += len(chunk)
-                if size > limit_bytes:
-                    raise ResourceExhausted("download", f"longer than {limit_bytes} bytes")
-                await run_blocking(None, _write, file, digest, chunk)
-            await run_blocking(None, _set_time, file, response.headers.get("Last-Modified", ""))
-        finally:
-            os.close(file)
-        return Downloaded(digest.hexdigest(), size, response.content_type)
+    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+        async with self.open(url) as download:
+            digest = hashlib.sha256()
+            size = 0
+            file = await run_blocking(None, _create, target)
+            try:
+                async for chunk in download.chunks:
+                    size += len(chunk)
+                    if size > limit_bytes:
+                        raise ResourceExhausted("download", f"longer than {limit_bytes} bytes")
+                    await run_blocking(None, _write, file, digest, chunk)
+                await run_blocking(None, _set_time, file, download.changed)
+            finally:
+                os.close(file)
+            return Downloaded(digest.hexdigest(), size, download.content_type)
+
+
+class _Guard:
+    """Makes one download's sockets."""
+
+    def __init__(self, denied: Networks) -> None:
+        self._denied = denied
+        self.refused = ""
+        """The last address that was refused."""
+
+    def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """Raises PermissionError for a denied address."""
+        family, kind, protocol, _, place = info
+        address = ip_address(str(place[0]).partition("%")[0])
+        if not isinstance(address, IPv4Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if address.is_unspecified:  # the kernel takes it for itself
+            address = _LOOPBACK[address.version]
+        if any(address in network for network in self._denied):
+            self.refused = str(address)
+            raise PermissionError(errno.EACCES, "is not fetched from", str(address))
+        return socket.socket(family, kind, protocol)
+
+
+def _check(response: aiohttp.ClientResponse, url: str, host: str) -> None:
+    if response.status < 400:
+        return
+    words = f"failed to GET {url} with status {response.status} {response.reason}"
+    match response.status:
+        case 404:
+            raise NotFound("url", url)
+        case 400:
+            raise InvalidArgument("url", url, words)
+        case 401:
+            raise Unauthenticated(host, words)
+        case 403:
+            raise PermissionDenied(host, words)
+    raise Unavailable(host, words)
 
 
 def _create(target: Path) -> int:

@@ -5,7 +5,9 @@ import os
 import platform
 import re
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,9 @@ _ARCHITECTURES: Final = {
     "riscv64": "riscv64",
     "i686": "386",
 }
+_FILE_SYSTEMS: Final = {"ext2": "extfs", "ext3": "extfs", "ext4": "extfs", "overlay": "overlayfs"}
+"""dockerd's names, where they differ from the kernel's."""
+
 PACKAGES: Final[Mapping[str, str]] = {
     "crun": "crun",
     "runc": "runc",
@@ -59,6 +64,52 @@ def read_host_facts() -> HostFacts:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )
+
+
+def engine_id(state_dir: Path) -> str:
+    """This engine's id, kept in its state folder as dockerd keeps its own. Blocking: a file, and its disk."""
+    file = state_dir / "engine-id"
+    with suppress(FileNotFoundError):
+        if known := file.read_text().strip():
+            return known
+    made = str(uuid.uuid4())
+    temporary = state_dir / ".engine-id.new"
+    with open(temporary, "w") as new:
+        new.write(made)
+        new.flush()
+        os.fsync(new.fileno())
+    os.rename(temporary, file)
+    return made
+
+
+def storage_status(state_dir: Path) -> tuple[tuple[str, str], ...]:
+    """What dockerd's ``overlay2`` says of itself, as far as it is so here. Blocking, but only on /proc."""
+    kind = mount_type(state_dir)
+    return (
+        ("Backing Filesystem", _FILE_SYSTEMS.get(kind, kind or "unknown")),
+        ("Supports d_type", "true"),  # no snapshot could be mounted otherwise
+        ("Native Overlay Diff", "true"),
+        ("userxattr", "false"),
+    )
+
+
+def mount_type(path: Path) -> str:
+    """The type of the file system that a folder is on, by /proc/self/mountinfo; empty when it is not shown."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == wanted:
+            return after.split()[0]
+    return ""
+
+
+def security_options() -> tuple[str, ...]:
+    """What containers are confined by on this host. Blocking, but only on /proc."""
+    found = ["name=seccomp,profile=builtin"]
+    if Path("/proc/self/ns/cgroup").exists():
+        found.append("name=cgroupns")
+    return tuple(found)
 
 
 def find_tool(name: str) -> str:

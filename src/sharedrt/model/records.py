@@ -87,6 +87,16 @@ class LogTransport(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SyslogTls:
+    """Files on the host, each may be empty: authorities that are trusted beside the host's own, and what we show."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    skip_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LogForward:
     """Where else a container's log lines go, beside the log that we keep ourselves."""
 
@@ -94,14 +104,16 @@ class LogForward:
     tag: str
     """Template of :mod:`sharedrt.wire.log_tag`."""
     address: str = ""
-    """syslog's: ``unixgram:///path``, ``unix:///path``, ``udp://host:port``, ``tcp://host:port``; empty: the
-    host's own socket."""
+    """syslog's: ``unixgram:///path``, ``unix:///path``, ``udp://host:port``, ``tcp://host:port``,
+    ``tcp+tls://host:port``; empty: the host's own socket."""
     facility: int = 3
     """syslog's number; 3: daemon."""
     format: str = ""
     """syslog's: empty, ``rfc3164``, ``rfc5424`` or ``rfc5424micro``."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Further facts for the journal: the labels and variables that were chosen."""
+    tls: SyslogTls = SyslogTls()
+    """Of ``tcp+tls``."""
 
 
 class HealthStatus(StrEnum):

@@ -1,11 +1,11 @@
 """Images out of containers (``docker commit``) and out of root file systems (``docker import``)."""
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
+from sharedrt.model.drivers import Download, Downloader
 from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.ids import ContainerId, Digest
 from sharedrt.model.records import ContainerRecord, Json
@@ -16,8 +16,6 @@ from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Image, Images, image_event
 from sharedrt.wire.docker_time import format_time
 from sharedrt.wire.reference import parse_reference
-
-IMPORTED_FROM: Final = "Imported from -"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,11 @@ class Commits:
         images: Images,
         events: NamespacedEvents,
         platform: str,
+        downloader: Downloader,
     ) -> None:
         self._containers, self._files, self._images = containers, files, images
         self._events = events
+        self._downloader = downloader
         self._platform = platform
 
     async def commit(self, id: ContainerId, request: NewCommit) -> Image:
@@ -120,6 +120,27 @@ class Commits:
                 config, [layer], names, lambda new_id: _event("import", new_id, names)
             )
 
+    async def import_url(
+        self,
+        url: str,
+        request: NewCommit,
+        *,
+        platform: str = "",
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Image:
+        """The same of an archive that is fetched here.
+
+        Args:
+            progress: told the bytes that have come, and how many there will be; 0: unknown.
+
+        Raises:
+            The same, and as ``Downloader.open``.
+        """
+        async with self._downloader.open(url) as download:
+            progress(0, download.size_bytes)
+            chunks = _counted(download, progress)
+            return await self.import_rootfs(chunks, request, platform=platform)
+
     async def _pause(self, id: ContainerId) -> bool:
         """Whether it was running, and is paused now by us."""
         try:
@@ -127,6 +148,16 @@ class Commits:
         except FailedPrecondition:
             return False  # does not run, or is paused already
         return True
+
+
+async def _counted(
+    download: Download, progress: Callable[[int, int], None]
+) -> AsyncIterator[bytes]:
+    done = 0
+    async for chunk in download.chunks:
+        done += len(chunk)
+        progress(done, download.size_bytes)
+        yield chunk
 
 
 def _names(name: str) -> list[str]:

@@ -521,6 +521,8 @@ class HostInfo:
     cgroup_version: int
     cgroup_driver: str
     storage_driver: str
+    storage_status: tuple[tuple[str, str], ...]
+    """(name, value) of what the driver says of itself."""
     state_dir: str
     default_runtime: str
     runtimes: Mapping[str, str]
@@ -529,6 +531,7 @@ class HostInfo:
     """(name, version) of conmon, crun, runc, CNI plugins, catatonit."""
     problems: tuple[str, ...]
     instance_id: str
+    """Of this engine, the same after restarts."""
 
 
 class NamespacedRuntime(Protocol):

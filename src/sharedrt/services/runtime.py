@@ -269,7 +269,12 @@ class NamespaceServices:
             self._owner,
         )
         self.commits = Commits(
-            self.containers, self.files, self.images, self.events, settings.platform
+            self.containers,
+            self.files,
+            self.images,
+            self.events,
+            settings.platform,
+            drivers.downloader,
         )
         self.builds = Builds(
             layout,

@@ -39,6 +39,14 @@ def layer_status(text: str, id: str) -> dict[str, Json]:
     return {"status": text, "progressDetail": {}, "id": id}
 
 
+def progress_of(text: str, current: int, total: int) -> dict[str, Json]:
+    """The state of the whole with a bar. ``total``: 0 when it is not known."""
+    detail: dict[str, Json] = {"current": current}
+    if total:
+        detail["total"] = total
+    return {"status": text, "progressDetail": detail, "progress": progress_bar(current, total)}
+
+
 def layer_progress(text: str, id: str, current: int, total: int) -> dict[str, Json]:
     """A layer's state with a bar."""
     return {

@@ -46,9 +46,7 @@ def apply_changes(
             word, _, rest = line.partition(" ")
             apply = _INSTRUCTIONS.get(word.upper())
             if apply is None:
-                raise InvalidArgument(
-                    "change", word, f"{word.lower()} is not a valid change command"
-                )
+                raise InvalidArgument("change", word, f"{word} is not a valid change command")
             if not rest.strip():
                 raise InvalidArgument(
                     "change", line, f"{word.upper()} requires at least one argument"

@@ -52,6 +52,7 @@ HOST = HostInfo(
     cgroup_version=2,
     cgroup_driver="cgroupfs",
     storage_driver="overlayfs",
+    storage_status=(),
     state_dir="/var/lib/sharedrt",
     default_runtime="crun",
     runtimes={"crun": "/usr/bin/crun", "runc": "/usr/bin/runc"},

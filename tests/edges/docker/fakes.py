@@ -62,6 +62,7 @@ HOST = HostInfo(
     cgroup_version=2,
     cgroup_driver="cgroupfs",
     storage_driver="overlay2",
+    storage_status=(("Backing Filesystem", "extfs"),),
     state_dir="/var/lib/sharedrt",
     default_runtime="crun",
     runtimes={"crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"},

@@ -119,7 +119,7 @@ async def test_a_pull_that_fails_later_tells_it_in_the_stream(door: DoorUnderTes
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("", 400), ("fromImage=A%20b", 400), ("fromSrc=http://elsewhere/rootfs.tar", 501)],
+    [("", 400), ("fromImage=A%20b", 400), ("fromImage=scratch", 403)],
 )
 async def test_pull_requests_refused(door: DoorUnderTest, query: str, status: int) -> None:
     assert (await door.call("POST", f"/images/create?{query}"))[0] == status

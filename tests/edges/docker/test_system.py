@@ -5,6 +5,7 @@ import json
 import pytest
 
 from sharedrt.edges.docker import DockerSettings
+from sharedrt.model.drivers import ConfiguredRegistries, RegistryView
 from tests.edges.docker.conftest import DoorUnderTest, open_door
 
 
@@ -28,6 +29,38 @@ async def test_info_counts(door: DoorUnderTest) -> None:
     assert info["Debug"] is False
     assert "DiscoveredDevices" in info
     assert "DiscoveredDevices" not in (await door.call("GET", "/v1.49/info"))[1]
+
+
+async def test_registries_and_proxies_as_they_are_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy.example:3128/x")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    hub = RegistryView("docker.io", ("https://near.example/",), True)
+    lan = RegistryView("lan.example:5000", (), False)
+    registries = ConfiguredRegistries((hub, lan), ("10.0.0.0/8",), ("a file is wrong",))
+    async with open_door(DockerSettings(registries=lambda: registries)) as door:
+        _, info, _ = await door.call("GET", "/info")
+    config = info["RegistryConfig"]
+    assert config["Mirrors"] == ["https://near.example/"]
+    assert config["InsecureRegistryCIDRs"] == ["10.0.0.0/8"]
+    assert config["IndexConfigs"] == {
+        "docker.io": {
+            "Name": "docker.io",
+            "Mirrors": ["https://near.example/"],
+            "Secure": True,
+            "Official": True,
+        },
+        "lan.example:5000": {
+            "Name": "lan.example:5000",
+            "Mirrors": [],
+            "Secure": False,
+            "Official": False,
+        },
+    }
+    assert info["Warnings"] == ["a file is wrong"]
+    assert info["HttpProxy"] == "http://xxxxx:xxxxx@proxy.example:3128/x"
+    assert info["HttpsProxy"] == "http://proxy.example:3128"
 
 
 async def test_address_pools_are_told_with_the_subnets_that_they_are_cut_into() -> None:

@@ -18,13 +18,19 @@ _GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
-def upper_changes(upper: Path, lowers: Sequence[Path], ignored: frozenset[str]) -> list[PathChange]:
+def upper_changes(
+    upper: Path,
+    lowers: Sequence[Path],
+    ignored: frozenset[str],
+    only: frozenset[str] | None = None,
+) -> list[PathChange]:
     """Changes by path, folders before what is in them.
 
     Args:
         lowers: the layers, topmost first.
         ignored: paths without a leading slash that are no change as long as they are empty, and whose making does not
             count as a change of their folder.
+        only: look at these paths alone, each one's folder being another of them.
 
     Raises OSError.
     """
@@ -33,18 +39,27 @@ def upper_changes(upper: Path, lowers: Sequence[Path], ignored: frozenset[str]) 
         for path in (upper, *lowers):
             folders.append(inroot.open_folder(path))
             stack.callback(os.close, folders[-1])
-        found = list(_Walk(folders[0], folders[1:], ignored).folder("", folders[1:]))
+        found = list(_Walk(folders[0], folders[1:], ignored, only).folder("", folders[1:]))
     return sorted(found, key=lambda change: change.path)
 
 
 class _Walk:
-    def __init__(self, upper: int, lowers: Sequence[int], ignored: frozenset[str]) -> None:
+    def __init__(
+        self,
+        upper: int,
+        lowers: Sequence[int],
+        ignored: frozenset[str],
+        only: frozenset[str] | None,
+    ) -> None:
         self._upper, self._lowers, self._ignored = upper, lowers, ignored
+        self._only = only
 
     def folder(self, path: str, visible: Sequence[int]) -> Iterator[PathChange]:
         """Changes below a folder. ``visible``: layers whose own such folder shows through."""
         for name in self._names(path):
             below = f"{path}/{name}" if path else name
+            if self._only is not None and below not in self._only:
+                continue
             info = _look(self._upper, below)
             if info is None:
                 continue
@@ -60,6 +75,8 @@ class _Walk:
                 yield PathChange(f"/{below}", kind)
                 continue
             inside = list(self.folder(below, self._showing(below, visible)))
+            if old is None and not inside and self._names(below):
+                continue  # made for mount points alone
             if old is None or inside or self._differs(below, info, old):
                 yield PathChange(f"/{below}", kind)
             yield from inside

@@ -175,12 +175,16 @@ class OverlaySnapshotter:
         raise Unavailable("snapshot usage", f"folders of {directory!r} move while counted")
 
     async def changes(
-        self, directory: str, layers: Sequence[str], ignored: frozenset[str]
+        self,
+        directory: str,
+        layers: Sequence[str],
+        ignored: frozenset[str],
+        only: frozenset[str] | None = None,
     ) -> Sequence[PathChange]:
-        lowers = [self.layer_path(layer) for layer in layers]
+        upper, lowers = self.upper_path(directory), [self.layer_path(layer) for layer in layers]
         with _faults(directory):
             return await run_blocking(
-                self._tree_threads, upper_changes, self.upper_path(directory), lowers, ignored
+                self._tree_threads, upper_changes, upper, lowers, ignored, only
             )
 
     # ------------------------------------------------------------ on threads

@@ -76,7 +76,8 @@ def scan_layer(
         if _is_whiteout(info, attributes):
             sink.write(_marker(path, _time(info, newest_ns), whiteouts.whiteout))
             continue
-        if path in exclude and _holds_nothing(path, info, exclude):
+        opaque = attributes.get(f"{_OVERLAY_XATTR}opaque") == b"y"
+        if path in exclude and not opaque and _holds_nothing(path, info, exclude):
             continue
         entry = entry_of(path, path or b"./", info, attributes, links, (uids, gids))
         if entry is None:
@@ -85,7 +86,7 @@ def scan_layer(
         if entry.kind is Kind.FILE:
             with open_file(path) as file:
                 copy_file(file, path, info.st_size, sink, living=False)
-        if attributes.get(f"{_OVERLAY_XATTR}opaque") == b"y":
+        if opaque:
             mtime_ns = _time(info, newest_ns)
             sink.write(_marker(path + b"/", mtime_ns, lambda name: whiteouts.OPAQUE))
     sink.write(END_OF_ARCHIVE)

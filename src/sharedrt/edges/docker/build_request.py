@@ -15,7 +15,7 @@ from sharedrt.edges.docker.image_access import credentials_of
 from sharedrt.edges.docker.network_access import bridge_gateway
 from sharedrt.edges.docker.translate_network import network_mode, translate_extra_hosts
 from sharedrt.edges.docker.translate_resources import translate_resources, translate_ulimits
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.words import bad_reference, bad_request, not_implemented
 from sharedrt.model.drivers import Credentials
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.records import NetworkRequest
@@ -76,7 +76,7 @@ def _tags(call: Call) -> tuple[str, ...]:
         try:
             reference = parse_name(text)
         except InvalidArgument as fault:
-            raise bad_request(f"invalid reference format: {fault.reason}") from fault
+            raise bad_reference(fault) from fault
         if reference.digest is not None:
             raise bad_request("build tag cannot contain a digest")
         tags.append(str(reference.with_tag(reference.tag or "latest")))

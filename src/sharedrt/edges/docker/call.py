@@ -14,6 +14,7 @@ from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.links import find_container
 from sharedrt.edges.docker.versions import NEWEST, ApiVersion
 from sharedrt.edges.docker.words import Refusal, bad_request, quoted
+from sharedrt.model.drivers import ConfiguredRegistries
 from sharedrt.model.records import ContainerRecord
 from sharedrt.services.contracts import HostInfo, NamespacedRuntime
 from sharedrt.wire.docker_filters import FilterError, Filters, parse_filters
@@ -29,7 +30,8 @@ _NO: Final = ("", "0", "no", "false", "none")
 class DockerSettings:
     """What the daemon's configuration says about this door."""
 
-    insecure_registries: tuple[str, ...] = ()
+    registries: Callable[[], ConfiguredRegistries] = ConfiguredRegistries
+    """As they are configured now, for ``/info``. Blocking: reads the files."""
     address_pools: tuple[str, ...] = ()
     """CIDR, for ``/info``."""
     init_binary: str = "catatonit"

@@ -1,4 +1,4 @@
-"""``POST /commit``, and images out of root file systems (``POST /images/create?fromSrc=-``)."""
+"""``POST /commit``, and images out of root file systems (``POST /images/create?fromSrc=``)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,10 +11,10 @@ from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.platform_choice import import_platform
 from sharedrt.edges.docker.progress import ProgressStream, stream_progress
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import bad_request, not_implemented
-from sharedrt.model.faults import InvalidArgument
-from sharedrt.services.commits import IMPORTED_FROM, NewCommit
-from sharedrt.wire.docker_progress import status
+from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request
+from sharedrt.model.faults import InvalidArgument, NotFound, Unauthenticated
+from sharedrt.services.commits import NewCommit
+from sharedrt.wire.docker_progress import progress_of, status
 from sharedrt.wire.image_changes import apply_changes
 from sharedrt.wire.reference import parse_name
 
@@ -77,23 +77,53 @@ def merge_configs(given: Mapping[str, Any], container: Mapping[str, Any]) -> dic
 
 
 async def import_image(call: Call) -> web.StreamResponse:
-    """The body is the archive. Raises Refusal for a URL."""
+    """The body is the archive, or a URL leads to it."""
     source = call.text("fromSrc")
-    if source != "-":
-        raise not_implemented("importing from a URL (download it, and import the file)")
     platform = import_platform(call.text("platform"), call.door.host)
-    work = call.runtime.commits.import_rootfs(
-        call.request.content.iter_chunked(_CHUNK_BYTES),
-        NewCommit(
-            config=_changed({}, call),
-            name=_name(call.text("repo"), call.text("tag")),
-            comment=call.text("message") or IMPORTED_FROM,
-        ),
-        platform=platform,
+    new = NewCommit(
+        config=_changed({}, call),
+        name=_name(call.text("repo"), call.text("tag")),
+        comment=call.text("message") or f"Imported from {source}",
     )
+    progress = ProgressStream()
+    commits = call.runtime.commits
+    if source == "-":
+        archive = call.request.content.iter_chunked(_CHUNK_BYTES)
+        work = commits.import_rootfs(archive, new, platform=platform)
+    else:
+        url = source if "://" in source else f"http://{source}"
+        teller = ImportTeller(url, progress)
+        work = commits.import_url(url, new, platform=platform, progress=teller.tell)
     return await stream_progress(
-        call, ProgressStream(), work, last=lambda image: [status(image.id)]
+        call, progress, work, last=lambda image: [status(image.id)], refuse=import_refusal
     )
+
+
+def import_refusal(error: Exception) -> Refusal | None:
+    """A server's no in dockerd's words."""
+    match error:
+        case NotFound(kind="url", name=url):
+            return Refusal(404, f"failed to GET {url} with status 404 Not Found")
+        case InvalidArgument(field="url", reason=reason) if reason.startswith("failed to GET"):
+            return Refusal(400, reason)
+        case Unauthenticated(reason=reason):
+            return Refusal(401, reason)
+    return None
+
+
+class ImportTeller:
+    """How far a download has come, in Docker's words."""
+
+    def __init__(self, url: str, progress: ProgressStream) -> None:
+        self._url, self._progress = url, progress
+        self._begun = False
+
+    def tell(self, done: int, total: int) -> None:
+        if not self._begun:
+            self._begun = True
+            self._progress.say(status(f"Downloading from {self._url}"))
+            return
+        self._progress.figure("import", progress_of("Importing", done, total))
 
 
 def _changed(config: Mapping[str, Any], call: Call, env: Sequence[str] = ()) -> dict[str, Any]:
@@ -113,7 +143,7 @@ def _name(repository: str, tag: str) -> str:
             raise bad_request("cannot use digest reference")
         return str(reference.with_tag(tag or reference.tag or "latest"))
     except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+        raise bad_reference(fault) from fault
 
 
 ROUTES = (Route("POST", "/commit", post_commit),)

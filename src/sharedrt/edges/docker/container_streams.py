@@ -14,7 +14,7 @@ from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.gate import HijackedStream
 from sharedrt.edges.docker.hijack import HijackedResponse, hijack
 from sharedrt.edges.docker.log_encoder import LogEncoder
-from sharedrt.edges.docker.pump import PumpPlan, pump
+from sharedrt.edges.docker.pump import Client, PumpPlan, pump
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import moment
 from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER, chosen_facts
@@ -113,9 +113,7 @@ async def _serve_attach(
         log.debug("attach ended", container=record.id, reason=str(fault))
 
 
-async def _replay(
-    call: Call, record: ContainerRecord, stream: HijackedStream, plan: PumpPlan
-) -> None:
+async def _replay(call: Call, record: ContainerRecord, stream: Client, plan: PumpPlan) -> None:
     encoder = LogEncoder(framed=plan.framed)
     query = LogQuery(stdout=plan.stdout, stderr=plan.stderr)
     try:
@@ -168,13 +166,16 @@ class _WebSocketClient:
 async def get_containers_attach_ws(call: Call) -> web.StreamResponse:
     record = _attachable(call)
     plan = _plan(call, record, framed=False)
-    session = await _session(call, record)
     socket = web.WebSocketResponse(max_msg_size=_WS_MESSAGE_BYTES)
+    if not socket.can_prepare(call.request):
+        raise bad_request("not websocket protocol")
+    session = await _session(call, record)
+    text = versions.sends_text(call.version)
+    client = _WebSocketClient(socket, text=text, has_input=plan.stdin)
     try:
         await socket.prepare(call.request)
         with call.door.streaming():
-            if session is not None:
-                await _serve_ws(call, record, socket, session, plan)
+            await _serve_ws(call, record, client, session, plan)
     finally:
         if session is not None:
             await session.close()
@@ -185,13 +186,14 @@ async def get_containers_attach_ws(call: Call) -> web.StreamResponse:
 async def _serve_ws(
     call: Call,
     record: ContainerRecord,
-    socket: web.WebSocketResponse,
-    session: StdioSession,
+    client: _WebSocketClient,
+    session: StdioSession | None,
     plan: PumpPlan,
 ) -> None:
-    client = _WebSocketClient(socket, text=versions.sends_text(call.version), has_input=plan.stdin)
     try:
-        if await pump(client, session, plan):
+        if call.flag("logs"):
+            await _replay(call, record, client, plan)
+        if session is not None and await pump(client, session, plan):
             await call.runtime.events.publish("container", "detach", record.id, _attributes(record))
     except ConnectionError:
         log.debug("attached client left", container=record.id)

@@ -54,7 +54,8 @@ def _check_reference(reference: str) -> None:
     try:
         parse_reference(reference)
     except InvalidArgument as fault:
-        raise bad_request("invalid reference format") from fault
+        why = f": {fault.reason}" if fault.reason.endswith("must be lowercase") else ""
+        raise bad_request(f"invalid reference format{why}") from fault
 
 
 def select_images(call: Call, reference: str) -> Sequence[Image]:

@@ -66,7 +66,9 @@ def _glob(pattern: str) -> re.Pattern[str]:
             translated += "[^/]*"
         elif char == "?":
             translated += "[^/]"
-        elif char == "[" and "]" in pattern[index + 1 :]:
+        elif char == "[":
+            if "]" not in pattern[index + 1 :]:
+                raise bad_request("syntax error in pattern")
             end = pattern.index("]", index + 1)
             translated += pattern[index : end + 1]
             index = end
@@ -76,7 +78,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(translated)
     except re.error as error:
-        raise bad_request(f"invalid filter 'reference={pattern}': {error}") from error
+        raise bad_request("syntax error in pattern") from error
 
 
 def _created(call: Call, filters: Filters, name: str) -> int | None:

@@ -21,7 +21,7 @@ from sharedrt.edges.docker.render_image import (
 )
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.times import until_filter
-from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request
 from sharedrt.model.faults import Ambiguous, InUse, InvalidArgument, NotFound
 from sharedrt.model.ids import Digest
 from sharedrt.model.records import ContainerRecord, ContainerState
@@ -141,13 +141,13 @@ async def post_image_tag(call: Call) -> web.StreamResponse:
     try:
         reference = parse_name(repo)
         if reference.digest is not None:
-            raise bad_request("refusing to create a tag with a digest reference")
+            raise bad_request("cannot import digest reference")
         if reference.familiar_name in _DIGEST_ALGORITHMS:
             raise bad_request("refusing to create an ambiguous tag using digest algorithm as name")
         if tag or not reference.tag:
             reference = reference.with_tag(tag or "latest")
     except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+        raise bad_reference(fault) from fault
     await call.finish(call.runtime.images.tag(image.id, str(reference)))
     return web.Response(status=201)
 

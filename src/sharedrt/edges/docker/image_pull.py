@@ -11,7 +11,7 @@ from sharedrt.edges.docker.platform_choice import asked_platform
 from sharedrt.edges.docker.progress import ProgressStream, stream_progress
 from sharedrt.edges.docker.render_image import render_descriptor, render_platform
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request
 from sharedrt.model.drivers import Credentials
 from sharedrt.model.faults import (
     InvalidArgument,
@@ -32,6 +32,8 @@ async def post_images_create(call: Call) -> web.StreamResponse:
     if not name:
         raise bad_request("fromImage or fromSrc is needed")
     reference = pull_reference(name, call.text("tag"))
+    if reference.familiar_name == "scratch":
+        raise Refusal(403, "'scratch' is a reserved name")
     platform = asked_platform(call.text("platform"), call.door.host)
     progress = ProgressStream()
     work = _pull(call, reference, platform, registry_auth(call), progress)
@@ -70,7 +72,7 @@ def pull_reference(name: str, tag: str) -> Reference:
             return reference.with_digest(parse_digest(tag))
         return reference.with_tag(tag) if tag else reference
     except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+        raise bad_reference(fault) from fault
 
 
 def pull_refusal(error: Exception, reference: Reference) -> Refusal | None:
@@ -157,14 +159,14 @@ async def get_distribution(call: Call) -> web.StreamResponse:
     try:
         reference = parse_name(call.params["name"]).pinned()
     except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+        raise bad_reference(fault) from fault
     credentials = registry_auth(call)
     try:
         target, platforms = await call.runtime.images.inspect_remote(
             str(reference), credentials=credentials
         )
     except NotFound as fault:
-        raise pull_refusal(fault, reference) or fault from fault
+        raise Refusal(404, "manifest unknown: manifest unknown") from fault
     except (Unauthenticated, PermissionDenied) as fault:
         raise Refusal(401, f"unauthorized: {fault.reason}") from fault
     return answer(

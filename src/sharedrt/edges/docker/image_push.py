@@ -7,10 +7,10 @@ from aiohttp import web
 
 from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.image_access import credentials_of, registry_auth, short_id
-from sharedrt.edges.docker.platform_choice import check_json_platform
+from sharedrt.edges.docker.platform_choice import check_json_platform, json_platform
 from sharedrt.edges.docker.progress import Message, ProgressStream, stream_progress
 from sharedrt.edges.docker.router import Route
-from sharedrt.edges.docker.words import Refusal, bad_request
+from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request
 from sharedrt.model.drivers import Credentials
 from sharedrt.model.faults import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from sharedrt.services.images import PushPhase, PushProgress
@@ -27,7 +27,9 @@ async def post_image_push(call: Call) -> web.StreamResponse:
         if tag:
             reference = reference.with_tag(tag)
     except InvalidArgument as fault:
-        raise bad_request(f"invalid reference format: {fault.reason}") from fault
+        raise bad_reference(fault) from fault
+    for text in call.texts("platform"):
+        json_platform(text)
     credentials = await _credentials(call)
     progress = ProgressStream()
     progress.say(status(f"The push refers to repository [{reference.name}]"))

@@ -6,6 +6,7 @@ import platform
 import time
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -21,8 +22,10 @@ from sharedrt.edges.docker.translate_log import DEFAULT_DRIVER
 from sharedrt.edges.docker.versions import NEWEST, OLDEST
 from sharedrt.edges.docker.volumes import volumes_with_usage
 from sharedrt.edges.docker.words import bad_request
+from sharedrt.model.drivers import ConfiguredRegistries
 from sharedrt.services.networks.addresses import subnet_prefix
 from sharedrt.wire.docker_time import format_time
+from sharedrt.wire.reference import DEFAULT_DOMAIN
 
 _PING_HEADERS: Final = {
     "Builder-Version": "1",
@@ -80,13 +83,15 @@ async def get_version(call: Call) -> web.StreamResponse:
 
 
 async def get_info(call: Call) -> web.StreamResponse:
-    rendered = _render_info(call)
-    devices = await asyncio.to_thread(call.door.settings.cdi_devices)
+    settings = call.door.settings
+    registries = await asyncio.to_thread(settings.registries)
+    rendered = _render_info(call, registries)
+    devices = await asyncio.to_thread(settings.cdi_devices)
     rendered["DiscoveredDevices"] = [{"Source": "cdi", "ID": name} for name in devices]
     return answer(versions.info(call.version, rendered))
 
 
-def _render_info(call: Call) -> dict[str, Any]:
+def _render_info(call: Call, registries: ConfiguredRegistries) -> dict[str, Any]:
     host, settings = call.door.host, call.door.settings
     statuses = [view.status for view in views(call)]
     running = statuses.count("running") + statuses.count("restarting")
@@ -99,14 +104,14 @@ def _render_info(call: Call) -> dict[str, Any]:
         "ContainersStopped": len(statuses) - running - paused,
         "Images": len(call.runtime.images.list()),
         "Driver": host.storage_driver,
-        "DriverStatus": [["driver-type", "overlayfs on the state folder's file system"]],
+        "DriverStatus": [list(pair) for pair in host.storage_status],
         "DockerRootDir": host.state_dir,
         "SystemStatus": None,
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
             "Authorization": None,
-            "Log": ["journald", "json-file", "local", "none", "syslog"],
+            "Log": ["journald", "json-file", "local", "syslog"],
         },
         **cgroup_abilities(host.cgroup_version),
         "IPv4Forwarding": sysctl_is_on("net/ipv4/ip_forward"),
@@ -125,17 +130,13 @@ def _render_info(call: Call) -> dict[str, Any]:
         "OSType": host.go_os,
         "Architecture": host.machine,
         "IndexServerAddress": _INDEX_SERVER,
-        "RegistryConfig": {
-            "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
-            "IndexConfigs": _index_configs(settings.insecure_registries),
-            "Mirrors": None,
-        },
+        "RegistryConfig": _registry_config(registries),
         "NCPU": host.cpus,
         "MemTotal": host.memory_bytes,
         "GenericResources": None,
-        "HttpProxy": os.environ.get("HTTP_PROXY", ""),
-        "HttpsProxy": os.environ.get("HTTPS_PROXY", ""),
-        "NoProxy": os.environ.get("NO_PROXY", ""),
+        "HttpProxy": without_password(_variable("HTTP_PROXY")),
+        "HttpsProxy": without_password(_variable("HTTPS_PROXY")),
+        "NoProxy": _variable("NO_PROXY"),
         "Name": host.hostname,
         "Labels": [],
         "ExperimentalBuild": False,
@@ -161,15 +162,38 @@ def _render_info(call: Call) -> dict[str, Any]:
         "DefaultAddressPools": [_address_pool(pool) for pool in settings.address_pools],
         "FirewallBackend": {"Driver": "nftables"},
         "CDISpecDirs": list(settings.cdi_dirs),
-        "Warnings": [*settings.warnings, *host.problems] or None,
+        "Warnings": [*settings.warnings, *host.problems, *registries.problems] or None,
     }
 
 
-def _index_configs(insecure: tuple[str, ...]) -> dict[str, Any]:
-    configs = {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}}
-    for name in insecure:
-        configs[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
-    return configs
+def _registry_config(registries: ConfiguredRegistries) -> dict[str, Any]:
+    configs = {
+        view.name: {
+            "Name": view.name,
+            "Mirrors": list(view.mirrors),
+            "Secure": view.secure,
+            "Official": view.name == DEFAULT_DOMAIN,
+        }
+        for view in registries.views
+    }
+    return {
+        "InsecureRegistryCIDRs": list(registries.insecure_networks),
+        "IndexConfigs": configs,
+        "Mirrors": configs.get(DEFAULT_DOMAIN, {}).get("Mirrors") or None,
+    }
+
+
+def _variable(name: str) -> str:
+    """Of the environment, in either case, as Go's HTTP client reads it."""
+    return os.environ.get(name) or os.environ.get(name.lower(), "")
+
+
+def without_password(url: str) -> str:
+    """Docker's mask in the place of what a URL says before its host."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=f"xxxxx:xxxxx@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def _address_pool(pool: str) -> dict[str, Any]:

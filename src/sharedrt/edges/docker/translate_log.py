@@ -7,7 +7,7 @@ from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.words import bad_request, not_implemented
-from sharedrt.model.records import LogForward, LogTransport
+from sharedrt.model.records import LogForward, LogTransport, SyslogTls
 from sharedrt.wire.log_tag import DEFAULT_TAG, TagError, check_tag
 
 DEFAULT_DRIVER: Final = "json-file"
@@ -16,11 +16,14 @@ _OTHERS: Final = frozenset({"gelf", "fluentd", "awslogs", "splunk", "etwlogs", "
 _COMMON: Final = frozenset({"mode", "max-buffer-size"})
 _FILE: Final = frozenset({"max-size", "max-file", "compress"})
 _CHOSEN: Final = frozenset({"labels", "labels-regex", "env", "env-regex"})
+_TLS: Final = frozenset(
+    {"syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"}
+)
 _OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "json-file": _FILE | _CHOSEN | {"tag"},
     "local": _FILE,
     "journald": _CHOSEN | {"tag"},
-    "syslog": _CHOSEN | {"tag", "syslog-address", "syslog-facility", "syslog-format"},
+    "syslog": _CHOSEN | _TLS | {"tag", "syslog-address", "syslog-facility", "syslog-format"},
 }
 _UNSAID: Final[Mapping[str, Mapping[str, str]]] = {
     # Docker's defaults of this driver.
@@ -87,8 +90,6 @@ def translate_log(config: Fields, labels: Mapping[str, str], env: tuple[str, ...
 
 def _check_names(driver: str, options: Mapping[str, str]) -> None:
     for name in options:
-        if driver == "syslog" and name.startswith("syslog-tls-"):
-            raise not_implemented(f"the log option {name}")
         if name not in _OPTIONS[driver] | _COMMON:
             raise bad_request(f"unknown log opt '{name}' for {driver} log driver")
 
@@ -133,12 +134,19 @@ def _forward(driver: str, options: Mapping[str, str], facts: Mapping[str, str]) 
         return LogForward(LogTransport.JOURNALD, tag, fields=facts)
     facility = options.get("syslog-facility", "") or "daemon"
     number = int(facility) if facility.isdecimal() else _FACILITIES.get(facility, -1)
-    if number not in _FACILITIES.values():
+    if not 0 <= number < len(_FACILITIES_TEXT.split()):
         raise bad_request("invalid syslog facility")
     if (form := options.get("syslog-format", "")) not in _FORMATS:
         raise bad_request("Invalid syslog format")
     address = _syslog_address(options.get("syslog-address", ""))
-    return LogForward(LogTransport.SYSLOG, tag, address, number, form, facts)
+    tls = SyslogTls(
+        options.get("syslog-tls-ca-cert", ""),
+        options.get("syslog-tls-cert", ""),
+        options.get("syslog-tls-key", ""),
+        # Being there is what counts, whatever it says: as at dockerd.
+        "syslog-tls-skip-verify" in options,
+    )
+    return LogForward(LogTransport.SYSLOG, tag, address, number, form, facts, tls)
 
 
 def _syslog_address(address: str) -> str:
@@ -147,9 +155,7 @@ def _syslog_address(address: str) -> str:
     protocol, separator, rest = address.partition("://")
     if not separator or not rest:
         raise bad_request(f"syslog-address should be in form proto://address, got {address}")
-    if protocol == "tcp+tls":
-        raise not_implemented("a syslog-address of tcp+tls")
-    if protocol not in ("unix", "unixgram", "udp", "tcp"):
+    if protocol not in ("unix", "unixgram", "udp", "tcp", "tcp+tls"):
         raise bad_request(f"unsupported scheme: '{protocol}'")
     if protocol.startswith("unix"):
         return address

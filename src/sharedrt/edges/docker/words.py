@@ -40,6 +40,13 @@ def bad_request(message: str) -> Refusal:
     return Refusal(400, message)
 
 
+def bad_reference(fault: InvalidArgument) -> Refusal:
+    """A name or a tag that can be none."""
+    if fault.field == "tag":
+        return bad_request("invalid tag format")
+    return bad_request(f"invalid reference format: {fault.reason}")
+
+
 def quoted(text: str) -> str:
     """As Go's ``%q`` writes it."""
     return json.dumps(text, ensure_ascii=False)

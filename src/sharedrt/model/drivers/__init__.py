@@ -27,7 +27,14 @@ from sharedrt.model.drivers.oci import (
     ProcessIdentity,
     ResolvedMount,
 )
-from sharedrt.model.drivers.registry import Credentials, FoundRepository, Registry, Repository
+from sharedrt.model.drivers.registry import (
+    ConfiguredRegistries,
+    Credentials,
+    FoundRepository,
+    Registry,
+    RegistryView,
+    Repository,
+)
 from sharedrt.model.drivers.roots import (
     ExtractRules,
     PathInfo,
@@ -47,7 +54,13 @@ from sharedrt.model.drivers.sandboxes import (
     SandboxNamespaces,
 )
 from sharedrt.model.drivers.snapshots import ChangeKind, PathChange, Snapshotter, Usage
-from sharedrt.model.drivers.sources import Downloaded, Downloader, GitRemote, GitRepositories
+from sharedrt.model.drivers.sources import (
+    Download,
+    Downloaded,
+    Downloader,
+    GitRemote,
+    GitRepositories,
+)
 from sharedrt.model.drivers.stats import (
     BlkioEntry,
     CgroupDetails,
@@ -74,10 +87,12 @@ __all__ = [
     "CniNetwork",
     "CniRequest",
     "CniResult",
+    "ConfiguredRegistries",
     "ContainerDetails",
     "ContentStore",
     "CpuStats",
     "Credentials",
+    "Download",
     "Downloaded",
     "Downloader",
     "EndpointConfig",
@@ -117,6 +132,7 @@ __all__ = [
     "ProcessFigures",
     "ProcessIdentity",
     "Registry",
+    "RegistryView",
     "Repository",
     "ResolvedMount",
     "RootArchiver",

@@ -68,6 +68,26 @@ class Repository(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryView:
+    """A registry as it is configured. ``mirrors``: URLs, in the order of trying."""
+
+    name: str
+    mirrors: tuple[str, ...]
+    secure: bool
+    """Spoken to over TLS with a verified certificate alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredRegistries:
+    """All that the configuration names, Docker Hub among them. ``insecure_networks``: CIDRs."""
+
+    views: tuple[RegistryView, ...] = ()
+    insecure_networks: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Files that are wrong."""
+
+
+@dataclass(frozen=True, slots=True)
 class FoundRepository:
     """A repository that a search has found. ``name`` is the path at its registry."""
 

@@ -100,12 +100,17 @@ class Snapshotter(Protocol):
         ...
 
     async def changes(
-        self, directory: str, layers: Sequence[str], ignored: frozenset[str]
+        self,
+        directory: str,
+        layers: Sequence[str],
+        ignored: frozenset[str],
+        only: frozenset[str] | None = None,
     ) -> Sequence[PathChange]:
         """How an active snapshot differs from ``layers`` (topmost first), by path.
 
         Args:
             ignored: paths without a leading slash that are no change as long as they are empty.
+            only: look at these paths alone, each one's folder being another of them.
         """
         ...
 

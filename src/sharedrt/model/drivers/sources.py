@@ -1,5 +1,7 @@
-"""Where a build gets files from."""
+"""Where builds and imports get files from."""
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,16 +17,34 @@ class Downloaded:
     content_type: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file on its way."""
+
+    chunks: AsyncIterator[bytes]
+    size_bytes: int
+    """0: the server does not say."""
+    content_type: str = ""
+    changed: str = ""
+    """When it last was, as the server says it."""
+
+
 class Downloader(Protocol):
     """Files from HTTP servers."""
 
-    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
-        """Write what a URL leads to (redirects followed) into a new file, with the server's time of it.
+    def open(self, url: str) -> AbstractAsyncContextManager[Download]:
+        """What a URL leads to (redirects followed), while the block lasts.
 
         Raises:
-            NotFound: kind ``url``. Unavailable: naming the host. ResourceExhausted: the disk, or ``limit_bytes``.
-            InvalidArgument: no URL of HTTP.
+            NotFound: kind ``url``. Unauthenticated: or PermissionDenied, as the server says; the latter too for a
+            network that is not fetched from. Unavailable: naming the host; also in the middle. InvalidArgument: no
+            URL of HTTP.
         """
+        ...
+
+    async def fetch(self, url: str, target: Path, *, limit_bytes: int) -> Downloaded:
+        """Write it into a new file, with the server's time of it. Raises as :meth:`open`, and ResourceExhausted for the
+        disk or ``limit_bytes``."""
         ...
 
 

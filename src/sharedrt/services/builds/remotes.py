@@ -14,7 +14,15 @@ from sharedrt.model.drivers import (
     RootView,
     Selection,
 )
-from sharedrt.model.faults import DeadlineExceeded, Fault, InvalidArgument, NotFound, Unavailable
+from sharedrt.model.faults import (
+    DeadlineExceeded,
+    Fault,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 from sharedrt.services.builds.context import ContextReader
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S, parse_git
@@ -49,7 +57,14 @@ class RemoteContexts:
             if (git := parse_git(remote)) is not None:
                 return await self._from_git(git, request, where)
             return await self._from_url(remote, request, where, scratch)
-        except (NotFound, Unavailable, DeadlineExceeded, InvalidArgument) as fault:
+        except (
+            NotFound,
+            Unavailable,
+            Unauthenticated,
+            PermissionDenied,
+            DeadlineExceeded,
+            InvalidArgument,
+        ) as fault:
             raise BuildFailed(
                 f"unable to prepare context: cannot fetch {remote}: {_words(fault)}", malformed=True
             ) from fault

@@ -6,7 +6,7 @@ not what lives in its mount namespace alone (tmpfs, /proc, /dev).
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sharedrt.aio.completion import complete
@@ -150,14 +150,23 @@ class ContainerFiles:
         # Mounted, so that the folder is there even when the container has never run.
         async with self._rootfs(id) as (record, _):
             spec = record.spec.namespaces
+            points = RUNTIME_PATHS | frozenset(exclude)
             await self._unpacker.diff(
                 self._snapshots.upper(record),
                 sink,
                 uid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.uid_mappings],
                 gid_mappings=[(m.container_id, m.host_id, m.size) for m in spec.gid_mappings],
-                exclude=sorted({*RUNTIME_PATHS, *exclude}),
+                exclude=sorted(points | await self._made_for(record, points)),
                 newest_ns=newest_ns,
             )
+
+    async def _made_for(self, record: ContainerRecord, points: frozenset[str]) -> frozenset[str]:
+        """Folders of mount points that differ from the image by those being made in them alone."""
+        folders = frozenset(
+            str(folder) for point in points for folder in PurePosixPath(point).parents
+        ) - {"."}
+        changed = await self._snapshots.changes(record, points, only=folders)
+        return folders - {change.path.lstrip("/") for change in changed}
 
     # ------------------------------------------------------------ views
 

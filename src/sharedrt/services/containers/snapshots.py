@@ -134,14 +134,18 @@ class ContainerSnapshots:
         return [self._snapshotter.layer_path(layer) for layer in layers]
 
     async def changes(
-        self, record: ContainerRecord, ignored: frozenset[str]
+        self,
+        record: ContainerRecord,
+        ignored: frozenset[str],
+        only: frozenset[str] | None = None,
     ) -> Sequence[PathChange]:
-        """What the writable layer changes of those below; ``ignored`` paths only when they are not empty."""
+        """What the writable layer changes of those below; ``ignored`` paths only when they are not empty. ``only``: at
+        these paths alone, each one's folder being another of them."""
         directory = self._layout.active_directory(record.id)
         if directory not in await self._snapshotter.actives_on_disk():
             return []
         layers = await self._store.read(lambda tx: _layers(tx, SnapshotKey(record.id)))
-        return await self._snapshotter.changes(directory, layers, ignored)
+        return await self._snapshotter.changes(directory, layers, ignored, only)
 
     async def unmount(self, record: ContainerRecord) -> None:
         """Idempotent. Not while somebody holds it."""
