@@ -215,7 +215,7 @@ class Volumes:
             except (InUse, NotFound):
                 continue  # somebody came, or removed it, meanwhile
             removed.append(record.name)
-            size += usage.size_bytes
+            size += usage.content_bytes
         details = {"reclaimed": str(size)}
         await self._events.publish("volume", "prune", "", details)
         return removed, size

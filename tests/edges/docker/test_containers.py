@@ -352,7 +352,13 @@ async def test_filters(door: DoorUnderTest) -> None:
     second = made["Id"]
     record = door.runtime.containers.by_id(second)
     door.runtime.containers.put(
-        replace(record, state=ContainerState.EXITED, exit_code=3, created_ns=record.created_ns + 10)
+        replace(
+            record,
+            state=ContainerState.EXITED,
+            exit_code=3,
+            started_ns=1,
+            created_ns=record.created_ns + 10,
+        )
     )
 
     async def names(filters: dict[str, Any], query: str = "all=1") -> list[str]:
@@ -370,6 +376,10 @@ async def test_filters(door: DoorUnderTest) -> None:
     assert await names({"id": [first[:12]]}) == ["/web"]
     assert await names({"status": ["exited"]}, "") == ["/db"]
     assert await names({"exited": ["3"]}) == ["/db"]
+    ended = door.runtime.containers.by_id(second)
+    door.runtime.containers.put(replace(ended, started_ns=0))
+    assert await names({"status": ["created"]}) == ["/db"], "its start failed: it has never run"
+    door.runtime.containers.put(ended)
     assert await names({"before": ["db"]}) == ["/web"]
     assert await names({"since": ["web"]}) == ["/db"]
     assert await names({"ancestor": ["busybox"]}) == ["/db", "/web"]

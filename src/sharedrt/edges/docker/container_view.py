@@ -50,7 +50,8 @@ class ContainerView:
             return "restarting"
         if record.state is ContainerState.RUNNING:
             return "paused" if record.paused else "running"
-        if record.state is ContainerState.CREATED:
+        # What has never run has not exited, whatever its starts came to.
+        if record.state is ContainerState.CREATED or not record.started_ns:
             return "created"
         return "exited"
 

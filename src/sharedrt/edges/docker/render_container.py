@@ -145,7 +145,7 @@ def render_state(view: ContainerView) -> dict[str, Any]:
         "ExitCode": record.exit_code,
         "Error": _error(record),
         "StartedAt": format_time(record.started_ns),
-        "FinishedAt": format_time(record.finished_ns),
+        "FinishedAt": format_time(0 if view.status == "created" else record.finished_ns),
     }
     if record.health is not None:
         rendered["Health"] = _render_health(record.health)

@@ -69,7 +69,11 @@ def _endpoint(
     endpoint: EndpointRecord | None,
     asked: NetworkRequest,
 ) -> dict[str, Any]:
-    addresses = {"IPv4Address": asked.address, "IPv6Address": asked.address6}
+    addresses: dict[str, Any] = {
+        "IPv4Address": asked.address,
+        "IPv6Address": asked.address6,
+        "LinkLocalIPs": list(asked.link_local),
+    }
     settings: dict[str, Any] = {
         "IPAMConfig": {key: value for key, value in addresses.items() if value} or None,
         "Links": list(asked.links) or None,

@@ -87,8 +87,6 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
     """One EndpointSettings as a client may send it (here and in ``network connect``)."""
     interface, sysctls, foreign = _driver_options(endpoint)
     ipam = endpoint.sub("IPAMConfig")
-    if ipam.strings("LinkLocalIPs"):
-        raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
     mac = endpoint.text("MacAddress")
     return NetworkRequest(
         network,
@@ -101,6 +99,7 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         interface=interface,
         sysctls=sysctls,
         foreign_options=foreign,
+        link_local=tuple(_link_local(text) for text in ipam.strings("LinkLocalIPs")),
     )
 
 
@@ -167,6 +166,17 @@ def _address(text: str, version: int) -> str:
         raise bad_request(f"invalid IPv{version} address: {text}") from error
     if address.version != version:
         raise bad_request(f"invalid IPv{version} address: {text}")
+    return str(address)
+
+
+def _link_local(text: str) -> str:
+    """dockerd takes any address here, and so do its clients."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise bad_request(f"invalid link-local IP address: {text}") from error
+    if address.is_unspecified:
+        raise bad_request(f"invalid link-local IP address: {text}")
     return str(address)
 
 

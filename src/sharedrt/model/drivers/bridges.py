@@ -68,6 +68,8 @@ class EndpointConfig:
     """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
     sysctls: tuple[str, ...] = ()
     """``NAME=VALUE`` each, with ``IFNAME`` in the place of the interface's name."""
+    link_local: tuple[str, ...] = ()
+    """Further addresses, without a prefix length; no port leads to them."""
 
 
 class BridgeNetwork(Protocol):

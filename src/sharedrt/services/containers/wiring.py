@@ -158,6 +158,7 @@ class Wirer:
             priority=request.priority,
             interface=request.interface,
             sysctls=request.sysctls,
+            link_local=request.link_local,
         )
 
     # ------------------------------------------------------------ while it runs

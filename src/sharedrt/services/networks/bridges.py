@@ -1,7 +1,7 @@
 """Bridge networks: what a client asks for, as a record, and a record as the host's bridge."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -14,6 +14,7 @@ from sharedrt.services.networks.addresses import first_host, unique_local_subnet
 from sharedrt.services.networks.stacked import (
     STACKED,
     check_stacked,
+    leads_nowhere,
     parent_config,
     parent_name,
 )
@@ -50,6 +51,8 @@ _OPTIONS: Final = frozenset(
     }
 )
 
+_OURS: Final = "com.docker.network."
+"""Options that begin so ask for something of the engine itself."""
 PREDEFINED: Final = ("bridge", "host", "none")
 POD_NETWORK: Final = "pods"
 """The built-in pod network's name."""
@@ -73,7 +76,12 @@ class NewNetwork:
     internal: bool = False
     attachable: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    ipam_options: Mapping[str, str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    config_only: bool = False
+    """See :class:`NetworkRecord`. Options are looked at when a network is made from it."""
+    config_from: str = ""
+    """Take all but name, driver, ``internal`` and ``attachable`` from the configuration of that name."""
     extensions: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -84,7 +92,12 @@ def check_request(request: NewNetwork) -> None:
     if not name or name != name.strip() or not name.isprintable() or "/" in name:
         why = "no slashes, control characters or blanks at its ends"
         raise InvalidArgument("network name", name, why)
-    if request.driver in STACKED:
+    for option in request.ipam_options or ():
+        if option.startswith(_OURS):
+            raise Unimplemented(f"the IPAM option {option}")
+    if request.config_only:
+        pass
+    elif request.driver in STACKED:
         check_stacked(request.driver, request.options)
     elif request.driver == "bridge":
         _check_bridge_options(request.options, internal=request.internal)
@@ -135,6 +148,8 @@ def make_record(request: NewNetwork) -> NetworkRecord:
     ranges = dict(zip(request.subnets, request.ranges, strict=False))
     id = NetworkId(new_id())
     subnets = sorted(request.subnets, key=lambda subnet: _subnet(subnet).version)
+    if request.config_only:
+        return _configuration(id, request, subnets, gateways, ranges)
     if request.ipv4 and (not subnets or _subnet(subnets[0]).version != 4):
         subnets.insert(0, UNSETTLED)
     if request.ipv6 and (not subnets or _subnet(subnets[-1]).version != 6):
@@ -156,16 +171,61 @@ def make_record(request: NewNetwork) -> NetworkRecord:
         internal=request.internal,
         attachable=request.attachable,
         options=dict(request.options),
+        ipam_options=request.ipam_options,
         labels=dict(request.labels),
+        config_from=request.config_from,
         extensions=dict(request.extensions),
         created_ns=time.time_ns(),
     )
 
 
+def _configuration(
+    id: NetworkId,
+    request: NewNetwork,
+    subnets: Sequence[str],
+    gateways: Mapping[str, str],
+    ranges: Mapping[str, str],
+) -> NetworkRecord:
+    versions = {_subnet(subnet).version for subnet in subnets}
+    families = ((4, request.ipv4), (6, request.ipv6 or 6 in versions))
+    return NetworkRecord(
+        id=id,
+        name=request.name,
+        driver="none",
+        subnets=tuple(subnets),
+        gateways=tuple(gateways.get(subnet, "") for subnet in subnets),
+        ranges=tuple(ranges.get(subnet, "") for subnet in subnets),
+        reserved=dict(request.reserved),
+        options=dict(request.options),
+        ipam_options=request.ipam_options,
+        labels=dict(request.labels),
+        config_only=True,
+        families=tuple(version for version, wanted in families if wanted),
+        extensions=dict(request.extensions),
+        created_ns=time.time_ns(),
+    )
+
+
+def configured(request: NewNetwork, configuration: NetworkRecord) -> NewNetwork:
+    """What is asked for by naming a configuration."""
+    return replace(
+        request,
+        subnets=configuration.subnets,
+        gateways=configuration.gateways,
+        ranges=configuration.ranges,
+        reserved=configuration.reserved,
+        ipv4=4 in configuration.families,
+        ipv6=6 in configuration.families,
+        options=configuration.options,
+        ipam_options=configuration.ipam_options,
+        labels=configuration.labels,
+    )
+
+
 def _without_gateway(request: NewNetwork, subnet: str) -> bool:
     """Whether nobody on it needs a gateway, and the host has no address there."""
-    if request.driver != "bridge":
-        return False
+    if request.driver in STACKED:
+        return request.internal or leads_nowhere(request.driver, request.options)
     version = _subnet(subnet).version
     inhibited = version == 4 and request.internal and _is_inhibited(request.options)
     return inhibited or request.options.get(OPTION_MODES[version]) == ISOLATED

@@ -68,6 +68,7 @@ class Attachment:
     egress_bps: int = 0
     interface: str = ""
     sysctls: tuple[str, ...] = ()
+    link_local: tuple[str, ...] = ()
 
 
 class Endpoints:
@@ -133,6 +134,9 @@ class Endpoints:
                 network.name,
                 "a container with a network namespace of its own cannot join",
             )
+        if network.config_only:
+            why = "cannot create endpoint on configuration-only network"
+            raise FailedPrecondition("network", network.name, why)
         async with self._locks.hold(asked.owner):
             others = self.of_owner(asked.owner)
             if any(other.network_id == network.id for other in others):
@@ -176,6 +180,7 @@ class Endpoints:
             ingress_bps=asked.ingress_bps,
             egress_bps=asked.egress_bps,
             sysctls=asked.sysctls,
+            link_local=asked.link_local,
             created_ns=time.time_ns(),
         )
         try:
@@ -394,6 +399,7 @@ class Endpoints:
             flag=flag_of(network) if stacked and network else "",
             device_route=routed and record.default_route,
             sysctls=record.sysctls,
+            link_local=record.link_local,
         )
 
 

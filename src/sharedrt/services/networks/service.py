@@ -11,7 +11,7 @@ import structlog
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import BridgeNetwork, NameServers
-from sharedrt.model.faults import FailedPrecondition, Fault, InUse, Unavailable
+from sharedrt.model.faults import FailedPrecondition, Fault, InUse, NotFound, Unavailable
 from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
@@ -24,6 +24,7 @@ from sharedrt.services.networks.bridges import (
     NewNetwork,
     bridge_config,
     check_request,
+    configured,
     default_bridge,
     has_names,
     is_joined,
@@ -128,12 +129,17 @@ class Networks:
 
         Raises:
             AlreadyExists: the name. InUse: kind ``subnet``. InvalidArgument, Unimplemented.
+            NotFound: kind ``configuration network``.
             ResourceExhausted: no pool has a free subnet.
         """
+        if request.config_from:
+            request = configured(request, self._configuration(request.config_from))
         check_request(request)
         record = make_record(request)
         self._records.reserve(record.name, record.id)
         try:
+            if record.config_only:
+                return await self._add_configuration(record)
             settled = UNSETTLED not in record.subnets
             preferred = record.subnets[0] if settled else ""
             return await self._add_bridge(record, preferred=preferred, only=settled)
@@ -141,16 +147,35 @@ class Networks:
             self._records.release(record.name, record.id)
             raise
 
+    def _configuration(self, name: str) -> NetworkRecord:
+        for record in self._records:
+            if record.config_only and record.name == name:
+                return record
+        raise NotFound("configuration network", name)
+
+    async def _add_configuration(self, record: NetworkRecord) -> NetworkRecord:
+        await self._events.commit(
+            lambda tx: tx.networks.add(record),
+            NewEvent("network", "create", record.id, _attributes(record)),
+            then=lambda: self._records.put(record),
+        )
+        return record
+
     async def remove(self, ref: str) -> None:
-        """Raises NotFound, FailedPrecondition (a predefined one), InUse while endpoints are on it."""
+        """Raises NotFound, FailedPrecondition (a predefined one), InUse while endpoints are on it, or networks were
+        made from it (kind ``configuration network``)."""
         record = self.get(ref)
         if record.name in (*PREDEFINED, POD_NETWORK):
             raise FailedPrecondition("network", record.name, "is predefined and cannot be removed")
+        made = [other.id for other in self._records if other.config_from == record.name]
+        if record.config_only and made:
+            raise InUse("configuration network", record.name, tuple(made))
         users = tuple(endpoint.owner for endpoint in self._endpoints.on_network(record.id))
         if users:
             raise InUse("network", record.name, users)
         await self._name_servers.stop(record.id)
-        await self._remove_link(record)
+        if is_joined(record):
+            await self._remove_link(record)
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
             NewEvent("network", "destroy", record.id, _attributes(record)),
@@ -220,7 +245,12 @@ class Networks:
         self, record: NetworkRecord, preferred: str, only: bool
     ) -> NetworkRecord:
         networks = await self._database.read_global(lambda tx: tx.all_networks())
-        taken = {subnet: network for _, network in networks for subnet in network.subnets}
+        taken = {
+            subnet: network
+            for _, network in networks
+            if not network.config_only
+            for subnet in network.subnets
+        }
         for subnet in record.subnets[0 if only else 1 :]:
             if other := overlaps(subnet, taken):
                 raise InUse("subnet", subnet, (taken[other].id,), f"overlaps with {other}")
@@ -242,6 +272,7 @@ class Networks:
             overlaps(subnet, other.subnets)
             for _, other in networks
             if other.id != record.id
+            and not other.config_only
             and (other.created_ns, other.id) < (record.created_ns, record.id)
             for subnet in record.subnets
         )
@@ -265,6 +296,7 @@ class Networks:
         egress_bps: int = 0,
         interface: str = "",
         sysctls: Sequence[str] = (),
+        link_local: Sequence[str] = (),
     ) -> EndpointRecord:
         """Give ``owner`` a place: leases, ports, interface. All of it, or nothing.
 
@@ -290,6 +322,7 @@ class Networks:
             egress_bps,
             interface,
             tuple(sysctls),
+            tuple(link_local),
         )
         network = self.get(network_ref)
         if not self._name_servers.serves(network.id):
