@@ -9,6 +9,7 @@ from aiohttp import web
 
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer
+from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.network_members import (
     post_network_connect,
     post_network_disconnect,
@@ -153,7 +154,8 @@ def _containers(call: Call, endpoints: Sequence[EndpointRecord]) -> dict[str, An
 
 
 async def post_networks_create(call: Call) -> web.StreamResponse:
-    request = translate_network(await call.body())
+    given = (await call.body()).raw
+    request = translate_network(Fields(versions.network_request(call.version, given)))
     if request.name in _PREDEFINED:
         raise Refusal(403, f"operation is not permitted on predefined {request.name} network")
     try:

@@ -104,7 +104,10 @@ def _endpoint(
             settings["IPAddress"] = ip
             settings["IPPrefixLen"] = int(prefix or 32)
     for gateway in network.gateways if network and not network.internal else ():
-        settings["IPv6Gateway" if ":" in gateway else "Gateway"] = gateway.partition("/")[0]
+        if ":" not in gateway:
+            settings["Gateway"] = gateway
+        elif settings["GlobalIPv6Address"]:
+            settings["IPv6Gateway"] = gateway
     return settings
 
 

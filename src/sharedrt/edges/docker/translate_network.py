@@ -33,9 +33,17 @@ class NetworkPlan:
 
 
 def plan_network(
-    mode: str, host: Fields, networking: Fields, config: ContainerConfig, warnings: list[str]
+    mode: str,
+    host: Fields,
+    networking: Fields,
+    config: ContainerConfig,
+    warnings: list[str],
+    network_id: Callable[[str], str] = str,
 ) -> NetworkPlan:
     """The plan for ``mode`` (with ``container:ID`` resolved).
+
+    Args:
+        network_id: of a network by name or id.
 
     Raises:
         Refusal: conflicting options in dockerd's words; links, which this daemon does not do.
@@ -51,7 +59,8 @@ def plan_network(
         _check_joined(host, config, ports)
         target = mode.removeprefix("container:")
         return NetworkPlan(NamespaceRef(NamespaceMode.CONTAINER, target), (), ())
-    return NetworkPlan(NamespaceRef(), _requests(mode, networking, host, config.mac_address), ports)
+    requests = _requests(mode, networking, host, config.mac_address, network_id)
+    return NetworkPlan(NamespaceRef(), requests, ports)
 
 
 def network_mode(host: Fields) -> str:
@@ -60,7 +69,9 @@ def network_mode(host: Fields) -> str:
     return DEFAULT_NETWORK if mode in ("", "default") else mode
 
 
-def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[NetworkRequest, ...]:
+def _requests(
+    mode: str, networking: Fields, host: Fields, mac: str, network_id: Callable[[str], str]
+) -> tuple[NetworkRequest, ...]:
     """The network of the mode first: it gives the default route and the ports."""
     requests = {mode: NetworkRequest(mode)}
     for name, endpoint in networking.items("EndpointsConfig"):
@@ -69,6 +80,8 @@ def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[Ne
             raise bad_request(
                 f"conflicting options: cannot attach to network {name} besides {mode}"
             )
+        if network_id(name) == network_id(mode):
+            name = mode  # one may be the name and the other the id
         requests[name] = endpoint_request(name, endpoint)
     if links := translate_links(host.strings("Links")):
         requests[mode] = replace(requests[mode], links=(*requests[mode].links, *links))

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
@@ -69,6 +69,7 @@ class Attachment:
     interface: str = ""
     sysctls: tuple[str, ...] = ()
     link_local: tuple[str, ...] = ()
+    ipv6: bool = True
 
 
 class Endpoints:
@@ -215,7 +216,10 @@ class Endpoints:
         leased: list[tuple[AddressPool, str]] = []
         try:
             for subnet, pool in zip(network.subnets, self._pools_of(network), strict=True):
-                address = wanted.pop(ip_network(subnet).version, "")
+                version = ip_network(subnet).version
+                if version == 6 and leased and not asked.ipv6:
+                    continue
+                address = wanted.pop(version, "")
                 leased.append((pool, pool.lease(id, address)))
             if wanted:
                 address = next(iter(wanted.values()))
@@ -381,7 +385,8 @@ class Endpoints:
         routed = network is not None and is_routed(network)
         gateways: tuple[str, ...] = ()
         if network and record.default_route and not routed:
-            gateways = tuple(filter(None, network.gateways))
+            families = {ip_interface(cidr).version for cidr in record.addresses}
+            gateways = tuple(g for g in network.gateways if g and ip_address(g).version in families)
         return EndpointConfig(
             id=record.id,
             bridge=network.bridge if network else "",

@@ -297,11 +297,13 @@ class Networks:
         interface: str = "",
         sysctls: Sequence[str] = (),
         link_local: Sequence[str] = (),
+        ipv6: bool = True,
     ) -> EndpointRecord:
         """Give ``owner`` a place: leases, ports, interface. All of it, or nothing.
 
         Args:
             ports: a host port of 0 is chosen here; the record has it.
+            ipv6: without, it gets no IPv6 address where it has an IPv4 one.
 
         Raises:
             NotFound: kind ``network``. InUse: kind ``port`` (named ``address:port``) or ``address``.
@@ -323,6 +325,7 @@ class Networks:
             interface,
             tuple(sysctls),
             tuple(link_local),
+            ipv6,
         )
         network = self.get(network_ref)
         if not self._name_servers.serves(network.id):
