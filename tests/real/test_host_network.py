@@ -244,13 +244,13 @@ async def test_datagrams_and_sctp(daemon: DaemonUnderTest, lab: Lab) -> None:
         lab.end_servers()
     # This kernel may have no SCTP sockets to ask with: the rule says where such packets go.
     assert "99/sctp -> 0.0.0.0:7003" in (await daemon.docker("port", "web")).stdout
-    address = await daemon.docker(
+    place = await daemon.docker(
         "inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web"
     )
     rules = lab.sh("host", "nft", "-n", "list", "map", "inet", f"srt{daemon.number}", "any4")
     (element,) = (part for part in " ".join(rules.split()).split(",") if ". 7003 " in part)
     assert "132 . 7003" in element
-    assert f": {address.stdout.strip()} . 99" in element
+    assert f": {place.stdout.strip()} . 99" in element
     words = await daemon.docker("run", "-p", "7000:1/udp", "busybox", "true", check=False)
     assert "Bind for 0.0.0.0:7000 failed: port is already allocated" in words.stderr
     await daemon.docker("run", "--rm", "-p", "7000:1/tcp", "busybox", "true")
@@ -296,6 +296,89 @@ async def test_what_a_bridge_can_be_told(daemon: DaemonUnderTest, lab: Lab) -> N
         assert await inside(daemon, "usual", OUTSIDE, 90) == f"outside {HOST}"
     finally:
         lab.end_servers()
+
+
+async def test_a_bridge_without_nat(daemon: DaemonUnderTest, lab: Lab) -> None:
+    """Published ports, and nothing else, are reached at the containers' own addresses."""
+    n = daemon.number
+    mode = "com.docker.network.bridge.gateway_mode_ipv"
+    subnet, subnet6 = f"10.215.{n}.0/24", f"fd00:215:{n}::/64"
+    await daemon.docker(
+        *("network", "create", "--ipv6", "--subnet", subnet, "--subnet", subnet6),
+        *("-o", f"{mode}4=routed", "-o", f"{mode}6=routed", "own"),
+    )
+    await run(daemon, "web", "--network", "own", "-p", "8080:80")
+    await daemon.docker("exec", "-d", "web", "nc", "-ll", "-p", "81", "-e", "echo", "shut")
+    await run(daemon, "far")
+    await daemon.docker("network", "create", "later")
+    await run(daemon, "late", "--network", "later")
+    web, web6 = f"10.215.{n}.2", f"fd00:215:{n}::2"
+    shown = (await daemon.docker("inspect", "-f", "{{json .NetworkSettings.Ports}}", "web")).stdout
+    assert json.loads(shown) == {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}, {"HostIp": "::", "HostPort": ""}]
+    }
+    assert lab.ask("outside", HOST, 8080) == "refused", "no port of the host's is taken"
+    await run(daemon, "other", "-p", "8080:80")
+    lab.sh("outside", "ip", "route", "add", subnet, "via", HOST)
+    lab.sh("outside", "ip", "-6", "route", "add", subnet6, "via", HOST6)
+    await until(lambda: lab.ask("outside", web, 80).startswith("web"))
+    await until(lambda: lab.ask("outside", web6, 80).startswith("web"))
+    assert lab.ask("outside", HOST, 8080).startswith("other")
+    assert lab.ask("host", web, 81).startswith("shut")
+    assert lab.ask("outside", web, 81) == "no answer"
+    assert lab.ask("outside", web6, 81) == "no answer"
+    ping = ("busybox", "ping", "-c1", "-W2", web)
+    assert "1 packets received" in await asyncio.to_thread(lab.sh, "outside", *ping)
+    # So also from the other bridges of the namespace, and there is no way from here to theirs.
+    far = await daemon.docker(
+        "inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "far"
+    )
+    for name in ("far", "late"):
+        assert await inside(daemon, name, web, 80) == "web"
+        assert await inside(daemon, name, web, 81) == ""
+    assert await inside(daemon, "web", far.stdout.strip(), 80) == ""
+    lab.serve("outside", 90)
+    assert await inside(daemon, "web", OUTSIDE, 90) == f"outside {web}"
+    lab.end_servers()
+    await daemon.kill9()
+    await daemon.start()
+    assert lab.ask("outside", web, 80).startswith("web")
+    assert await inside(daemon, "late", web, 80) == "web"
+    # With its gateway on a network that has NAT, the port is the host's, as it was asked for.
+    await daemon.docker("rm", "-f", "other")
+    await daemon.docker("network", "connect", "--gw-priority", "9", "later", "web")
+    await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"))
+    assert lab.ask("outside", web, 80) == "no answer"
+    await daemon.docker("network", "disconnect", "later", "web")
+    await until(lambda: lab.ask("outside", web, 80).startswith("web"))
+    await clear(daemon)
+    table = lab.sh("host", "nft", "list", "table", "inet", f"srt{n}")
+    assert web not in table
+    assert web6 not in table
+    lab.sh("outside", "ip", "route", "del", subnet)
+    lab.sh("outside", "ip", "-6", "route", "del", subnet6)
+
+
+async def test_interfaces_that_a_bridge_trusts(daemon: DaemonUnderTest, lab: Lab) -> None:
+    n = daemon.number
+    option = "com.docker.network.bridge.trusted_host_interfaces"
+    subnets = {"trusting": f"10.216.{n}.0/25", "usual": f"10.216.{n}.128/25"}
+    for name, subnet in subnets.items():
+        trust = ("-o", f"{option}=nosuch0:wire") if name == "trusting" else ()
+        await daemon.docker("network", "create", "--subnet", subnet, *trust, name)
+        lab.sh("outside", "ip", "route", "add", subnet, "via", HOST)
+        await run(daemon, name, "--network", name, "-p", "80")
+    await daemon.docker("exec", "-d", "trusting", "nc", "-ll", "-p", "81", "-e", "echo", "shut")
+    await until(lambda: lab.ask("outside", f"10.216.{n}.2", 80).startswith("trusting"))
+    assert lab.ask("outside", f"10.216.{n}.2", 81) == "no answer"
+    assert lab.ask("outside", f"10.216.{n}.130", 80) == "no answer"
+    assert await inside(daemon, "usual", f"10.216.{n}.2", 80) == ""
+    _, _, port = (await daemon.docker("port", "trusting", "80")).stdout.partition("0.0.0.0:")
+    assert lab.ask("outside", HOST, int(port.split()[0])).startswith("trusting")
+    for subnet in subnets.values():
+        lab.sh("outside", "ip", "route", "del", subnet)
+    words = await daemon.docker("network", "create", "-o", f"{option}=a/b", "odd", check=False)
+    assert "trusted_host_interfaces" in words.stderr
 
 
 async def test_the_rules_of_others_are_as_they_were(

@@ -36,6 +36,9 @@ class PortMapping:
     host_ip: str = ""
     host_port_last: int = 0
     """Of a request that is not 0: any free one from ``host_port`` to this one."""
+    direct: bool = False
+    """Without NAT: the port is reached at the container's own address, and takes none of the host's. ``host_port`` is
+    what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

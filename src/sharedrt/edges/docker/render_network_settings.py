@@ -129,11 +129,13 @@ def _dns_names(
 
 
 def _published(endpoints: Iterable[EndpointRecord]) -> Iterable[tuple[int, str, str, int]]:
-    """(container port, protocol, host address, host port) of what is published now."""
+    """(container port, protocol, host address, host port) of what is published now; without NAT there is no host
+    port, 0."""
     for endpoint in endpoints:
         for port in endpoint.ports:
             for address in (port.host_ip,) if port.host_ip else _everywhere(endpoint, port):
-                yield port.container_port, port.protocol, address, port.host_port
+                host_port = 0 if port.direct else port.host_port
+                yield port.container_port, port.protocol, address, host_port
 
 
 def _everywhere(endpoint: EndpointRecord, port: PortMapping) -> Sequence[str]:
@@ -150,7 +152,7 @@ def render_port_map(
     for port, protocol, address, host_port in _published(endpoints):
         key = f"{port}/{protocol}"
         bindings = ports.get(key) or []
-        bindings.append({"HostIp": address, "HostPort": str(host_port)})
+        bindings.append({"HostIp": address, "HostPort": str(host_port or "")})
         ports[key] = bindings
     return ports
 
@@ -165,9 +167,8 @@ def render_port_list(
     published: set[tuple[int, str]] = set()
     for port, protocol, address, host_port in _published(endpoints):
         published.add((port, protocol))
-        listed.append(
-            {"IP": address, "PrivatePort": port, "PublicPort": host_port, "Type": protocol}
-        )
+        public = {"PublicPort": host_port} if host_port else {}
+        listed.append({"IP": address, "PrivatePort": port, **public, "Type": protocol})
     for text in view.exposed_ports:
         port, protocol = parse_port(text)
         if (port, protocol) not in published:

@@ -1,5 +1,6 @@
 """Bridge networks: what a client asks for, as a record, and a record as the host's bridge."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,11 +34,14 @@ OPTION_MODES: Final = {
     4: "com.docker.network.bridge.gateway_mode_ipv4",
     6: "com.docker.network.bridge.gateway_mode_ipv6",
 }
+OPTION_TRUSTED: Final = "com.docker.network.bridge.trusted_host_interfaces"
+"""Separated by colons."""
 ISOLATED: Final = "isolated"
 UNPROTECTED: Final = "nat-unprotected"
-_MODES: Final = ("nat", UNPROTECTED, ISOLATED)
+DIRECT: Final = "routed"
+_MODES: Final = ("nat", UNPROTECTED, DIRECT, ISOLATED)
 """What the host's bridge is to its containers: their gateway behind its own address, the same with all ports open to
-the outside, or nothing at all. dockerd's ``routed`` is not done."""
+the outside, their gateway under their own addresses, or nothing at all."""
 OPTION_ROUTED: Final = "sharedrt.routed"
 _OPTIONS: Final = frozenset(
     {
@@ -47,12 +51,14 @@ _OPTIONS: Final = frozenset(
         OPTION_HOST_IP,
         OPTION_MTU,
         OPTION_INHIBIT,
+        OPTION_TRUSTED,
         *OPTION_MODES.values(),
     }
 )
 
 _OURS: Final = "com.docker.network."
 """Options that begin so ask for something of the engine itself."""
+_INTERFACE_MAX: Final = 15
 PREDEFINED: Final = ("bridge", "host", "none")
 POD_NETWORK: Final = "pods"
 """The built-in pod network's name."""
@@ -127,8 +133,6 @@ def _check_bridge_options(options: Mapping[str, str], *, internal: bool) -> None
         _flag(options, option)
     for option in OPTION_MODES.values():
         mode = options.get(option, "nat")
-        if mode == "routed":
-            raise Unimplemented(f"gateway mode {mode!r} ({option})")
         if mode not in _MODES:
             raise InvalidArgument(f"option {option}", mode, f"not one of {', '.join(_MODES)}")
         if mode == ISOLATED and not internal:
@@ -140,6 +144,13 @@ def _check_bridge_options(options: Mapping[str, str], *, internal: bool) -> None
     _mtu(options, 1500)
     if host_ip := options.get(OPTION_HOST_IP):
         _address(host_ip)
+    for interface in _trusted(options):
+        if len(interface) > _INTERFACE_MAX or re.search(r'[\s/"\\]', interface):
+            raise InvalidArgument(f"option {OPTION_TRUSTED}", interface, "no interface's name")
+
+
+def _trusted(options: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, options.get(OPTION_TRUSTED, "").split(":")))
 
 
 def make_record(request: NewNetwork) -> NetworkRecord:
@@ -301,6 +312,22 @@ def publishes(record: NetworkRecord) -> bool:
     return record.driver == "bridge" and not record.internal
 
 
+def families(record: NetworkRecord) -> tuple[int, ...]:
+    return tuple(_subnet(subnet).version for subnet in record.subnets)
+
+
+def direct_families(record: NetworkRecord) -> tuple[int, ...]:
+    """Families whose containers are reached at their own addresses."""
+    if not publishes(record):
+        return ()
+    return tuple(v for v in families(record) if record.options.get(OPTION_MODES[v]) == DIRECT)
+
+
+def opens(record: NetworkRecord) -> bool:
+    """Whether the host has interfaces from which its containers' published ports are reached without NAT."""
+    return publishes(record) and bool(_trusted(record.options))
+
+
 def name_server(record: NetworkRecord) -> str:
     """The address at which the host answers its containers; empty: it cannot be reached there over IPv4."""
     for gateway in record.gateways if record.driver == "bridge" else ():
@@ -309,8 +336,11 @@ def name_server(record: NetworkRecord) -> str:
     return ""
 
 
-def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> BridgeConfig:
-    """The host's bridge for a record; ``mtu`` where it has no option of its own."""
+def bridge_config(
+    record: NetworkRecord, namespace: Namespace, mtu: int, near: tuple[str, ...] = ()
+) -> BridgeConfig:
+    """The host's bridge for a record; ``mtu`` where it has no option of its own, ``near`` its namespace's other
+    bridges."""
     addresses = (
         f"{gateway}/{ip_network(subnet).prefixlen}"
         for subnet, gateway in zip(record.subnets, record.gateways, strict=True)
@@ -326,6 +356,9 @@ def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> Brid
         inter_container=_flag(record.options, OPTION_ICC),
         isolation_group=namespace,
         routed=unprotected or record.options.get(OPTION_ROUTED) == "true",
+        direct=direct_families(record),
+        near=near,
+        trusted=_trusted(record.options),
     )
 
 

@@ -35,13 +35,16 @@ from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.networks.addresses import AddressPool
 from sharedrt.services.networks.bridges import (
     POD_NETWORK,
+    direct_families,
+    families,
     has_way_out,
     host_binding,
     is_joined,
     mtu_of,
+    opens,
     publishes,
 )
-from sharedrt.services.networks.ports import HostPortChooser, is_open
+from sharedrt.services.networks.ports import HostPortChooser, is_open, without_nat
 from sharedrt.services.networks.settings import NetworkSettings
 from sharedrt.services.networks.stacked import STACKED, flag_of, is_routed, mode_of
 
@@ -156,8 +159,7 @@ class Endpoints:
     async def _attempt(
         self, network: NetworkRecord, asked: Attachment, others: Sequence[EndpointRecord]
     ) -> EndpointRecord:
-        asked_ports = asked.ports if publishes(network) else ()
-        ports = await self._chooser.settle(asked_ports, host_binding(network), self._port_taken)
+        ports = await self._settle(asked.ports, network)
         gateway = next((other for other in others if other.default_route), None)
         id = EndpointId(new_id())
         asked_mac = _checked_mac(asked.mac)
@@ -208,6 +210,16 @@ class Endpoints:
             await self._undo(record)
             raise
         return record
+
+    async def _settle(
+        self, asked: Sequence[PortMapping], network: NetworkRecord
+    ) -> tuple[PortMapping, ...]:
+        if not publishes(network):
+            return ()
+        binding = host_binding(network)
+        bound = [replace(port, host_ip=port.host_ip or binding) for port in asked]
+        ports = tuple(without_nat(bound, direct_families(network), families(network)))
+        return await self._chooser.settle(ports, self._port_taken)
 
     def _lease(self, network: NetworkRecord, id: str, asked: Attachment) -> tuple[str, ...]:
         wanted = {
@@ -277,7 +289,8 @@ class Endpoints:
         if publishes(new_network):
             # Otherwise they stay where they are, as long as that is there.
             without = replace(without, ports=())
-            heir = replace(heir, ports=tuple(dict.fromkeys((*old.ports, *new.ports))))
+            ports = await self._settle((*old.ports, *new.ports), new_network)
+            heir = replace(heir, ports=ports)
         await self._events.commit(lambda tx: (tx.endpoints.put(without), tx.endpoints.put(heir)))
         self._keep(without)
         self._keep(heir)
@@ -396,6 +409,7 @@ class Endpoints:
             addresses=record.addresses,
             gateways=gateways,
             ports=() if stacked else record.ports,
+            opened=network is not None and opens(network),
             mtu=mtu_of(network, self._settings.mtu) if network else self._settings.mtu,
             ingress_bps=record.ingress_bps,
             egress_bps=record.egress_bps,

@@ -26,6 +26,7 @@ from sharedrt.services.networks.bridges import (
     check_request,
     configured,
     default_bridge,
+    direct_families,
     has_names,
     is_joined,
     make_record,
@@ -182,6 +183,7 @@ class Networks:
             then=lambda: self._records.drop(record.id),
         )
         self._endpoints.forget_network(record.id)
+        await self._tell_neighbours()
 
     def _default_bridge(self) -> tuple[str, str]:
         """Interface name and wanted subnet of ``bridge``: configured for Docker's own namespace; a tenant's
@@ -210,6 +212,7 @@ class Networks:
             await self._delete_row(record.id)
             raise
         self._records.put(record)
+        await self._tell_neighbours()
         if record.name not in (*PREDEFINED, POD_NETWORK):
             await self._events.publish("network", "create", record.id, _attributes(record))
         await self._serve_names(record)
@@ -222,9 +225,26 @@ class Networks:
             refuse_shared_parent(record, self._store.namespace, networks)
             await self._bridge.ensure_parent(parent_config(record))
         else:
-            await self._bridge.ensure_bridge(
-                bridge_config(record, self._store.namespace, self._settings.mtu)
-            )
+            await self._ensure_bridge(record)
+
+    async def _ensure_bridge(self, record: NetworkRecord) -> None:
+        near = [
+            other.bridge
+            for other in self._records
+            if other.driver == "bridge" and other.id != record.id
+        ]
+        await self._bridge.ensure_bridge(
+            bridge_config(record, self._store.namespace, self._settings.mtu, tuple(sorted(near)))
+        )
+
+    async def _tell_neighbours(self) -> None:
+        """Bridges without NAT know those from which their containers are reached."""
+        for record in self._records:
+            if direct_families(record):
+                try:
+                    await self._ensure_bridge(record)
+                except Fault as error:
+                    log.error("neighbours are not known", network=record.name, reason=str(error))
 
     async def _remove_link(self, record: NetworkRecord) -> None:
         if record.driver not in STACKED:
@@ -367,6 +387,7 @@ class Networks:
                     await self._make_link(record)
                 except Fault as error:
                     log.error("cannot recover a network", network=record.name, reason=str(error))
+        await self._tell_neighbours()
         await self._endpoints.recover(endpoints, networks, live_owners)
         for record in networks:
             await self._serve_names(record)
