@@ -543,6 +543,34 @@ async def test_attached_before_a_start_that_fails(daemon: Daemon) -> None:
     await session.close()
 
 
+class Ended:
+    """A session whose output has ended."""
+
+    async def read(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_the_end_of_an_output_comes_after_the_clean_up(
+    host: Machine, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has read to the end of an ended container may remove its network."""
+
+    async def attach(key: ContainerKey, *, tty: bool) -> Ended:
+        return Ended()
+
+    monkeypatch.setattr(daemon.oci, "attach", attach)
+    await daemon.containers.start(ID)
+    async with await daemon.containers.attach(ID) as session:
+        assert await session.read() is None, "it has closed its output, and goes on"
+        daemon.oci.end(KEY, 0)
+        assert await session.read() is None
+        assert left(host) == []
+        assert not daemon.services.networks.endpoints_of(ID)
+
+
 async def test_an_attachment_that_fails_does_not_fail_the_start(daemon: Daemon) -> None:
     session = await daemon.containers.attach(ID)
     await daemon.containers.start(ID)
