@@ -417,6 +417,9 @@ async def test_removal_and_prune(daemon: DaemonUnderTest) -> None:
     assert "pre-defined network" in await refused(daemon, "network", "rm", "bridge")
     listed = await daemon.docker("network", "ls", "-f", "dangling=true", "-q", "--no-trunc")
     assert len(listed.stdout.split()) == 1
+    for kept in ("label!=keep=no", "until=10m", "label=keep=yes"):
+        pruned = await daemon.docker("network", "prune", "-f", "--filter", kept)
+        assert "unused" not in pruned.stdout, kept
     pruned = await daemon.docker("network", "prune", "-f", "--filter", "label=keep=no")
     assert pruned.stdout.split()[-1] == "unused"
     await daemon.docker("rm", "-f", "web")
