@@ -306,6 +306,12 @@ async def test_link_local_addresses(daemon: DaemonUnderTest) -> None:
     assert await page(daemon, "web", "169.254.9.9") == "peer"
     await daemon.docker("restart", "-t", "0", "peer")
     assert "169.254.9.9/16" in await inside(daemon, "peer", "ip addr show eth1")
+    # A whole subnet of such addresses.
+    await daemon.docker("network", "create", "--ipv6", "--subnet", "fe80:1299::/64", "local")
+    await run(daemon, "near", "--network", "local")
+    await daemon.docker("network", "connect", "local", "peer")
+    assert await page(daemon, "peer", "near") == "near"
+    assert "fe80:1299::2" in await inside(daemon, "peer", "nslookup -type=aaaa near")
     words = await refused(
         daemon, "run", "--rm", "--network", "one", "--link-local-ip", "::", "busybox", "true"
     )

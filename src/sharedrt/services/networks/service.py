@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -449,7 +450,8 @@ class Networks:
         try:
             await self._name_servers.serve(
                 record.id,
-                tuple(filter(None, record.gateways)),
+                # Containers ask over IPv4; an address of IPv6's link-local ones is the interface's, not the host's.
+                tuple(g for g in record.gateways if g and not ip_address(g).is_link_local),
                 partial(self._names.answer, record.id),
             )
         except Unavailable as error:
