@@ -227,8 +227,13 @@ async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
         (("-d", "host"), 'only one instance of "host" network is allowed'),
         (("--ipv4=false",), "IPv4 or IPv6 must be enabled"),
         (("-d", "weave"), "weave"),
-        (("-o", "com.docker.network.bridge.trusted_host_interfaces=eth0"), "trusted_host"),
-        (("--ipam-opt", "a=b"), "a"),
+        (("-o", "com.docker.network.bridge.nosuch=eth0"), "nosuch"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv4=nosuch"), "gateway_mode_ipv4"),
+        (("--ipam-opt", "com.docker.network.ipam.serial=true"), "com.docker.network.ipam.serial"),
+        (("--ipam-driver", "dhcp"), "dhcp"),
+        (("--ingress",), "Ingress"),
+        (("--config-only", "--internal"), "can only contain network specific fields"),
+        (("--config-from", "nosuch"), 'configuration network "nosuch" does not exist'),
         (("--subnet", "10.0.0.1/8"), "it should be 10.0.0.0/8"),
         (("--subnet", "10.211.0.0/24", "--gateway", "10.9.0.1"), "10.9.0.1"),
     ],
@@ -238,6 +243,138 @@ async def test_what_is_not_done_is_refused_by_name(
 ) -> None:
     assert words in await refused(daemon, "network", "create", *arguments, "odd")
     assert "odd" not in (await daemon.docker("network", "ls")).stdout
+
+
+async def test_a_configuration_that_networks_are_made_from(daemon: DaemonUnderTest) -> None:
+    n = daemon.number
+    await daemon.docker(
+        *("network", "create", "--config-only", "--subnet", f"10.213.{n}.0/24"),
+        *("--gateway", f"10.213.{n}.9", "--label", "tier=one", "--ipam-opt", "org.example.a=b"),
+        *("-o", "com.docker.network.driver.mtu=1400", "base"),
+    )
+    shown = json.loads((await daemon.docker("network", "inspect", "base")).stdout)[0]
+    assert (shown["ConfigOnly"], shown["Driver"], shown["Scope"]) == (True, "null", "local")
+    words = await refused(daemon, "run", "--rm", "--network", "base", "busybox", "true")
+    assert "cannot create endpoint on configuration-only network" in words
+    made_from = ("network", "create", "--config-from", "base")
+    assert "are not supported" in await refused(daemon, *made_from, "--label", "a=b", "odd")
+    assert "driver options" in await refused(daemon, *made_from, "-o", "a=b", "odd")
+    # Its subnet is nobody's until a network is made from it.
+    await daemon.docker(*made_from, "--internal", "made")
+    made = json.loads((await daemon.docker("network", "inspect", "made")).stdout)[0]
+    assert made["ConfigFrom"] == {"Network": "base"}
+    assert (made["Driver"], made["Internal"], made["Labels"]) == ("bridge", True, {"tier": "one"})
+    assert made["IPAM"] == shown["IPAM"]
+    assert made["IPAM"]["Options"] == {"org.example.a": "b"}
+    assert made["Options"] == {"com.docker.network.driver.mtu": "1400"}
+    await run(daemon, "web", "--network", "made")
+    inside_it = await inside(daemon, "web", "ip addr show eth0")
+    assert f"10.213.{n}.1/24" in inside_it
+    assert "mtu 1400" in inside_it
+    assert "Pool overlaps" in await refused(daemon, *made_from, "second")
+    assert 'configuration network "base" is in use' in await refused(
+        daemon, "network", "rm", "base"
+    )
+    await daemon.restart()
+    again = json.loads((await daemon.docker("network", "inspect", "base")).stdout)[0]
+    assert again == shown
+    await clear(daemon)
+    names = (await daemon.docker("network", "ls", "--format", "{{.Name}}")).stdout.split()
+    assert "made" not in names
+    assert "base" in names, "a prune leaves configurations alone"
+    await daemon.docker("network", "rm", "base")
+
+
+async def test_link_local_addresses(daemon: DaemonUnderTest) -> None:
+    await daemon.docker("network", "create", "one")
+    await run(
+        *(daemon, "web", "--network", "one"),
+        *("--link-local-ip", "169.254.8.8", "--link-local-ip", "fe80::77"),
+    )
+    await run(daemon, "peer")
+    await daemon.docker("network", "connect", "--link-local-ip", "169.254.9.9", "one", "peer")
+    shown = await inside(daemon, "web", "ip addr show eth0")
+    assert "169.254.8.8/16" in shown
+    assert "fe80::77/64" in shown
+    assert await page(daemon, "peer", "169.254.8.8") == "web"
+    for name, addresses in (("web", ["169.254.8.8", "fe80::77"]), ("peer", ["169.254.9.9"])):
+        asked = await daemon.docker(
+            "inspect", "-f", "{{json .NetworkSettings.Networks.one.IPAMConfig}}", name
+        )
+        assert json.loads(asked.stdout) == {"LinkLocalIPs": addresses}
+    await daemon.restart()
+    assert await page(daemon, "web", "169.254.9.9") == "peer"
+    await daemon.docker("restart", "-t", "0", "peer")
+    assert "169.254.9.9/16" in await inside(daemon, "peer", "ip addr show eth1")
+    # A whole subnet of such addresses.
+    await daemon.docker("network", "create", "--ipv6", "--subnet", "fe80:1299::/64", "local")
+    await run(daemon, "near", "--network", "local")
+    await daemon.docker("network", "connect", "local", "peer")
+    assert await page(daemon, "peer", "near") == "near"
+    assert "fe80:1299::2" in await inside(daemon, "peer", "nslookup -type=aaaa near")
+    words = await refused(
+        daemon, "run", "--rm", "--network", "one", "--link-local-ip", "::", "busybox", "true"
+    )
+    assert "invalid link-local IP address: ::" in words
+    await clear(daemon)
+
+
+async def test_networks_are_free_when_an_end_is_heard_of(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
+    """By the end of an attached output, by the event, or by a wait: whoever acts on it finds no endpoint."""
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "one"}}
+    url = f"http://docker/{docker.version}"
+    for _ in range(5):
+        for way in ("attach", "events", "wait"):
+            await daemon.docker("network", "create", "one")
+            _, made = await docker.post("/containers/create", json=body)
+            id = made["Id"]
+            filters = json.dumps({"container": [id], "event": ["die"]})
+            request = {
+                "attach": ("POST", f"/containers/{id}/attach", {"stream": "1", "stdout": "1"}),
+                "events": ("GET", "/events", {"filters": filters}),
+                "wait": ("POST", f"/containers/{id}/wait", {"condition": "next-exit"}),
+            }[way]
+            method, path, query = request
+            async with docker.session.request(method, url + path, params=query) as told:
+                assert (await docker.post(f"/containers/{id}/start"))[0] == 204
+                await (told.content.readline() if way == "events" else told.read())
+            status, words = await docker.delete("/networks/one")
+            assert status == 204, (way, words)
+            await docker.delete(f"/containers/{id}")
+
+
+async def test_a_start_that_fails_for_its_network(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
+    port = free_port()
+    await run(daemon, "first", "-p", f"{port}:80")
+    words = await refused(
+        *(daemon, "run", "-d", "--name", "second", "--restart", "always", "-p", f"{port}:80"),
+        *("busybox", "sleep", "99"),
+    )
+    assert "failed to set up container networking" in words
+    assert "port is already allocated" in words
+    _, shown = await docker.get("/containers/second/json")
+    state = shown["State"]
+    assert (state["Status"], state["FinishedAt"]) == ("created", "0001-01-01T00:00:00Z")
+    assert "port is already allocated" in state["Error"]
+    await daemon.docker("rm", "-f", "first")
+    await daemon.docker("start", "second")
+    await clear(daemon)
+
+
+async def test_two_containers_alone_on_a_pair_of_addresses(daemon: DaemonUnderTest) -> None:
+    """A macvlan without a parent leads nowhere: no address is a gateway's."""
+    n = daemon.number
+    await daemon.docker("network", "create", "-d", "macvlan", "--subnet", f"10.214.{n}.0/31", "p2p")
+    await run(daemon, "web", "--network", "p2p")
+    await run(daemon, "peer", "--network", "p2p")
+    assert await page(daemon, "peer", "web") == "web"
+    assert await inside(daemon, "web", "ip route | grep ^default") == ""
+    assert await field(daemon, "web", "p2p", "Gateway") == ""
+    await clear(daemon)
 
 
 async def test_the_gateway_is_the_network_of_the_highest_priority(daemon: DaemonUnderTest) -> None:
@@ -286,6 +423,9 @@ async def test_removal_and_prune(daemon: DaemonUnderTest) -> None:
     assert "pre-defined network" in await refused(daemon, "network", "rm", "bridge")
     listed = await daemon.docker("network", "ls", "-f", "dangling=true", "-q", "--no-trunc")
     assert len(listed.stdout.split()) == 1
+    for kept in ("label!=keep=no", "until=10m", "label=keep=yes"):
+        pruned = await daemon.docker("network", "prune", "-f", "--filter", kept)
+        assert "unused" not in pruned.stdout, kept
     pruned = await daemon.docker("network", "prune", "-f", "--filter", "label=keep=no")
     assert pruned.stdout.split()[-1] == "unused"
     await daemon.docker("rm", "-f", "web")
@@ -400,7 +540,6 @@ async def test_a_bridge_that_is_no_gateway(daemon: DaemonUnderTest) -> None:
     assert "in use" in full or "exhausted" in full
     words = await refused(daemon, "network", "create", "-o", f"{mode}4=isolated", "open")
     assert "can only be used for an internal network" in words
-    assert "routed" in await refused(daemon, "network", "create", "-o", f"{mode}4=routed", "open")
     await clear(daemon)
 
 

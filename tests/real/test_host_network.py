@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -202,3 +204,262 @@ async def test_ipv6_alone(daemon: DaemonUnderTest, lab: Lab) -> None:
         "run", "--rm", "--network", "six", "busybox", "nslookup", "-type=aaaa", "web"
     )
     assert "Address: fd" in looked.stdout
+
+
+def serve_datagrams(lab: Lab, pid: str, port: int) -> None:
+    """A UDP server in a container's network namespace; busybox has none."""
+    program = (
+        f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', {port}))\n"
+        "print('ready', flush=True)\n"
+        "while True:\n data, peer = s.recvfrom(99); s.sendto(b'web ' + data, peer)\n"
+    )
+    process = subprocess.Popen(
+        ("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-S", "-E", "-c", program),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lab.processes.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+
+async def test_datagrams_and_sctp(daemon: DaemonUnderTest, lab: Lab) -> None:
+    await run(
+        *(daemon, "web", "-p", "7000:53/udp", "-p", "127.0.0.1:7001:53/udp", "-p", "7003:99/sctp"),
+    )
+    pid = (await daemon.docker("inspect", "-f", "{{.State.Pid}}", "web")).stdout.strip()
+    serve_datagrams(lab, pid, 53)
+    try:
+        for where, address, port in (
+            ("outside", HOST, 7000),
+            ("outside", HOST6, 7000),
+            ("host", HOST, 7000),
+            ("host", "127.0.0.1", 7000),
+            ("host", "::1", 7000),
+            ("host", "127.0.0.1", 7001),
+        ):
+            assert lab.ask(where, address, port, "udp").startswith("web"), (where, address, port)
+        assert not lab.ask("outside", HOST, 7001, "udp").startswith("web")
+    finally:
+        lab.end_servers()
+    # This kernel may have no SCTP sockets to ask with: the rule says where such packets go.
+    assert "99/sctp -> 0.0.0.0:7003" in (await daemon.docker("port", "web")).stdout
+    place = await daemon.docker(
+        "inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web"
+    )
+    rules = lab.sh("host", "nft", "-n", "list", "map", "inet", f"srt{daemon.number}", "any4")
+    (element,) = (part for part in " ".join(rules.split()).split(",") if ". 7003 " in part)
+    assert "132 . 7003" in element
+    assert f": {place.stdout.strip()} . 99" in element
+    words = await daemon.docker("run", "-p", "7000:1/udp", "busybox", "true", check=False)
+    assert "Bind for 0.0.0.0:7000 failed: port is already allocated" in words.stderr
+    await daemon.docker("run", "--rm", "-p", "7000:1/tcp", "busybox", "true")
+
+
+async def test_what_a_bridge_can_be_told(daemon: DaemonUnderTest, lab: Lab) -> None:
+    n = daemon.number
+    bridge = "com.docker.network.bridge"
+    await daemon.docker(
+        *("network", "create", "--attachable", "--label", "tier=one"),
+        *("-o", f"{bridge}.enable_icc=false", "-o", f"{bridge}.enable_ip_masquerade=false"),
+        *("-o", f"{bridge}.host_binding_ipv4=127.0.0.1", "-o", f"{bridge}.name=srt{n}o", "odd"),
+    )
+    shown = json.loads((await daemon.docker("network", "inspect", "odd")).stdout)[0]
+    assert (shown["Attachable"], shown["Labels"]) == (True, {"tier": "one"})
+    assert shown["Options"][f"{bridge}.enable_icc"] == "false"
+    listed = await daemon.docker("network", "ls", "-q", "--no-trunc", "-f", "label=tier=one")
+    assert listed.stdout.split() == [shown["Id"]]
+    assert f"srt{n}o" in lab.sh("host", "ip", "link")
+    await run(daemon, "web", "--network", "odd", "-p", "8080:80")
+    await run(daemon, "near", "--network", "odd")
+    # Published where the network says, and reached there; its neighbour does not reach it.
+    assert (await daemon.docker("port", "web")).stdout == "80/tcp -> 127.0.0.1:8080\n"
+    await until(lambda: lab.ask("host", "127.0.0.1", 8080).startswith("web"))
+    assert lab.ask("outside", HOST, 8080) in ("refused", "no answer")
+    assert await inside(daemon, "near", "web", 80) == ""
+    # Without masquerading its own address is seen outside, which has no way back to it.
+    lab.serve("outside", 90)
+    try:
+        assert await inside(daemon, "web", OUTSIDE, 90) == ""
+        subnet = shown["IPAM"]["Config"][0]["Subnet"]
+        lab.sh("outside", "ip", "route", "add", subnet, "via", HOST)
+        address = await daemon.docker(
+            "inspect", "-f", "{{.NetworkSettings.Networks.odd.IPAddress}}", "web"
+        )
+        said = await inside(daemon, "web", OUTSIDE, 90)
+        assert said == f"outside {address.stdout.strip()}"
+        lab.sh("outside", "ip", "route", "del", subnet)
+        await daemon.docker("network", "create", "--internal", "closed")
+        await run(daemon, "shut", "--network", "closed")
+        assert await inside(daemon, "shut", OUTSIDE, 90) == ""
+        await run(daemon, "usual")
+        assert await inside(daemon, "usual", OUTSIDE, 90) == f"outside {HOST}"
+    finally:
+        lab.end_servers()
+
+
+async def test_a_bridge_without_nat(daemon: DaemonUnderTest, lab: Lab) -> None:
+    """Published ports, and nothing else, are reached at the containers' own addresses."""
+    n = daemon.number
+    mode = "com.docker.network.bridge.gateway_mode_ipv"
+    subnet, subnet6 = f"10.215.{n}.0/24", f"fd00:215:{n}::/64"
+    await daemon.docker(
+        *("network", "create", "--ipv6", "--subnet", subnet, "--subnet", subnet6),
+        *("-o", f"{mode}4=routed", "-o", f"{mode}6=routed", "own"),
+    )
+    await run(daemon, "web", "--network", "own", "-p", "8080:80")
+    await daemon.docker("exec", "-d", "web", "nc", "-ll", "-p", "81", "-e", "echo", "shut")
+    await run(daemon, "far")
+    await daemon.docker("network", "create", "later")
+    await run(daemon, "late", "--network", "later")
+    web, web6 = f"10.215.{n}.2", f"fd00:215:{n}::2"
+    shown = (await daemon.docker("inspect", "-f", "{{json .NetworkSettings.Ports}}", "web")).stdout
+    assert json.loads(shown) == {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}, {"HostIp": "::", "HostPort": ""}]
+    }
+    assert lab.ask("outside", HOST, 8080) == "refused", "no port of the host's is taken"
+    await run(daemon, "other", "-p", "8080:80")
+    lab.sh("outside", "ip", "route", "add", subnet, "via", HOST)
+    lab.sh("outside", "ip", "-6", "route", "add", subnet6, "via", HOST6)
+    await until(lambda: lab.ask("outside", web, 80).startswith("web"))
+    await until(lambda: lab.ask("outside", web6, 80).startswith("web"))
+    assert lab.ask("outside", HOST, 8080).startswith("other")
+    assert lab.ask("host", web, 81).startswith("shut")
+    assert lab.ask("outside", web, 81) == "no answer"
+    assert lab.ask("outside", web6, 81) == "no answer"
+    ping = ("busybox", "ping", "-c1", "-W2", web)
+    assert "1 packets received" in await asyncio.to_thread(lab.sh, "outside", *ping)
+    # So also from the other bridges of the namespace, and there is no way from here to theirs.
+    far = await daemon.docker(
+        "inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "far"
+    )
+    for name in ("far", "late"):
+        assert await inside(daemon, name, web, 80) == "web"
+        assert await inside(daemon, name, web, 81) == ""
+    assert await inside(daemon, "web", far.stdout.strip(), 80) == ""
+    lab.serve("outside", 90)
+    assert await inside(daemon, "web", OUTSIDE, 90) == f"outside {web}"
+    lab.end_servers()
+    await daemon.kill9()
+    await daemon.start()
+    assert lab.ask("outside", web, 80).startswith("web")
+    assert await inside(daemon, "late", web, 80) == "web"
+    # With its gateway on a network that has NAT, the port is the host's, as it was asked for.
+    await daemon.docker("rm", "-f", "other")
+    await daemon.docker("network", "connect", "--gw-priority", "9", "later", "web")
+    await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"))
+    assert lab.ask("outside", web, 80) == "no answer"
+    await daemon.docker("network", "disconnect", "later", "web")
+    await until(lambda: lab.ask("outside", web, 80).startswith("web"))
+    await clear(daemon)
+    table = lab.sh("host", "nft", "list", "table", "inet", f"srt{n}")
+    assert web not in table
+    assert web6 not in table
+    lab.sh("outside", "ip", "route", "del", subnet)
+    lab.sh("outside", "ip", "-6", "route", "del", subnet6)
+
+
+async def test_interfaces_that_a_bridge_trusts(daemon: DaemonUnderTest, lab: Lab) -> None:
+    n = daemon.number
+    option = "com.docker.network.bridge.trusted_host_interfaces"
+    subnets = {"trusting": f"10.216.{n}.0/25", "usual": f"10.216.{n}.128/25"}
+    for name, subnet in subnets.items():
+        trust = ("-o", f"{option}=nosuch0:wire") if name == "trusting" else ()
+        await daemon.docker("network", "create", "--subnet", subnet, *trust, name)
+        lab.sh("outside", "ip", "route", "add", subnet, "via", HOST)
+        await run(daemon, name, "--network", name, "-p", "80")
+    await daemon.docker("exec", "-d", "trusting", "nc", "-ll", "-p", "81", "-e", "echo", "shut")
+    await until(lambda: lab.ask("outside", f"10.216.{n}.2", 80).startswith("trusting"))
+    assert lab.ask("outside", f"10.216.{n}.2", 81) == "no answer"
+    assert lab.ask("outside", f"10.216.{n}.130", 80) == "no answer"
+    assert await inside(daemon, "usual", f"10.216.{n}.2", 80) == ""
+    _, _, port = (await daemon.docker("port", "trusting", "80")).stdout.partition("0.0.0.0:")
+    assert lab.ask("outside", HOST, int(port.split()[0])).startswith("trusting")
+    for subnet in subnets.values():
+        lab.sh("outside", "ip", "route", "del", subnet)
+    words = await daemon.docker("network", "create", "-o", f"{option}=a/b", "odd", check=False)
+    assert "trusted_host_interfaces" in words.stderr
+
+
+async def test_the_rules_of_others_are_as_they_were(
+    daemon: DaemonUnderTest, lab: Lab, tmp_path: Path
+) -> None:
+    """Of the kind that kube-proxy, CNI's plugins and an administrator make."""
+    rules = """*filter
+:KUBE-FORWARD - [0:0]
+-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
+-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+COMMIT
+*nat
+:KUBE-SERVICES - [0:0]
+:CNI-HOSTPORT-DNAT - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 443 -j DNAT --to-destination 203.0.113.2:6443
+COMMIT
+"""
+    (tmp_path / "rules").write_text(rules)
+    lab.sh("host", "iptables-restore", str(tmp_path / "rules"))
+    own = "table inet admin { chain in { type filter hook input priority 5; tcp dport 1 drop; }; }"
+    lab.sh("host", "nft", own)
+
+    def others() -> list[str]:
+        tables = [lab.sh("host", "iptables", "-t", table, "-S") for table in ("filter", "nat")]
+        return [lab.sh("host", "nft", "list", "table", "inet", "admin"), *tables]
+
+    before = others()
+    await daemon.docker("network", "create", "one")
+    await run(daemon, "web", "--network", "one", "-p", "8080:80")
+    await daemon.kill9()
+    await daemon.start()
+    await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"))
+    assert others() == before
+    await clear(daemon)
+    assert others() == before
+    lab.sh("host", "nft", "delete table inet admin")
+    for table in ("filter", "nat"):
+        lab.sh("host", "nft", f"delete table ip {table}")
+
+
+@pytest.mark.parametrize("mode", ["bridge", "private", "vepa", "passthru"])
+async def test_modes_of_macvlan(daemon: DaemonUnderTest, lab: Lab, mode: str) -> None:
+    await daemon.docker(
+        *("network", "create", "-d", "macvlan", "-o", "parent=wire", "-o", f"macvlan_mode={mode}"),
+        *("--subnet", "203.0.113.0/24", "--ip-range", "203.0.113.96/28", "wired"),
+    )
+    await run(daemon, "web", "--network", "wired")
+    kind = await daemon.run(
+        *("nsenter", f"--net=/proc/{await pid_of(daemon, 'web')}/ns/net"),
+        *("ip", "-d", "link", "show", "eth0"),
+    )
+    assert f"macvlan mode {mode}" in kind.stdout
+    await until(lambda: lab.ask("outside", "203.0.113.96", 80).startswith("web"))
+    if mode == "passthru":
+        words = await daemon.docker(
+            "run", "--rm", "--network", "wired", "busybox", "true", check=False
+        )
+        assert words.returncode == 125, "the wire is one container's alone"
+        return
+    await run(daemon, "peer", "--network", "wired")
+    seen = "web" if mode == "bridge" else ""
+    assert await inside(daemon, "peer", "203.0.113.96", 80) == seen
+
+
+async def test_ipvlan_where_the_kernel_has_it(daemon: DaemonUnderTest) -> None:
+    made = await daemon.docker(
+        *("network", "create", "-d", "ipvlan", "-o", "parent=wire"),
+        *("--subnet", "203.0.113.0/24", "--ip-range", "203.0.113.96/28", "wired"),
+        check=False,
+    )
+    if made.returncode:
+        assert "ipvlan" in made.stderr
+        assert "the host's kernel has no such links" in made.stderr
+        assert "wired" not in (await daemon.docker("network", "ls")).stdout
+        return
+    await run(daemon, "web", "--network", "wired")
+    await run(daemon, "peer", "--network", "wired")
+    assert await inside(daemon, "peer", "203.0.113.96", 80) == "web"
+
+
+async def pid_of(daemon: DaemonUnderTest, name: str) -> str:
+    return (await daemon.docker("inspect", "-f", "{{.State.Pid}}", name)).stdout.strip()

@@ -200,7 +200,7 @@ async def test_a_file_system_in_a_file(daemon: DaemonUnderTest, tmp_path: Path) 
     ("options", "words"),
     [
         (("-o", "nosuch=1"), 'invalid option: "nosuch"'),
-        (("-o", "size=1g"), "size"),
+        (("-o", "size=1g"), "quota size requested but no quota support"),
         (("-o", "o=bind"), "missing required option"),
         (("-d", "nosuchdriver"), "nosuchdriver"),
         (("a",), "too short"),
@@ -298,6 +298,20 @@ async def test_disk_usage_and_events(daemon: DaemonUnderTest, docker: DockerClie
         *("--format", "{{.Action}}"),
     )
     assert told.stdout.split() == ["create", "mount", "unmount", "destroy"]
+
+
+async def test_an_empty_volume_takes_nothing(daemon: DaemonUnderTest, docker: DockerClient) -> None:
+    await daemon.docker("volume", "create", "empty")
+    _, df = await docker.get("/system/df", type="volume")
+    assert [v["UsageData"] for v in df["Volumes"] if v["Name"] == "empty"] == [
+        {"RefCount": 0, "Size": 0}
+    ]
+    pruned = await daemon.docker("volume", "prune", "-af")
+    assert "empty" in pruned.stdout
+    assert pruned.stdout.endswith("Total reclaimed space: 0B\n")
+    await run(daemon, "-v", "full:/f", "busybox", "sh", "-c", "echo 12345 >/f/a; ln /f/a /f/b")
+    pruned = await daemon.docker("volume", "prune", "-af")
+    assert pruned.stdout.endswith("Total reclaimed space: 6B\n"), "a hard link takes nothing"
 
 
 @pytest.fixture
@@ -428,6 +442,31 @@ async def test_missing_folders(daemon: DaemonUnderTest, tmp_path: Path) -> None:
     assert (tmp_path / "made" / "deep").is_dir()
 
 
+async def test_a_folder_that_the_client_wants_made(
+    daemon: DaemonUnderTest, docker: DockerClient, tmp_path: Path
+) -> None:
+    mount = {
+        "Type": "bind",
+        "Source": f"{tmp_path}/made",
+        "Target": "/m",
+        "Consistency": "delegated",
+    }
+    body = {"Image": "busybox", "Cmd": ["touch", "/m/f"], "HostConfig": {"Mounts": [mount]}}
+    status, answer = await docker.post("/containers/create", json=body)
+    assert (status, "bind source path does not exist" in answer["message"]) == (400, True)
+    mount["BindOptions"] = {"CreateMountpoint": True}  # type: ignore[assignment]
+    status, made = await docker.post("/containers/create", json=body)
+    assert status == 201
+    await docker.post(f"/containers/{made['Id']}/start")
+    await docker.post(f"/containers/{made['Id']}/wait")
+    assert os.listdir(tmp_path / "made") == ["f"]
+    await docker.delete(f"/containers/{made['Id']}")
+    # Consistency is a word for other systems: taken, and without a meaning here.
+    for word in ("cached", "consistent", "delegated"):
+        bind = f"type=bind,src={tmp_path}/made,dst=/m,consistency={word}"
+        assert await run(daemon, "--mount", bind, "busybox", "ls", "/m") == "f"
+
+
 async def test_volumes_of_another_container(daemon: DaemonUnderTest, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     await daemon.docker(
@@ -495,6 +534,12 @@ async def test_an_image_as_a_mount(daemon: DaemonUnderTest) -> None:
     if "unknown" in listed.stderr:
         pytest.skip("this docker CLI does not know image mounts")
     assert "bin" in listed.stdout.split()
+    part = f"{mount},image-subpath=etc"
+    assert "passwd" in await run(daemon, "--mount", part, "busybox", "ls", "/i")
+    written = await daemon.docker(
+        "run", "--rm", "--mount", mount, "busybox", "touch", "/i/f", check=False
+    )
+    assert "Read-only file system" in written.stderr
 
 
 async def test_a_pod_with_an_image_mounted(daemon: DaemonUnderTest, cri: CriClient) -> None:

@@ -92,6 +92,9 @@ def test_hosts_file() -> None:
         "fd00::2\tweb.corp.example web",
     ]
     assert hosts_file("web", ["172.29.0.2"], []).endswith("172.29.0.2\tweb\n")
+    assert (
+        hosts_file("web", ["10.1.0.2"], [], ipv6=False) == "127.0.0.1\tlocalhost\n10.1.0.2\tweb\n"
+    )
 
 
 @pytest.mark.parametrize(

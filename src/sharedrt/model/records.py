@@ -36,6 +36,9 @@ class PortMapping:
     host_ip: str = ""
     host_port_last: int = 0
     """Of a request that is not 0: any free one from ``host_port`` to this one."""
+    direct: bool = False
+    """Without NAT: the port is reached at the container's own address, and takes none of the host's. ``host_port`` is
+    what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class NetworkRequest:
     """``NAME=VALUE`` each, with ``IFNAME`` for the interface: ``net.ipv4.conf.IFNAME.log_martians=1``."""
     foreign_options: tuple[tuple[str, str], ...] = ()
     """Options that are no driver's of ours: kept for those who set them, and shown."""
+    link_local: tuple[str, ...] = ()
+    """Further addresses of the interface, of no subnet of the network's and leased by nobody."""
 
 
 class ContainerState(StrEnum):
@@ -371,7 +376,7 @@ class ExecRecord:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRecord:
-    """A network of a namespace. ``driver``: ``bridge``, ``host``, ``none`` (more with the networks issue)."""
+    """A network of a namespace. ``driver``: ``bridge``, ``macvlan``, ``ipvlan``, ``host``, ``none``."""
 
     id: NetworkId
     name: str
@@ -389,7 +394,16 @@ class NetworkRecord:
     internal: bool = False
     attachable: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    ipam_options: Mapping[str, str] | None = None
+    """As the client gave them: nobody reads them. ``None``: it gave none, not even an empty list."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    config_only: bool = False
+    """A configuration that other networks are made from: no container joins it, and nothing of it is on the host.
+    Its driver is ``none``, and a subnet, gateway or range that is empty is each network's own choice."""
+    config_from: str = ""
+    """Name of the configuration that it was made from."""
+    families: tuple[int, ...] = ()
+    """Of a configuration: 4, 6, both or none."""
     extensions: Mapping[str, Json] = field(default_factory=dict)
     created_ns: int = 0
 
@@ -424,6 +438,7 @@ class EndpointRecord:
     egress_bps: int = 0
     sysctls: tuple[str, ...] = ()
     """See :class:`NetworkRequest`."""
+    link_local: tuple[str, ...] = ()
     extensions: Mapping[str, Json] = field(default_factory=dict)
     created_ns: int = 0
 

@@ -17,7 +17,7 @@ import structlog
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import Usage, VolumeFolders
-from sharedrt.model.faults import Fault, InUse, InvalidArgument, NotFound, Unimplemented
+from sharedrt.model.faults import Fault, InUse, InvalidArgument, NotFound
 from sharedrt.model.ids import ContainerId, new_id
 from sharedrt.model.records import ContainerRecord, VolumeRecord
 from sharedrt.model.spec import Mount, MountKind
@@ -50,14 +50,18 @@ class NewVolume:
 
 
 def check_volume(volume: NewVolume) -> None:
-    """Raises InvalidArgument, and Unimplemented for another driver or an option that is not done, by name."""
+    """Raises InvalidArgument for a name or an option, NotFound for a driver."""
     if volume.driver not in ("", DRIVER):
         raise NotFound("volume driver", volume.driver)
     if volume.name:
         _check_name(volume.name)
     for option in volume.options:
         if option == "size":
-            raise Unimplemented("the volume option 'size' (a quota of the host's file system)")
+            if volume.options[option] in ("", "0"):
+                continue
+            # dockerd sets a project quota, on an XFS that it finds mounted with pquota.
+            reason = "quota size requested but no quota support"
+            raise InvalidArgument("volume option", option, reason)
         if option not in OPTIONS:
             raise InvalidArgument("volume option", option, f'invalid option: "{option}"')
     for option, needed in _NEEDED.items():
@@ -142,7 +146,7 @@ class Volumes:
         """Make a volume, or find the one that has this name.
 
         Raises:
-            InvalidArgument, Unimplemented, NotFound (kind ``volume driver``): see :func:`check_volume`.
+            InvalidArgument, NotFound (kind ``volume driver``): see :func:`check_volume`.
         """
         check_volume(volume)
         return await self._owner.finish(self._create(volume), "create volume")
@@ -167,7 +171,7 @@ class Volumes:
         it failed, these are volumes.
 
         Raises:
-            InvalidArgument, Unimplemented: as :meth:`create`.
+            InvalidArgument, NotFound: as :meth:`create`.
         """
         for volume in volumes:
             check_volume(volume)
@@ -215,7 +219,7 @@ class Volumes:
             except (InUse, NotFound):
                 continue  # somebody came, or removed it, meanwhile
             removed.append(record.name)
-            size += usage.size_bytes
+            size += usage.content_bytes
         details = {"reclaimed": str(size)}
         await self._events.publish("volume", "prune", "", details)
         return removed, size

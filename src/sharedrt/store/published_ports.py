@@ -35,7 +35,7 @@ def host_port_rows(ports: Iterable[PortMapping]) -> list[dict[str, Any]]:
             "host_ip": _canonical(port.host_ip),
         }
         for port in dict.fromkeys(ports)
-        if port.host_port > 0
+        if port.host_port > 0 and not port.direct
     ]
 
 

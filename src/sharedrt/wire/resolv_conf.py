@@ -94,18 +94,22 @@ def render_resolv_conf(
     return "".join(f"{line}\n" for line in lines)
 
 
-def hosts_file(hostname: str, addresses: Sequence[str], extra: Iterable[str]) -> str:
+def hosts_file(
+    hostname: str, addresses: Sequence[str], extra: Iterable[str], *, ipv6: bool = True
+) -> str:
     """The text of /etc/hosts.
 
     Args:
         hostname: one with a domain is listed with its first part as a second name.
         addresses: the container's own, without prefix length.
         extra: ``name:address`` each.
+        ipv6: without, the names that every host has lead to no IPv6 address.
 
     Raises:
         InvalidArgument: an extra entry of another form.
     """
-    lines = [f"{address}\t{names}" for address, names in _LOCAL_NAMES]
+    local = [(a, names) for a, names in _LOCAL_NAMES if ipv6 or ":" not in a]
+    lines = [f"{address}\t{names}" for address, names in local]
     for entry in extra:
         name, _, address = entry.partition(":")
         address = address.removeprefix("[").removesuffix("]")

@@ -382,6 +382,10 @@ async def test_filters(door: DoorUnderTest) -> None:
     assert await names({"id": [first[:12]]}) == ["/web"]
     assert await names({"status": ["exited"]}, "") == ["/db"]
     assert await names({"exited": ["3"]}) == ["/db"]
+    ended = door.runtime.containers.by_id(second)
+    door.runtime.containers.put(replace(ended, started_ns=0))
+    assert await names({"status": ["created"]}) == ["/db"], "its start failed: it has never run"
+    door.runtime.containers.put(ended)
     assert await names({"before": ["db"]}) == ["/web"]
     assert await names({"since": ["web"]}) == ["/db"]
     assert await names({"ancestor": ["busybox"]}) == ["/db", "/web"]

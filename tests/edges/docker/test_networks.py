@@ -97,7 +97,10 @@ async def test_create(door: DoorUnderTest, monkeypatch: pytest.MonkeyPatch) -> N
         ({"Name": "host"}, 403),
         ({"Driver": "overlay"}, 501),
         ({"Ingress": True}, 501),
-        ({"ConfigOnly": True}, 501),
+        ({"ConfigOnly": True, "Internal": True}, 403),
+        ({"ConfigOnly": True, "ConfigFrom": {"Network": "base"}}, 403),
+        ({"ConfigFrom": {"Network": "base"}, "Labels": {"a": "b"}}, 403),
+        ({"ConfigFrom": {"Network": "base"}, "Options": {"a": "b"}}, 403),
         ({"EnableIPv4": False}, 400),
         (
             {

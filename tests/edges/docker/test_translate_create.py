@@ -365,6 +365,27 @@ def test_ports() -> None:
     }
 
 
+def test_a_network_by_its_name_and_by_its_id() -> None:
+    """As watchtower sends them."""
+    context = CreateContext(
+        HOST, find, lambda: "", network_id=lambda ref: "4" * 64 if ref == "front" else ref
+    )
+    endpoint = {"IPAMConfig": {"IPv4Address": "10.0.0.9", "LinkLocalIPs": ["169.254.1.1"]}}
+    body = {
+        "Image": "busybox",
+        "MacAddress": "02:00:00:00:00:01",
+        "NetworkingConfig": {"EndpointsConfig": {"front": endpoint}},
+    }
+    made = translate_create(
+        ID, "web", Fields(body), {"NetworkMode": "4" * 64}, IMAGE, context
+    ).request
+    assert made.networks == (
+        NetworkRequest(
+            "4" * 64, address="10.0.0.9", mac="02:00:00:00:00:01", link_local=("169.254.1.1",)
+        ),
+    )
+
+
 def test_networks() -> None:
     request = create(
         {"MacAddress": "02-42-AC-11-00-02"},

@@ -184,7 +184,7 @@ async def test_an_end_is_recorded_cleaned_up_and_told(host: Machine, daemon: Dae
     assert (ended.state, ended.exit_code, ended.reason) == (ContainerState.EXITED, 3, "Error")
     assert ended.finished_ns >= ended.started_ns
     assert left(host) == []
-    assert await events(daemon) == ["connect", "start", "die", "disconnect"]
+    assert await events(daemon) == ["connect", "start", "disconnect", "die"]
 
 
 async def test_private_variables_are_the_process_own(host: Machine, daemon: Daemon) -> None:
@@ -202,7 +202,7 @@ async def test_out_of_memory_is_told_with_the_end(daemon: Daemon) -> None:
     daemon.oci.end(KEY, 137, oom_killed=True)
     ended = await daemon.containers.wait(ID)
     assert (ended.reason, ended.oom_killed) == ("OOMKilled", True)
-    assert await events(daemon) == ["connect", "start", "oom", "die", "disconnect"]
+    assert await events(daemon) == ["connect", "start", "disconnect", "oom", "die"]
 
 
 async def test_a_start_right_after_an_end_is_not_undone_by_its_clean_up(
@@ -275,7 +275,7 @@ async def test_stop_kills_after_the_grace(daemon: Daemon) -> None:
     assert [c for c in daemon.world.calls if c.startswith("kill")] == ["kill 15", "kill 9"]
     with pytest.raises(AlreadyDone):
         await daemon.containers.stop(ID)
-    told = ["connect", "start", "kill", "kill", "die", "disconnect", "stop"]
+    told = ["connect", "start", "kill", "kill", "disconnect", "die", "stop"]
     assert await events(daemon) == told
 
 
@@ -542,6 +542,34 @@ async def test_attached_before_a_start_that_fails(daemon: Daemon) -> None:
     with pytest.raises(Internal):
         await session.read()
     await session.close()
+
+
+class Ended:
+    """A session whose output has ended."""
+
+    async def read(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_the_end_of_an_output_comes_after_the_clean_up(
+    host: Machine, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has read to the end of an ended container may remove its network."""
+
+    async def attach(key: ContainerKey, *, tty: bool) -> Ended:
+        return Ended()
+
+    monkeypatch.setattr(daemon.oci, "attach", attach)
+    await daemon.containers.start(ID)
+    async with await daemon.containers.attach(ID) as session:
+        assert await session.read() is None, "it has closed its output, and goes on"
+        daemon.oci.end(KEY, 0)
+        assert await session.read() is None
+        assert left(host) == []
+        assert not daemon.services.networks.endpoints_of(ID)
 
 
 async def test_an_attachment_that_fails_does_not_fail_the_start(daemon: Daemon) -> None:

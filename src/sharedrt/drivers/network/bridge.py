@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 _INTERFACE_NAME_MAX: Final = 15
 _PREFIX_MAX: Final = 4
 _NET: Final = Path("/proc/sys/net")
+_LINK_LOCAL_PREFIX: Final = {4: 16, 6: 64}
+"""RFC 3927, section 2.1, and RFC 4291, section 2.5.6."""
 
 
 class HostBridges:
@@ -364,11 +366,16 @@ def _udp_ports(elements: Collection[Element]) -> set[FlowPort]:
 
 def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
     """Inside the container's network namespace: addresses, up, default routes. Idempotent."""
+    extra = [
+        f"{address}/{_LINK_LOCAL_PREFIX[ip_address(address).version]}"
+        for address in config.link_local
+    ]
     versions = {ip_interface(cidr).version for cidr in config.addresses}
     settings = _NET / "ipv6/conf" / config.interface
     _write(settings / "accept_ra", "0")
     _write(settings / "accept_dad", "0")  # addresses are leased uniquely, and hairpin ports echo it
-    _write(settings / "disable_ipv6", "0" if 6 in versions else "1")
+    ipv6 = any(":" in cidr for cidr in (*config.addresses, *extra))
+    _write(settings / "disable_ipv6", "0" if ipv6 else "1")
     # Coming up, it tells its neighbours. Besides, cAdvisor takes a pod that has neither sent nor received anything for
     # one that has ended, and shows no figures of its network.
     _write(_NET / "ipv4/conf" / config.interface / "arp_notify", "1")
@@ -376,7 +383,7 @@ def _set_up_interface(config: EndpointConfig, *, created: bool) -> None:
         link = netlink.link(config.interface)
         if link is None:
             raise FailedPrecondition("interface", config.interface, "is not in the container")
-        for cidr in config.addresses:
+        for cidr in (*config.addresses, *extra):
             netlink.add_address(link.index, cidr)
         netlink.set_link(link.index, up=True)
         if config.egress_bps or not created:

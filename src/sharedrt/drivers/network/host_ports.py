@@ -61,6 +61,8 @@ class HostPorts:
         relayed: list[Served] = []
         with ExitStack() as stack:
             for mapping in ports:
+                if mapping.direct:
+                    continue
                 for place in _places(mapping, targets):
                     found = _hold(mapping, place)
                     if found is None:

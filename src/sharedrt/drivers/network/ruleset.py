@@ -6,7 +6,9 @@ A packet's way::
     prerouting, output
                to an address of this host and a published port: DNAT to the container
     forward    to a bridge of ours: only inside that bridge, replies, and what was sent to a published port;
-               out of an internal bridge: never
+               to a bridge without NAT: its containers' published ports (`opened`) and pings, from the outside and
+               from bridges `near` it, its own namespace's; from a host's interface that a bridge trusts: the same
+               without pings; out of an internal bridge: never
     input      to the gateway address of another bridge than its own: dropped
     postrouting  out to the world, and back into the bridge it came from: masqueraded
 
@@ -53,6 +55,11 @@ SETS: Final = {
     "bridges": SetType(("ifname",)),
     "internal": SetType(("ifname",)),
     "routed": SetType(("ifname",)),
+    "direct4": SetType(("ifname",)),
+    "direct6": SetType(("ifname",)),
+    "near4": SetType(("ifname", "ifname")),
+    "near6": SetType(("ifname", "ifname")),
+    "trusted": SetType(("ifname", "ifname")),
     "same": SetType(("ifname", "ifname")),
     "gateways4": SetType(("ipv4_addr",)),
     "gateways6": SetType(("ipv6_addr",)),
@@ -62,6 +69,8 @@ SETS: Final = {
     "inside6": SetType(("ifname", "ipv6_addr"), interval=True),
     "masquerade4": SetType(("ipv4_addr",), interval=True),
     "masquerade6": SetType(("ipv6_addr",), interval=True),
+    "open4": SetType(("ipv4_addr", "inet_proto", "inet_service")),
+    "open6": SetType(("ipv6_addr", "inet_proto", "inet_service")),
     "one4": SetType(("inet_proto", *_PORT4), _PORT4),
     "any4": SetType(("inet_proto", "inet_service"), _PORT4),
     "one6": SetType(("inet_proto", *_PORT6), _PORT6),
@@ -90,6 +99,16 @@ chain output {
     ip6 daddr ::1 return
     fib daddr type local jump publish
 }
+chain opened {
+    ip daddr . meta l4proto . th dport @open4 accept
+    ip6 daddr . meta l4proto . th dport @open6 accept
+    drop
+}
+chain direct {
+    meta l4proto icmp accept
+    meta l4proto ipv6-icmp accept
+    goto opened
+}
 chain to_bridge {
     iifname . oifname @same accept
     iifname @internal drop
@@ -97,6 +116,11 @@ chain to_bridge {
     ct state established,related accept
     ct status dnat accept
     iifname != @bridges oifname @routed accept
+    meta nfproto ipv4 iifname != @bridges oifname @direct4 goto direct
+    meta nfproto ipv4 iifname . oifname @near4 goto direct
+    meta nfproto ipv6 iifname != @bridges oifname @direct6 goto direct
+    meta nfproto ipv6 iifname . oifname @near6 goto direct
+    iifname . oifname @trusted goto opened
     drop
 }
 chain from_bridge {
@@ -190,13 +214,20 @@ def bridge_elements(config: BridgeConfig) -> frozenset[Element]:
         found.add(Element(f"gateways{version}", (str(interface.ip),)))
         found.add(Element(f"own{version}", (name, str(interface.ip))))
         found.add(Element(f"inside{version}", (name, subnet)))
-        if config.masquerade and not config.internal:
+        if config.masquerade and not config.internal and version not in config.direct:
             found.add(Element(f"masquerade{version}", (subnet,)))
+    for family in () if config.internal else config.direct:
+        found.add(Element(f"direct{family}", (name,)))
+        found.update(Element(f"near{family}", (other, name)) for other in config.near)
+    if not config.internal:
+        found.update(Element("trusted", (interface, name)) for interface in config.trusted)
     return frozenset(found)
 
 
 def endpoint_elements(config: EndpointConfig) -> frozenset[Element]:
     """What the table holds for an endpoint: its published ports, in the families that it has addresses of.
+
+    Where they are reached without NAT, by a family or by interfaces that its bridge trusts, also those.
 
     Raises:
         InvalidArgument: a protocol, port or host address that is none.
@@ -208,6 +239,11 @@ def endpoint_elements(config: EndpointConfig) -> frozenset[Element]:
         for cidr in config.addresses:
             interface = ip_interface(cidr)
             if host is not None and host.version != interface.version:
+                continue
+            if mapping.direct or config.opened:
+                place = (str(interface.ip), mapping.protocol, str(mapping.container_port))
+                found.add(Element(f"open{interface.version}", place))
+            if mapping.direct:
                 continue
             target = (str(interface.ip), str(mapping.container_port))
             if host is None or host.is_unspecified:
@@ -224,6 +260,8 @@ def check_port(mapping: PortMapping) -> None:
     if mapping.protocol not in PROTOCOLS.values():
         raise InvalidArgument("protocol", mapping.protocol, "not one of tcp, udp, sctp")
     for field, port in (("host port", mapping.host_port), ("port", mapping.container_port)):
+        if field == "host port" and mapping.direct:
+            continue
         if not 0 < port < 65536:
             raise InvalidArgument(field, port, "not between 1 and 65535")
     if mapping.host_ip:

@@ -74,7 +74,7 @@ class LocalVolumeFolders:
                 found = await _run(folder, trees.usage, str(folder / DATA))
             except trees.TreeChanged:
                 continue
-            return Usage(found.size_bytes, found.inodes)
+            return Usage(found.size_bytes, found.inodes, found.content_bytes)
         raise Unavailable("volume usage", f"folders of {folder.name!r} move while counted")
 
     async def wants_copy(self, folder: Path, rootfs: Path, target: str, sub_path: str = "") -> bool:

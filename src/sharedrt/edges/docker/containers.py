@@ -19,7 +19,7 @@ from sharedrt.edges.docker.host_limits import unprivileged_warnings
 from sharedrt.edges.docker.image_access import find_image, image_config
 from sharedrt.edges.docker.links import without_link
 from sharedrt.edges.docker.names import random_name
-from sharedrt.edges.docker.network_access import bridge_gateway
+from sharedrt.edges.docker.network_access import bridge_gateway, network_id
 from sharedrt.edges.docker.platform_choice import asked_platform, check_platform
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.start_refusal import start_refusal
@@ -82,6 +82,7 @@ async def post_containers_create(call: Call) -> web.StreamResponse:
         selinux=await asyncio.to_thread(has_selinux),
         sysctls=await asyncio.to_thread(known_sysctls, DEFAULT_SYSCTLS),
         recursive_readonly=versions.readonly_is_recursive(call.version),
+        network_id=network_id(call.runtime),
     )
     await asyncio.to_thread(check_cpusets, Fields(host_config, "HostConfig"))
 

@@ -1,5 +1,7 @@
 """Looking networks up by name or id."""
 
+from collections.abc import Callable
+
 from sharedrt.edges.docker.render_network_settings import NetworkNames
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.faults import Ambiguous, NotFound
@@ -17,6 +19,17 @@ def network_names(runtime: NamespacedRuntime) -> NetworkNames:
             return None
 
     return find
+
+
+def network_id(runtime: NamespacedRuntime) -> Callable[[str], str]:
+    """A network's id by its name or id; what is no network's stays as it is."""
+    find = network_names(runtime)
+
+    def id_of(reference: str) -> str:
+        record = find(reference)
+        return record.id if record else reference
+
+    return id_of
 
 
 def bridge_gateway(runtime: NamespacedRuntime) -> str:

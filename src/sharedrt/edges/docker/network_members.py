@@ -60,6 +60,8 @@ async def post_network_disconnect(call: Call) -> web.StreamResponse:
 
 def _check(record: ContainerRecord, network: NetworkRecord) -> None:
     """Raises Refusal in dockerd's words for containers and networks that cannot come together."""
+    if network.config_only:
+        raise Refusal(403, "cannot create endpoint on configuration-only network")
     if network.driver == "host":
         raise bad_request(
             "container cannot be disconnected from host network or connected to host network"

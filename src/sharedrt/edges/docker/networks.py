@@ -9,6 +9,7 @@ from aiohttp import web
 
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer
+from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.network_members import (
     post_network_connect,
     post_network_disconnect,
@@ -85,22 +86,30 @@ def render_network(call: Call, record: NetworkRecord) -> dict[str, Any]:
         "Created": format_time(record.created_ns),
         "Scope": "local",
         "Driver": _DRIVERS.get(record.driver, record.driver),
-        "EnableIPv4": not record.subnets or any("." in subnet for subnet in record.subnets),
-        "EnableIPv6": any(":" in subnet for subnet in record.subnets),
+        "EnableIPv4": 4 in _families(record),
+        "EnableIPv6": 6 in _families(record),
         "IPAM": {
             "Driver": "default",
-            "Options": None if record.name in _PREDEFINED else {},
+            "Options": record.ipam_options,
             "Config": _pools(record),
         },
         "Internal": record.internal,
         "Attachable": record.attachable,
         "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
+        "ConfigFrom": {"Network": record.config_from},
+        "ConfigOnly": record.config_only,
         "Containers": {},
         "Options": dict(record.options),
         "Labels": dict(record.labels),
     }
+
+
+def _families(record: NetworkRecord) -> Sequence[int]:
+    if record.config_only:
+        return record.families
+    if not record.subnets:  # the host's, and none
+        return (4,)
+    return tuple(ipaddress.ip_network(subnet).version for subnet in record.subnets)
 
 
 def _pools(record: NetworkRecord) -> list[dict[str, Any]]:
@@ -145,7 +154,8 @@ def _containers(call: Call, endpoints: Sequence[EndpointRecord]) -> dict[str, An
 
 
 async def post_networks_create(call: Call) -> web.StreamResponse:
-    request = translate_network(await call.body())
+    given = (await call.body()).raw
+    request = translate_network(Fields(versions.network_request(call.version, given)))
     if request.name in _PREDEFINED:
         raise Refusal(403, f"operation is not permitted on predefined {request.name} network")
     try:
@@ -156,6 +166,8 @@ async def post_networks_create(call: Call) -> web.StreamResponse:
         if fault.kind == "subnet":
             raise Refusal(403, "Pool overlaps with other one on this address space") from fault
         raise Refusal(403, fault.reason or str(fault)) from fault
+    except NotFound as fault:
+        raise Refusal(404, f'configuration network "{fault.name}" does not exist') from fault
     return answer({"Id": record.id, "Warning": ""}, status=201)
 
 
@@ -172,6 +184,8 @@ async def _remove(call: Call, record: NetworkRecord) -> None:
         message = f"{record.name} is a pre-defined network and cannot be removed"
         raise Refusal(403, message) from fault
     except InUse as fault:
+        if fault.kind == "configuration network":
+            raise Refusal(403, f'configuration network "{record.name}" is in use') from fault
         users = ", ".join(f'name:"{name}" id:"{id[:12]}"' for name, id in _users(call, fault.users))
         message = (
             f"error while removing network: network {record.name} has active endpoints ({users})"
@@ -194,7 +208,9 @@ async def post_networks_prune(call: Call) -> web.StreamResponse:
     until = until_filter(filters)
     deleted = []
     for record in networks(call):
-        if record.name in _PREDEFINED or (until and record.created_ns >= until):
+        if record.name in _PREDEFINED or record.config_only:
+            continue
+        if until and record.created_ns >= until:
             continue
         if not filters.labels(record.labels) or not filters.without_labels(record.labels):
             continue

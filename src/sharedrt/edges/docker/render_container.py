@@ -117,7 +117,7 @@ def render_inspect(
         "HostConfig": view.host_config,
         "GraphDriver": {"Name": host.storage_driver, "Data": _render_layers(layers)},
         "Mounts": list(mounts),
-        "Config": view.config,
+        "Config": _config(view),
         "NetworkSettings": render_network_settings(view, endpoints, names),
     }
 
@@ -129,6 +129,12 @@ def _render_layers(layers: LayerFolders) -> dict[str, str]:
         "UpperDir": layers.upper,
         "WorkDir": layers.work,
     }
+
+
+def _config(view: ContainerView) -> Mapping[str, Any]:
+    """With the hardware address that was asked for on the main network, where clients used to give it."""
+    first = next(iter(view.record.networks), None)
+    return {**view.config, "MacAddress": first.mac} if first and first.mac else view.config
 
 
 def render_state(view: ContainerView) -> dict[str, Any]:

@@ -69,7 +69,11 @@ def _endpoint(
     endpoint: EndpointRecord | None,
     asked: NetworkRequest,
 ) -> dict[str, Any]:
-    addresses = {"IPv4Address": asked.address, "IPv6Address": asked.address6}
+    addresses: dict[str, Any] = {
+        "IPv4Address": asked.address,
+        "IPv6Address": asked.address6,
+        "LinkLocalIPs": list(asked.link_local),
+    }
     settings: dict[str, Any] = {
         "IPAMConfig": {key: value for key, value in addresses.items() if value} or None,
         "Links": list(asked.links) or None,
@@ -100,7 +104,10 @@ def _endpoint(
             settings["IPAddress"] = ip
             settings["IPPrefixLen"] = int(prefix or 32)
     for gateway in network.gateways if network and not network.internal else ():
-        settings["IPv6Gateway" if ":" in gateway else "Gateway"] = gateway.partition("/")[0]
+        if ":" not in gateway:
+            settings["Gateway"] = gateway
+        elif settings["GlobalIPv6Address"]:
+            settings["IPv6Gateway"] = gateway
     return settings
 
 
@@ -122,11 +129,13 @@ def _dns_names(
 
 
 def _published(endpoints: Iterable[EndpointRecord]) -> Iterable[tuple[int, str, str, int]]:
-    """(container port, protocol, host address, host port) of what is published now."""
+    """(container port, protocol, host address, host port) of what is published now; without NAT there is no host
+    port, 0."""
     for endpoint in endpoints:
         for port in endpoint.ports:
             for address in (port.host_ip,) if port.host_ip else _everywhere(endpoint, port):
-                yield port.container_port, port.protocol, address, port.host_port
+                host_port = 0 if port.direct else port.host_port
+                yield port.container_port, port.protocol, address, host_port
 
 
 def _everywhere(endpoint: EndpointRecord, port: PortMapping) -> Sequence[str]:
@@ -143,7 +152,7 @@ def render_port_map(
     for port, protocol, address, host_port in _published(endpoints):
         key = f"{port}/{protocol}"
         bindings = ports.get(key) or []
-        bindings.append({"HostIp": address, "HostPort": str(host_port)})
+        bindings.append({"HostIp": address, "HostPort": str(host_port or "")})
         ports[key] = bindings
     return ports
 
@@ -158,9 +167,8 @@ def render_port_list(
     published: set[tuple[int, str]] = set()
     for port, protocol, address, host_port in _published(endpoints):
         published.add((port, protocol))
-        listed.append(
-            {"IP": address, "PrivatePort": port, "PublicPort": host_port, "Type": protocol}
-        )
+        public = {"PublicPort": host_port} if host_port else {}
+        listed.append({"IP": address, "PrivatePort": port, **public, "Type": protocol})
     for text in view.exposed_ports:
         port, protocol = parse_port(text)
         if (port, protocol) not in published:

@@ -75,6 +75,8 @@ class CreateContext:
     """Of :data:`DEFAULT_SYSCTLS` those that the kernel has."""
     recursive_readonly: bool = True
     """Whether a read-only bind is so all the way down, as it is for clients of today."""
+    network_id: Callable[[str], str] = str
+    """Of a network by name or id; what nobody knows as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ def translate_create(
     config = merge_config(body, image_config)
     mode = security.resolve_mode(network_mode(host), find)
     links = _links_by_id(host, find)
-    plan = plan_network(mode, host, body.sub("NetworkingConfig"), config, warnings)
+    plan = plan_network(
+        mode, host, body.sub("NetworkingConfig"), config, warnings, context.network_id
+    )
     pid_mode = security.resolve_mode(host.text("PidMode"), find)
     ipc_mode = security.resolve_mode(host.text("IpcMode"), find)
     cgroupns = _cgroupns_mode(host, context.host)

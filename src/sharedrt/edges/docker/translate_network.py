@@ -33,9 +33,17 @@ class NetworkPlan:
 
 
 def plan_network(
-    mode: str, host: Fields, networking: Fields, config: ContainerConfig, warnings: list[str]
+    mode: str,
+    host: Fields,
+    networking: Fields,
+    config: ContainerConfig,
+    warnings: list[str],
+    network_id: Callable[[str], str] = str,
 ) -> NetworkPlan:
     """The plan for ``mode`` (with ``container:ID`` resolved).
+
+    Args:
+        network_id: of a network by name or id.
 
     Raises:
         Refusal: conflicting options in dockerd's words; links, which this daemon does not do.
@@ -51,7 +59,8 @@ def plan_network(
         _check_joined(host, config, ports)
         target = mode.removeprefix("container:")
         return NetworkPlan(NamespaceRef(NamespaceMode.CONTAINER, target), (), ())
-    return NetworkPlan(NamespaceRef(), _requests(mode, networking, host, config.mac_address), ports)
+    requests = _requests(mode, networking, host, config.mac_address, network_id)
+    return NetworkPlan(NamespaceRef(), requests, ports)
 
 
 def network_mode(host: Fields) -> str:
@@ -60,7 +69,9 @@ def network_mode(host: Fields) -> str:
     return DEFAULT_NETWORK if mode in ("", "default") else mode
 
 
-def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[NetworkRequest, ...]:
+def _requests(
+    mode: str, networking: Fields, host: Fields, mac: str, network_id: Callable[[str], str]
+) -> tuple[NetworkRequest, ...]:
     """The network of the mode first: it gives the default route and the ports."""
     requests = {mode: NetworkRequest(mode)}
     for name, endpoint in networking.items("EndpointsConfig"):
@@ -69,6 +80,8 @@ def _requests(mode: str, networking: Fields, host: Fields, mac: str) -> tuple[Ne
             raise bad_request(
                 f"conflicting options: cannot attach to network {name} besides {mode}"
             )
+        if network_id(name) == network_id(mode):
+            name = mode  # one may be the name and the other the id
         requests[name] = endpoint_request(name, endpoint)
     if links := translate_links(host.strings("Links")):
         requests[mode] = replace(requests[mode], links=(*requests[mode].links, *links))
@@ -87,8 +100,6 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
     """One EndpointSettings as a client may send it (here and in ``network connect``)."""
     interface, sysctls, foreign = _driver_options(endpoint)
     ipam = endpoint.sub("IPAMConfig")
-    if ipam.strings("LinkLocalIPs"):
-        raise not_implemented("EndpointSettings.IPAMConfig.LinkLocalIPs")
     mac = endpoint.text("MacAddress")
     return NetworkRequest(
         network,
@@ -101,6 +112,7 @@ def endpoint_request(network: str, endpoint: Fields) -> NetworkRequest:
         interface=interface,
         sysctls=sysctls,
         foreign_options=foreign,
+        link_local=tuple(_link_local(text) for text in ipam.strings("LinkLocalIPs")),
     )
 
 
@@ -167,6 +179,17 @@ def _address(text: str, version: int) -> str:
         raise bad_request(f"invalid IPv{version} address: {text}") from error
     if address.version != version:
         raise bad_request(f"invalid IPv{version} address: {text}")
+    return str(address)
+
+
+def _link_local(text: str) -> str:
+    """dockerd takes any address here, and so do its clients."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise bad_request(f"invalid link-local IP address: {text}") from error
+    if address.is_unspecified:
+        raise bad_request(f"invalid link-local IP address: {text}")
     return str(address)
 
 

@@ -1,7 +1,7 @@
 """The body of ``POST /networks/create``."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
@@ -28,11 +28,10 @@ def translate_network(body: Fields) -> NewNetwork:
     name = body.text("Name")
     if not name.strip():
         raise bad_request("invalid network name: name is empty")
-    for flag in ("Ingress", "ConfigOnly"):
-        if body.boolean(flag):
-            raise not_implemented(f"{flag} of a network")
-    if body.sub("ConfigFrom").text("Network"):
-        raise not_implemented("ConfigFrom of a network")
+    if body.boolean("ConfigOnly"):
+        return _translate_configuration(body)
+    if body.boolean("Ingress"):
+        raise not_implemented("Ingress of a network")
     if body.text("Scope") not in ("", "local"):
         raise not_implemented(f"a network of scope {body.text('Scope')}")
     driver = body.text("Driver") or "bridge"
@@ -42,7 +41,50 @@ def translate_network(body: Fields) -> NewNetwork:
         raise not_implemented(f"a network of the driver {driver}")
     if driver not in _DRIVERS:
         raise bad_request(f"could not find plugin {driver} in v1 plugin registry: plugin not found")
-    pools = _translate_ipam(body.sub("IPAM"))
+    configuration = body.sub("ConfigFrom").text("Network")
+    if configuration:
+        _check_configured(body)
+    return replace(_translate(body), driver=driver, config_from=configuration)
+
+
+def _translate_configuration(body: Fields) -> NewNetwork:
+    if any(map(body.boolean, ("Ingress", "Internal", "Attachable"))) or body.text("Scope"):
+        raise Refusal(
+            403,
+            "configuration network can only contain network specific fields. Network operator fields like "
+            "[ ingress | internal | attachable | scope ] are not supported.",
+        )
+    if body.sub("ConfigFrom").text("Network"):
+        raise Refusal(403, "a configuration network cannot depend on another configuration network")
+    return replace(_translate(body), config_only=True)
+
+
+def _check_configured(body: Fields) -> None:
+    """All of it comes from the configuration."""
+    ipam = body.sub("IPAM")
+    if (
+        ipam.text("Driver") not in ("", "default")
+        or ipam.mapping("Options")
+        or ipam.objects("Config")
+        or body.optional_boolean("EnableIPv4") is False
+        or body.boolean("EnableIPv6")
+        or body.mapping("Labels")
+    ):
+        raise Refusal(
+            403,
+            "user specified configurations are not supported if the network depends on a configuration network",
+        )
+    if body.mapping("Options"):
+        raise Refusal(
+            403,
+            "network driver options are not supported if the network depends on a configuration network",
+        )
+
+
+def _translate(body: Fields) -> NewNetwork:
+    """What networks and configurations have in common."""
+    ipam = body.sub("IPAM")
+    pools = _translate_ipam(ipam)
     has_ipv6 = any(":" in subnet for subnet in pools.subnets)
     if has_ipv6 and body.optional_boolean("EnableIPv6") is False:
         raise bad_request("invalid network config: an IPv6 subnet, but IPv6 is not enabled")
@@ -52,8 +94,7 @@ def translate_network(body: Fields) -> NewNetwork:
     if not ipv4 and not body.boolean("EnableIPv6"):
         raise bad_request("IPv4 or IPv6 must be enabled")
     return NewNetwork(
-        name=name,
-        driver=driver,
+        name=body.text("Name"),
         subnets=tuple(pools.subnets),
         gateways=tuple(pools.gateways),
         ranges=tuple(pools.ranges),
@@ -63,6 +104,7 @@ def translate_network(body: Fields) -> NewNetwork:
         internal=body.boolean("Internal"),
         attachable=body.boolean("Attachable"),
         options=body.mapping("Options"),
+        ipam_options=ipam.mapping("Options") if ipam.raw.get("Options") is not None else None,
         labels=body.mapping("Labels"),
     )
 
@@ -70,8 +112,6 @@ def translate_network(body: Fields) -> NewNetwork:
 def _translate_ipam(ipam: Fields) -> _Pools:
     if ipam.text("Driver") not in ("", "default"):
         raise not_implemented(f"the IPAM driver {ipam.text('Driver')}")
-    for option in ipam.mapping("Options"):
-        raise not_implemented(f"the IPAM option {option}")
     pools = _Pools()
     for pool in ipam.objects("Config"):
         subnet = pool.text("Subnet")

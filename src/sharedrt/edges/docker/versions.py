@@ -142,6 +142,13 @@ def container_summary(version: ApiVersion, summary: dict[str, Any]) -> dict[str,
     return summary
 
 
+def network_request(version: ApiVersion, body: dict[str, Any]) -> dict[str, Any]:
+    """The body of ``POST /networks/create``. 1.48: EnableIPv4, which older engines ignored."""
+    if version < (1, 48):
+        return {key: value for key, value in body.items() if key.lower() != "enableipv4"}
+    return body
+
+
 def network(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:
     """1.48: EnableIPv4."""
     if version < (1, 48):

@@ -142,7 +142,7 @@ async def volumes_with_usage(call: Call) -> list[dict[str, Any]]:
     usages = await asyncio.gather(*(usage(record) for record in records))
     return [
         render_volume(call, record)
-        | {"UsageData": {"RefCount": len(volumes.users(record.name)), "Size": found.size_bytes}}
+        | {"UsageData": {"RefCount": len(volumes.users(record.name)), "Size": found.content_bytes}}
         for record, found in zip(records, usages, strict=True)
         if found is not None
     ]

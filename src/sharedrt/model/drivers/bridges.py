@@ -22,6 +22,12 @@ class BridgeConfig:
     """Bridges of different groups never reach each other (a namespace's name)."""
     routed: bool = False
     """Its containers may be reached from outside the host at any port, as pods are."""
+    direct: tuple[int, ...] = ()
+    """Families without NAT: its containers are reached at their own addresses, at published ports alone."""
+    near: tuple[str, ...] = ()
+    """Bridges whose containers reach published ports there too."""
+    trusted: tuple[str, ...] = ()
+    """Interfaces of the host from which published ports are reached at the containers' own addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,10 @@ class EndpointConfig:
     """The way to the world is the interface itself, without a gateway (ipvlan's l3 and l3s)."""
     sysctls: tuple[str, ...] = ()
     """``NAME=VALUE`` each, with ``IFNAME`` in the place of the interface's name."""
+    link_local: tuple[str, ...] = ()
+    """Further addresses, without a prefix length; no port leads to them."""
+    opened: bool = False
+    """Published ports are reached at its own addresses too, from where its bridge trusts."""
 
 
 class BridgeNetwork(Protocol):

@@ -11,7 +11,11 @@ from sharedrt.model.stdio import StdioSession, StdStream
 class AttachSession:
     """A :class:`StdioSession` that is bound to conmon's streams at the container's next start.
 
-    Input sent before waits with it. A start that fails ends the session with that fault.
+    Input sent before waits with it. A start that fails ends the session with that fault. Whoever has read to the
+    end of an ended container's output may rely on it that its network and ports are free.
+
+    Args:
+        cleaned: returns when nothing is left of a container's run that has ended, at once of one that goes on.
     """
 
     def __init__(
@@ -19,10 +23,12 @@ class AttachSession:
         *,
         tty: bool,
         exit_code: Callable[[], Awaitable[int]],
+        cleaned: Callable[[], Awaitable[None]],
         on_close: Callable[["AttachSession"], None] = lambda _: None,
     ) -> None:
         self._tty = tty
         self._exit_code = exit_code
+        self._cleaned = cleaned
         self._on_close = on_close
         self._bound: asyncio.Future[StdioSession] = asyncio.get_running_loop().create_future()
 
@@ -49,7 +55,9 @@ class AttachSession:
             self._bound.exception()
 
     async def read(self) -> tuple[StdStream, bytes] | None:
-        return await (await self._session()).read()
+        if (item := await (await self._session()).read()) is None:
+            await self._cleaned()
+        return item
 
     async def write(self, data: bytes) -> None:
         await (await self._session()).write(data)
@@ -87,11 +95,19 @@ class WaitingClients:
         self._sessions: dict[ContainerId, list[AttachSession]] = {}
 
     def add(
-        self, id: ContainerId, *, tty: bool, exit_code: Callable[[], Awaitable[int]]
+        self,
+        id: ContainerId,
+        *,
+        tty: bool,
+        exit_code: Callable[[], Awaitable[int]],
+        cleaned: Callable[[], Awaitable[None]],
     ) -> AttachSession:
         """A session for the container's next start; it is forgotten when its client goes."""
         session = AttachSession(
-            tty=tty, exit_code=exit_code, on_close=lambda gone: self._drop(id, gone)
+            tty=tty,
+            exit_code=exit_code,
+            cleaned=cleaned,
+            on_close=lambda gone: self._drop(id, gone),
         )
         self._sessions.setdefault(id, []).append(session)
         return session

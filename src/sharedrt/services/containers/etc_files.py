@@ -48,7 +48,7 @@ class EtcFiles:
         extra = (*record.extra_hosts, *self._links(record))
         return {
             "hostname": f"{hostname}\n",
-            "hosts": hosts_file(names, addresses, extra),
+            "hosts": hosts_file(names, addresses, extra, ipv6=not is_ipv6_disabled(record)),
             "resolv.conf": self._networks.resolv_conf(
                 record.dns,
                 host_network=on_host,
@@ -96,6 +96,11 @@ class EtcFiles:
         if await self._host.read(folder / "resolv.conf") == before["resolv.conf"].encode():
             files["resolv.conf"] = after["resolv.conf"].encode()
         await self._host.write(folder, files)
+
+
+def is_ipv6_disabled(record: ContainerRecord) -> bool:
+    """Whether the container's own sysctls take IPv6 from it."""
+    return record.spec.sysctls.get("net.ipv6.conf.all.disable_ipv6") == "1"
 
 
 def _name_and_address(entry: str) -> tuple[str, str]:

@@ -109,6 +109,14 @@ class Launcher:
             record.id, lambda: self._runtime.attach(self.key(record.id), tty=record.spec.tty)
         )
 
+    async def unplug(self, record: ContainerRecord) -> None:
+        """Give back its places on networks, before its end is told. Raises nothing; :meth:`undo` tries it again."""
+        try:
+            await self._wirer.unplug(record)
+        except Exception as error:
+            bug = None if isinstance(error, Fault) else error
+            log.warning("not unplugged yet", container=record.id, error=str(error), exc_info=bug)
+
     async def undo(self, record: ContainerRecord) -> None:
         """Remove whatever there is, in reverse order, to the end even when cancelled.
 

@@ -281,6 +281,8 @@ class ContainerLife:
     async def _see_end(self, id: ContainerId, run: _Run) -> None:
         try:
             status, reason = await self._status(self._records.by_id(id))
+            # Who hears of the end may remove the networks that it was on.
+            await self._launcher.unplug(self._records.by_id(id))
             record = await self._record_end(id, run, status, reason)
             run.exited.set()
             if self.on_change is not None:
@@ -575,9 +577,17 @@ class ContainerLife:
         async def exit_code() -> int:
             return (await self.wait_end(id, next_exit=False)).exit_code
 
+        async def cleaned() -> None:
+            async with self.locks.hold(id):  # its start may not be committed yet
+                run, record = self._runs.get(id), self._records.find(id)
+            if run is None or record is None:
+                return
+            if not self._runtime.alive(ProcessIdentity(record.pid, record.pid_start_ticks)):
+                await asyncio.shield(run.settled)
+
         if not self.is_running(id):
-            return self._waiting.add(id, tty=tty, exit_code=exit_code)
-        session = AttachSession(tty=tty, exit_code=exit_code)
+            return self._waiting.add(id, tty=tty, exit_code=exit_code, cleaned=cleaned)
+        session = AttachSession(tty=tty, exit_code=exit_code, cleaned=cleaned)
         session.bind(await self._runtime.attach(self.key(id), tty=tty))
         return session
 

@@ -17,7 +17,7 @@ from sharedrt.model.records import (
     SandboxState,
 )
 from sharedrt.model.spec import NamespaceMode, NamespaceRef
-from sharedrt.services.containers.etc_files import EtcFiles
+from sharedrt.services.containers.etc_files import EtcFiles, is_ipv6_disabled
 from sharedrt.services.containers.link_env import link_env
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
@@ -158,6 +158,8 @@ class Wirer:
             priority=request.priority,
             interface=request.interface,
             sysctls=request.sysctls,
+            link_local=request.link_local,
+            ipv6=not is_ipv6_disabled(record),
         )
 
     # ------------------------------------------------------------ while it runs

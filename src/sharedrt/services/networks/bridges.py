@@ -1,5 +1,6 @@
 """Bridge networks: what a client asks for, as a record, and a record as the host's bridge."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from sharedrt.services.networks.addresses import first_host, unique_local_subnet
 from sharedrt.services.networks.stacked import (
     STACKED,
     check_stacked,
+    leads_nowhere,
     parent_config,
     parent_name,
 )
@@ -32,11 +34,14 @@ OPTION_MODES: Final = {
     4: "com.docker.network.bridge.gateway_mode_ipv4",
     6: "com.docker.network.bridge.gateway_mode_ipv6",
 }
+OPTION_TRUSTED: Final = "com.docker.network.bridge.trusted_host_interfaces"
+"""Separated by colons."""
 ISOLATED: Final = "isolated"
 UNPROTECTED: Final = "nat-unprotected"
-_MODES: Final = ("nat", UNPROTECTED, ISOLATED)
+DIRECT: Final = "routed"
+_MODES: Final = ("nat", UNPROTECTED, DIRECT, ISOLATED)
 """What the host's bridge is to its containers: their gateway behind its own address, the same with all ports open to
-the outside, or nothing at all. dockerd's ``routed`` is not done."""
+the outside, their gateway under their own addresses, or nothing at all."""
 OPTION_ROUTED: Final = "sharedrt.routed"
 OPTION_CONFIGURED: Final = "sharedrt.configured"
 """Of the pod network: the subnets that were configured when it was made."""
@@ -48,10 +53,14 @@ _OPTIONS: Final = frozenset(
         OPTION_HOST_IP,
         OPTION_MTU,
         OPTION_INHIBIT,
+        OPTION_TRUSTED,
         *OPTION_MODES.values(),
     }
 )
 
+_OURS: Final = "com.docker.network."
+"""Options that begin so ask for something of the engine itself."""
+_INTERFACE_MAX: Final = 15
 PREDEFINED: Final = ("bridge", "host", "none")
 POD_NETWORK: Final = "pods"
 """The built-in pod network's name."""
@@ -75,7 +84,12 @@ class NewNetwork:
     internal: bool = False
     attachable: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    ipam_options: Mapping[str, str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    config_only: bool = False
+    """See :class:`NetworkRecord`. Options are looked at when a network is made from it."""
+    config_from: str = ""
+    """Take all but name, driver, ``internal`` and ``attachable`` from the configuration of that name."""
     extensions: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -86,7 +100,12 @@ def check_request(request: NewNetwork) -> None:
     if not name or name != name.strip() or not name.isprintable() or "/" in name:
         why = "no slashes, control characters or blanks at its ends"
         raise InvalidArgument("network name", name, why)
-    if request.driver in STACKED:
+    for option in request.ipam_options or ():
+        if option.startswith(_OURS):
+            raise Unimplemented(f"the IPAM option {option}")
+    if request.config_only:
+        pass
+    elif request.driver in STACKED:
         check_stacked(request.driver, request.options)
     elif request.driver == "bridge":
         _check_bridge_options(request.options, internal=request.internal)
@@ -116,8 +135,6 @@ def _check_bridge_options(options: Mapping[str, str], *, internal: bool) -> None
         _flag(options, option)
     for option in OPTION_MODES.values():
         mode = options.get(option, "nat")
-        if mode == "routed":
-            raise Unimplemented(f"gateway mode {mode!r} ({option})")
         if mode not in _MODES:
             raise InvalidArgument(f"option {option}", mode, f"not one of {', '.join(_MODES)}")
         if mode == ISOLATED and not internal:
@@ -129,6 +146,13 @@ def _check_bridge_options(options: Mapping[str, str], *, internal: bool) -> None
     _mtu(options, 1500)
     if host_ip := options.get(OPTION_HOST_IP):
         _address(host_ip)
+    for interface in _trusted(options):
+        if len(interface) > _INTERFACE_MAX or re.search(r'[\s/"\\]', interface):
+            raise InvalidArgument(f"option {OPTION_TRUSTED}", interface, "no interface's name")
+
+
+def _trusted(options: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, options.get(OPTION_TRUSTED, "").split(":")))
 
 
 def make_record(request: NewNetwork) -> NetworkRecord:
@@ -137,6 +161,8 @@ def make_record(request: NewNetwork) -> NetworkRecord:
     ranges = dict(zip(request.subnets, request.ranges, strict=False))
     id = NetworkId(new_id())
     subnets = sorted(request.subnets, key=lambda subnet: _subnet(subnet).version)
+    if request.config_only:
+        return _configuration(id, request, subnets, gateways, ranges)
     if request.ipv4 and (not subnets or _subnet(subnets[0]).version != 4):
         subnets.insert(0, UNSETTLED)
     if request.ipv6 and (not subnets or _subnet(subnets[-1]).version != 6):
@@ -158,16 +184,61 @@ def make_record(request: NewNetwork) -> NetworkRecord:
         internal=request.internal,
         attachable=request.attachable,
         options=dict(request.options),
+        ipam_options=request.ipam_options,
         labels=dict(request.labels),
+        config_from=request.config_from,
         extensions=dict(request.extensions),
         created_ns=time.time_ns(),
     )
 
 
+def _configuration(
+    id: NetworkId,
+    request: NewNetwork,
+    subnets: Sequence[str],
+    gateways: Mapping[str, str],
+    ranges: Mapping[str, str],
+) -> NetworkRecord:
+    versions = {_subnet(subnet).version for subnet in subnets}
+    families = ((4, request.ipv4), (6, request.ipv6 or 6 in versions))
+    return NetworkRecord(
+        id=id,
+        name=request.name,
+        driver="none",
+        subnets=tuple(subnets),
+        gateways=tuple(gateways.get(subnet, "") for subnet in subnets),
+        ranges=tuple(ranges.get(subnet, "") for subnet in subnets),
+        reserved=dict(request.reserved),
+        options=dict(request.options),
+        ipam_options=request.ipam_options,
+        labels=dict(request.labels),
+        config_only=True,
+        families=tuple(version for version, wanted in families if wanted),
+        extensions=dict(request.extensions),
+        created_ns=time.time_ns(),
+    )
+
+
+def configured(request: NewNetwork, configuration: NetworkRecord) -> NewNetwork:
+    """What is asked for by naming a configuration."""
+    return replace(
+        request,
+        subnets=configuration.subnets,
+        gateways=configuration.gateways,
+        ranges=configuration.ranges,
+        reserved=configuration.reserved,
+        ipv4=4 in configuration.families,
+        ipv6=6 in configuration.families,
+        options=configuration.options,
+        ipam_options=configuration.ipam_options,
+        labels=configuration.labels,
+    )
+
+
 def _without_gateway(request: NewNetwork, subnet: str) -> bool:
     """Whether nobody on it needs a gateway, and the host has no address there."""
-    if request.driver != "bridge":
-        return False
+    if request.driver in STACKED:
+        return request.internal or leads_nowhere(request.driver, request.options)
     version = _subnet(subnet).version
     inhibited = version == 4 and request.internal and _is_inhibited(request.options)
     return inhibited or request.options.get(OPTION_MODES[version]) == ISOLATED
@@ -252,6 +323,22 @@ def publishes(record: NetworkRecord) -> bool:
     return record.driver == "bridge" and not record.internal
 
 
+def families(record: NetworkRecord) -> tuple[int, ...]:
+    return tuple(_subnet(subnet).version for subnet in record.subnets)
+
+
+def direct_families(record: NetworkRecord) -> tuple[int, ...]:
+    """Families whose containers are reached at their own addresses."""
+    if not publishes(record):
+        return ()
+    return tuple(v for v in families(record) if record.options.get(OPTION_MODES[v]) == DIRECT)
+
+
+def opens(record: NetworkRecord) -> bool:
+    """Whether the host has interfaces from which its containers' published ports are reached without NAT."""
+    return publishes(record) and bool(_trusted(record.options))
+
+
 def name_server(record: NetworkRecord) -> str:
     """The address at which the host answers its containers; empty: it cannot be reached there over IPv4."""
     for gateway in record.gateways if record.driver == "bridge" else ():
@@ -260,8 +347,11 @@ def name_server(record: NetworkRecord) -> str:
     return ""
 
 
-def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> BridgeConfig:
-    """The host's bridge for a record; ``mtu`` where it has no option of its own."""
+def bridge_config(
+    record: NetworkRecord, namespace: Namespace, mtu: int, near: tuple[str, ...] = ()
+) -> BridgeConfig:
+    """The host's bridge for a record; ``mtu`` where it has no option of its own, ``near`` its namespace's other
+    bridges."""
     addresses = (
         f"{gateway}/{ip_network(subnet).prefixlen}"
         for subnet, gateway in zip(record.subnets, record.gateways, strict=True)
@@ -277,6 +367,9 @@ def bridge_config(record: NetworkRecord, namespace: Namespace, mtu: int) -> Brid
         inter_container=_flag(record.options, OPTION_ICC),
         isolation_group=namespace,
         routed=unprotected or record.options.get(OPTION_ROUTED) == "true",
+        direct=direct_families(record),
+        near=near,
+        trusted=_trusted(record.options),
     )
 
 

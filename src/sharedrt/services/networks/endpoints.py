@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
@@ -35,13 +35,16 @@ from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.networks.addresses import AddressPool
 from sharedrt.services.networks.bridges import (
     POD_NETWORK,
+    direct_families,
+    families,
     has_way_out,
     host_binding,
     is_joined,
     mtu_of,
+    opens,
     publishes,
 )
-from sharedrt.services.networks.ports import HostPortChooser, is_open
+from sharedrt.services.networks.ports import HostPortChooser, is_open, without_nat
 from sharedrt.services.networks.settings import NetworkSettings
 from sharedrt.services.networks.stacked import STACKED, flag_of, is_routed, mode_of
 
@@ -68,6 +71,8 @@ class Attachment:
     egress_bps: int = 0
     interface: str = ""
     sysctls: tuple[str, ...] = ()
+    link_local: tuple[str, ...] = ()
+    ipv6: bool = True
 
 
 class Endpoints:
@@ -133,6 +138,9 @@ class Endpoints:
                 network.name,
                 "a container with a network namespace of its own cannot join",
             )
+        if network.config_only:
+            why = "cannot create endpoint on configuration-only network"
+            raise FailedPrecondition("network", network.name, why)
         async with self._locks.hold(asked.owner):
             others = self.of_owner(asked.owner)
             if any(other.network_id == network.id for other in others):
@@ -151,8 +159,7 @@ class Endpoints:
     async def _attempt(
         self, network: NetworkRecord, asked: Attachment, others: Sequence[EndpointRecord]
     ) -> EndpointRecord:
-        asked_ports = asked.ports if publishes(network) else ()
-        ports = await self._chooser.settle(asked_ports, host_binding(network), self._port_taken)
+        ports = await self._settle(asked.ports, network)
         gateway = next((other for other in others if other.default_route), None)
         id = EndpointId(new_id())
         asked_mac = _checked_mac(asked.mac)
@@ -176,6 +183,7 @@ class Endpoints:
             ingress_bps=asked.ingress_bps,
             egress_bps=asked.egress_bps,
             sysctls=asked.sysctls,
+            link_local=asked.link_local,
             created_ns=time.time_ns(),
         )
         try:
@@ -203,6 +211,16 @@ class Endpoints:
             raise
         return record
 
+    async def _settle(
+        self, asked: Sequence[PortMapping], network: NetworkRecord
+    ) -> tuple[PortMapping, ...]:
+        if not publishes(network):
+            return ()
+        binding = host_binding(network)
+        bound = [replace(port, host_ip=port.host_ip or binding) for port in asked]
+        ports = tuple(without_nat(bound, direct_families(network), families(network)))
+        return await self._chooser.settle(ports, self._port_taken)
+
     def _lease(self, network: NetworkRecord, id: str, asked: Attachment) -> tuple[str, ...]:
         wanted = {
             ip_address(a).version: a for a in (asked.address, asked.address6) if _is_address(a)
@@ -210,7 +228,10 @@ class Endpoints:
         leased: list[tuple[AddressPool, str]] = []
         try:
             for subnet, pool in zip(network.subnets, self._pools_of(network), strict=True):
-                address = wanted.pop(ip_network(subnet).version, "")
+                version = ip_network(subnet).version
+                if version == 6 and leased and not asked.ipv6:
+                    continue
+                address = wanted.pop(version, "")
                 leased.append((pool, pool.lease(id, address)))
             if wanted:
                 address = next(iter(wanted.values()))
@@ -268,7 +289,8 @@ class Endpoints:
         if publishes(new_network):
             # Otherwise they stay where they are, as long as that is there.
             without = replace(without, ports=())
-            heir = replace(heir, ports=tuple(dict.fromkeys((*old.ports, *new.ports))))
+            ports = await self._settle((*old.ports, *new.ports), new_network)
+            heir = replace(heir, ports=ports)
         await self._events.commit(lambda tx: (tx.endpoints.put(without), tx.endpoints.put(heir)))
         self._keep(without)
         self._keep(heir)
@@ -376,7 +398,8 @@ class Endpoints:
         routed = network is not None and is_routed(network)
         gateways: tuple[str, ...] = ()
         if network and record.default_route and not routed:
-            gateways = tuple(filter(None, network.gateways))
+            families = {ip_interface(cidr).version for cidr in record.addresses}
+            gateways = tuple(g for g in network.gateways if g and ip_address(g).version in families)
         return EndpointConfig(
             id=record.id,
             bridge=network.bridge if network else "",
@@ -386,6 +409,7 @@ class Endpoints:
             addresses=record.addresses,
             gateways=gateways,
             ports=() if stacked else record.ports,
+            opened=network is not None and opens(network),
             mtu=mtu_of(network, self._settings.mtu) if network else self._settings.mtu,
             ingress_bps=record.ingress_bps,
             egress_bps=record.egress_bps,
@@ -394,6 +418,7 @@ class Endpoints:
             flag=flag_of(network) if stacked and network else "",
             device_route=routed and record.default_route,
             sysctls=record.sysctls,
+            link_local=record.link_local,
         )
 
 

@@ -1,7 +1,8 @@
 """Settling which host ports an endpoint gets."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from sharedrt.model.drivers import BridgeNetwork
@@ -25,10 +26,9 @@ class HostPortChooser:
     async def settle(
         self,
         ports: Sequence[PortMapping],
-        host_ip: str,
         taken: Callable[[str, int], bool],
     ) -> tuple[PortMapping, ...]:
-        """The mappings without doubles, open host ports chosen and empty host addresses filled in.
+        """The mappings without doubles, and open host ports chosen.
 
         Args:
             taken: whether (protocol, port) is known to be in use already.
@@ -38,9 +38,8 @@ class HostPortChooser:
         """
         settled: list[PortMapping] = []
         chosen: dict[PortMapping, int] = {}
-        for mapping in dict.fromkeys(ports):
-            _check(mapping)
-            each = replace(mapping, host_ip=mapping.host_ip or host_ip)
+        for each in dict.fromkeys(ports):
+            _check(each)
             if is_open(each):
                 # The same port on every address of the host for one container port, as Docker shows it.
                 key = replace(each, host_ip="")
@@ -81,7 +80,33 @@ class HostPortChooser:
 
 def is_open(mapping: PortMapping) -> bool:
     """Whether the host port is still to be chosen."""
-    return not mapping.host_port or bool(mapping.host_port_last)
+    return not mapping.direct and (not mapping.host_port or bool(mapping.host_port_last))
+
+
+def without_nat(
+    ports: Sequence[PortMapping], direct: Collection[int], families: Collection[int]
+) -> Iterator[PortMapping]:
+    """The mappings as a network has them whose ``direct`` families are reached at the containers' own addresses.
+
+    Args:
+        families: that the network has. A mapping without a host address is one for each.
+    """
+    for mapping in ports:
+        plain = replace(mapping, direct=False)
+        if not direct:
+            yield plain
+            continue
+        addresses = [ip_address(plain.host_ip)] if plain.host_ip else map(_unspecified, families)
+        for address in addresses:
+            if address.version in direct:
+                # The host's address says no more than the family.
+                yield replace(plain, host_ip=str(_unspecified(address.version)), direct=True)
+            else:
+                yield replace(plain, host_ip=str(address))
+
+
+def _unspecified(version: int) -> IPv4Address | IPv6Address:
+    return ip_address("0.0.0.0" if version == 4 else "::")
 
 
 def _check(mapping: PortMapping) -> None:

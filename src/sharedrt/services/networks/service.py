@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import structlog
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import BridgeNetwork, NameServers
-from sharedrt.model.faults import FailedPrecondition, Fault, InUse, Unavailable
+from sharedrt.model.faults import FailedPrecondition, Fault, InUse, NotFound, Unavailable
 from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
@@ -24,7 +25,9 @@ from sharedrt.services.networks.bridges import (
     NewNetwork,
     bridge_config,
     check_request,
+    configured,
     default_bridge,
+    direct_families,
     has_names,
     is_as_configured,
     is_joined,
@@ -137,12 +140,17 @@ class Networks:
 
         Raises:
             AlreadyExists: the name. InUse: kind ``subnet``. InvalidArgument, Unimplemented.
+            NotFound: kind ``configuration network``.
             ResourceExhausted: no pool has a free subnet.
         """
+        if request.config_from:
+            request = configured(request, self._configuration(request.config_from))
         check_request(request)
         record = make_record(request)
         self._records.reserve(record.name, record.id)
         try:
+            if record.config_only:
+                return await self._add_configuration(record)
             settled = UNSETTLED not in record.subnets
             preferred = record.subnets[0] if settled else ""
             return await self._add_bridge(record, preferred=preferred, only=settled)
@@ -150,11 +158,29 @@ class Networks:
             self._records.release(record.name, record.id)
             raise
 
+    def _configuration(self, name: str) -> NetworkRecord:
+        for record in self._records:
+            if record.config_only and record.name == name:
+                return record
+        raise NotFound("configuration network", name)
+
+    async def _add_configuration(self, record: NetworkRecord) -> NetworkRecord:
+        await self._events.commit(
+            lambda tx: tx.networks.add(record),
+            NewEvent("network", "create", record.id, _attributes(record)),
+            then=lambda: self._records.put(record),
+        )
+        return record
+
     async def remove(self, ref: str) -> None:
-        """Raises NotFound, FailedPrecondition (a predefined one), InUse while endpoints are on it."""
+        """Raises NotFound, FailedPrecondition (a predefined one), InUse while endpoints are on it, or networks were
+        made from it (kind ``configuration network``)."""
         record = self.get(ref)
         if record.name in (*PREDEFINED, POD_NETWORK):
             raise FailedPrecondition("network", record.name, "is predefined and cannot be removed")
+        made = [other.id for other in self._records if other.config_from == record.name]
+        if record.config_only and made:
+            raise InUse("configuration network", record.name, tuple(made))
         users = tuple(endpoint.owner for endpoint in self._endpoints.on_network(record.id))
         if users:
             raise InUse("network", record.name, users)
@@ -163,13 +189,15 @@ class Networks:
 
     async def _drop(self, record: NetworkRecord, *events: NewEvent) -> None:
         """Off the host, then out of the database."""
-        await self._remove_link(record)
+        if is_joined(record):
+            await self._remove_link(record)
         await self._events.commit(
             lambda tx: tx.networks.delete(record.id),
             *events,
             then=lambda: self._records.drop(record.id),
         )
         self._endpoints.forget_network(record.id)
+        await self._tell_neighbours()
 
     def _default_bridge(self) -> tuple[str, str]:
         """Interface name and wanted subnet of ``bridge``: configured for Docker's own namespace; a tenant's
@@ -198,6 +226,7 @@ class Networks:
             await self._delete_row(record.id)
             raise
         self._records.put(record)
+        await self._tell_neighbours()
         if record.name not in (*PREDEFINED, POD_NETWORK):
             await self._events.publish("network", "create", record.id, _attributes(record))
         await self._serve_names(record)
@@ -210,9 +239,26 @@ class Networks:
             refuse_shared_parent(record, self._store.namespace, networks)
             await self._bridge.ensure_parent(parent_config(record))
         else:
-            await self._bridge.ensure_bridge(
-                bridge_config(record, self._store.namespace, self._settings.mtu)
-            )
+            await self._ensure_bridge(record)
+
+    async def _ensure_bridge(self, record: NetworkRecord) -> None:
+        near = [
+            other.bridge
+            for other in self._records
+            if other.driver == "bridge" and other.id != record.id
+        ]
+        await self._bridge.ensure_bridge(
+            bridge_config(record, self._store.namespace, self._settings.mtu, tuple(sorted(near)))
+        )
+
+    async def _tell_neighbours(self) -> None:
+        """Bridges without NAT know those from which their containers are reached."""
+        for record in self._records:
+            if direct_families(record):
+                try:
+                    await self._ensure_bridge(record)
+                except Fault as error:
+                    log.error("neighbours are not known", network=record.name, reason=str(error))
 
     async def _remove_link(self, record: NetworkRecord) -> None:
         if record.driver not in STACKED:
@@ -233,7 +279,12 @@ class Networks:
         self, record: NetworkRecord, preferred: str, only: bool
     ) -> NetworkRecord:
         networks = await self._database.read_global(lambda tx: tx.all_networks())
-        taken = {subnet: network for _, network in networks for subnet in network.subnets}
+        taken = {
+            subnet: network
+            for _, network in networks
+            if not network.config_only
+            for subnet in network.subnets
+        }
         for subnet in record.subnets[0 if only else 1 :]:
             if other := overlaps(subnet, taken):
                 raise InUse("subnet", subnet, (taken[other].id,), f"overlaps with {other}")
@@ -255,6 +306,7 @@ class Networks:
             overlaps(subnet, other.subnets)
             for _, other in networks
             if other.id != record.id
+            and not other.config_only
             and (other.created_ns, other.id) < (record.created_ns, record.id)
             for subnet in record.subnets
         )
@@ -278,11 +330,14 @@ class Networks:
         egress_bps: int = 0,
         interface: str = "",
         sysctls: Sequence[str] = (),
+        link_local: Sequence[str] = (),
+        ipv6: bool = True,
     ) -> EndpointRecord:
         """Give ``owner`` a place: leases, ports, interface. All of it, or nothing.
 
         Args:
             ports: a host port of 0 is chosen here; the record has it.
+            ipv6: without, it gets no IPv6 address where it has an IPv4 one.
 
         Raises:
             NotFound: kind ``network``. InUse: kind ``port`` (named ``address:port``) or ``address``.
@@ -303,6 +358,8 @@ class Networks:
             egress_bps,
             interface,
             tuple(sysctls),
+            tuple(link_local),
+            ipv6,
         )
         network = self.get(network_ref)
         if not self._name_servers.serves(network.id):
@@ -344,6 +401,7 @@ class Networks:
                     await self._make_link(record)
                 except Fault as error:
                     log.error("cannot recover a network", network=record.name, reason=str(error))
+        await self._tell_neighbours()
         await self._endpoints.recover(endpoints, networks, live_owners)
         for record in networks:
             await self._serve_names(record)
@@ -405,7 +463,8 @@ class Networks:
         try:
             await self._name_servers.serve(
                 record.id,
-                tuple(filter(None, record.gateways)),
+                # Containers ask over IPv4; an address of IPv6's link-local ones is the interface's, not the host's.
+                tuple(g for g in record.gateways if g and not ip_address(g).is_link_local),
                 partial(self._names.answer, record.id),
             )
         except Unavailable as error:

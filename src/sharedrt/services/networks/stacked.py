@@ -66,6 +66,12 @@ def flag_of(record: NetworkRecord) -> str:
     return record.options.get(_FLAG) or _FLAGS[0]
 
 
+def leads_nowhere(driver: str, options: Mapping[str, str]) -> bool:
+    """Whether nobody on such a network needs a gateway's address: it has no parent, or no neighbours."""
+    mode = options.get(f"{driver}_mode") or _MODES[driver][0]
+    return not options.get(_PARENT) or (driver == "ipvlan" and mode != "l2")
+
+
 def is_routed(record: NetworkRecord) -> bool:
     """Whether its interfaces are routers' neighbours to nobody: no gateway, no broadcasts."""
     return record.driver == "ipvlan" and mode_of(record) != "l2"
