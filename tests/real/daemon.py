@@ -95,6 +95,7 @@ class DaemonUnderTest:
                 "cgroup_parent": f"srt{n}",
                 "default_handler": default_handler(),
                 "cdi_dirs": [str(self.root / "cdi")],
+                "criu": criu(),
             },
             "cni": {"conf_dir": self.cni_conf},
             "network": {
@@ -259,3 +260,8 @@ async def running_daemon(
 def default_handler() -> str:
     """The OCI runtime that the tests' default daemon shall use (``SHAREDRT_TEST_HANDLER``)."""
     return os.environ.get("SHAREDRT_TEST_HANDLER", "")
+
+
+def criu() -> str:
+    """The CRIU that test daemons use (``SHAREDRT_TEST_CRIU``): a distribution's may not fit a newer kernel."""
+    return os.environ.get("SHAREDRT_TEST_CRIU", "criu")

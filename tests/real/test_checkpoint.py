@@ -10,7 +10,7 @@ from grpclib import GRPCError, Status
 
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import IMAGE, CriClient
-from tests.real.daemon import DaemonUnderTest
+from tests.real.daemon import DaemonUnderTest, criu
 from tests.real.oci_images import layer_tar
 from tests.real.test_cri import PRIVATE_PID, ended, read, secured, until
 
@@ -25,7 +25,7 @@ COUNT = (
 async def unfit() -> str:
     """Why CRIU cannot serve here, by its own check; empty when it can."""
     program = shutil.which(
-        "criu", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        criu(), path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     )
     if program is None:
         return "missing"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.drivers.oci.bundle import read_pid
-from sharedrt.drivers.oci.checkpoint import RESTORE_OPTIONS
+from sharedrt.drivers.oci.checkpoint import RESTORE_OPTIONS, search_path
 from sharedrt.drivers.oci.children import Child
 from sharedrt.drivers.oci.errors import start_failed
 from sharedrt.drivers.oci.ports import Cgroups
@@ -36,6 +36,8 @@ class Launch:
     timeout_s: float
     checkpoint: Path | None = None
     """CRIU's images, out of which the processes come instead of being started."""
+    criu: str = ""
+    """The binary that does it."""
 
 
 def runtime_arguments(state: BundleState, log: Path) -> list[str]:
@@ -99,6 +101,8 @@ async def launch_conmon(
     try:
         try:
             env = {"_OCI_SYNCPIPE": str(sync_write), "_OCI_STARTPIPE": str(start_read)}
+            if launch.criu:
+                env |= search_path(launch.criu)
             child = await Child.start(argv, env=env, pass_fds=(sync_write, start_read))
         finally:
             os.close(sync_write)
