@@ -95,6 +95,7 @@ class DaemonUnderTest:
                 "cgroup_parent": f"srt{n}",
                 "default_handler": default_handler(),
                 "cdi_dirs": [str(self.root / "cdi")],
+                "handlers": {"crun": os.environ.get("SHAREDRT_TEST_CRUN", "crun"), "runc": "runc"},
                 "criu": criu(),
             },
             "cni": {"conf_dir": self.cni_conf},

@@ -20,6 +20,8 @@ _CHECK_TIMEOUT_S: Final = 30.0
 _ERROR: Final = re.compile(r"Error \([^)]*\): (.+)")
 RESTORE_OPTIONS: Final = ("--tcp-established", "--file-locks")
 """What a dump may have, a restore must be allowed."""
+RESTORE_LOG: Final = "restore.log"
+"""In the bundle, where conmon has it written."""
 
 
 async def require_criu(handler: Handler, configured: str) -> str:
@@ -28,10 +30,8 @@ async def require_criu(handler: Handler, configured: str) -> str:
     Raises:
         FailedPrecondition: it is missing, unfit for this kernel, or the runtime was built without it.
     """
-    if not handler.checkpoints:
-        raise FailedPrecondition(
-            "runtime handler", handler.name, f"{handler.version} is built without CRIU; use runc"
-        )
+    if handler.no_checkpoints:
+        raise FailedPrecondition("runtime handler", handler.name, handler.no_checkpoints)
     program = find_program(configured)
     if program is None:
         raise FailedPrecondition("program", configured, "not found: install the package criu")
@@ -64,7 +64,7 @@ async def checkpoint(context: Context, key: ContainerKey, folder: Path) -> None:
         "--leave-running", *RESTORE_OPTIONS, key.id, env=search_path(criu),
     )  # fmt: skip
     if finished.exit_code:
-        words = await asyncio.to_thread(_words_of, folder / "dump.log")
+        words = await asyncio.to_thread(criu_words, folder / "dump.log")
         raise Internal(f"checkpoint of {key.id}", words or clean(finished.output))
     config = context.layout.bundle(key) / "config.json"
     await asyncio.to_thread(shutil.copyfile, config, folder / "spec.dump")
@@ -77,7 +77,8 @@ def first_error(text: str) -> str:
     return clean(text) or "no reason given"
 
 
-def _words_of(log: Path) -> str:
+def criu_words(log: Path) -> str:
+    """CRIU's first complaint in its own log; empty when there is none."""
     try:
         text = log.read_text(errors="replace")
     except OSError:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.drivers.oci.bundle import read_pid
-from sharedrt.drivers.oci.checkpoint import RESTORE_OPTIONS, search_path
+from sharedrt.drivers.oci.checkpoint import RESTORE_LOG, RESTORE_OPTIONS, criu_words, search_path
 from sharedrt.drivers.oci.children import Child
-from sharedrt.drivers.oci.errors import start_failed
+from sharedrt.drivers.oci.errors import OTHER, start_failed
 from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import identify
 from sharedrt.drivers.oci.state import BundleState
@@ -130,6 +130,8 @@ async def launch_conmon(
         os.close(start_write)
         sync.close()
     if message is None or message.data <= 0:
+        if launch.checkpoint is not None and (told := criu_words(launch.bundle / RESTORE_LOG)):
+            raise StartFailed(launch.container_id, f"CRIU: {told}", OTHER)
         words = message.message if message is not None else finished.output
         raise start_failed(launch.container_id, words, launch.bundle / "create.log", launch.command)
     process = identify(message.data)
