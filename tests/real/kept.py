@@ -17,20 +17,15 @@ _ROWS: Final = {
 }
 
 
-def kept(daemon: DaemonUnderTest, *, half_files: bool = True) -> dict[str, frozenset[str]]:
-    """All of it.
-
-    Args:
-        half_files: look for what a later pull would go on from, too.
-    """
+def kept(daemon: DaemonUnderTest) -> dict[str, frozenset[str]]:
+    """All of it. A half file is what a later pull would go on from."""
     state = daemon.root / "state"
     found = {
         "blobs": _names(state / "content" / "blobs", "*/*"),
         "layers": _names(state / "snapshots" / "layers", "*"),
         "scratch": _names(state / "snapshots" / "tmp", "*"),
+        "half files": _names(state / "content" / "ingest", "*"),
     }
-    if half_files:
-        found["half files"] = _names(state / "content" / "ingest", "*")
     with sqlite3.connect(f"file:{state / 'sharedrt.db'}?mode=ro", uri=True) as database:
         for kind, query in _ROWS.items():
             found[kind] = frozenset(row[0] for row in database.execute(query))

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,9 @@ COUNT = (
 async def unfit(handler: str = "runc") -> str:
     """Why CRIU cannot serve here, by its own check and by crun's word; empty when it can."""
     if handler == "crun":
-        program = os.environ.get("SHAREDRT_TEST_CRUN", "crun")
+        crun = os.environ.get("SHAREDRT_TEST_CRUN", "crun")
         told = await asyncio.to_thread(
-            subprocess.run, [program, "--version"], capture_output=True, text=True
+            subprocess.run, [crun, "--version"], capture_output=True, text=True
         )
         if "+CRIU" not in told.stdout:
             return "without"
@@ -197,8 +198,7 @@ async def test_mounts_a_terminal_and_sockets_come_along(cri: CriClient, tmp_path
             shown = await cri.exec_sync(again, "sh", "-c", "readlink /proc/1/fd/3; wc -l < /ticks")
             assert shown.stdout.split()[0] == b"/volume/open"
             ticks = int(shown.stdout.split()[1])
-            log = (await cri.status(again)).log_path
-            await until(lambda log=log: "here" in read(log))
+            await until(partial(shows, (await cri.status(again)).log_path, "here"))
             echoed = await cri.exec_sync(again, "sh", "-c", "nc 127.0.0.1 7 < /dev/null")
             assert echoed.stdout == b"hi\n"
             shown = await cri.exec_sync(again, "sh", "-c", "sleep 0.2; wc -l < /ticks")
@@ -250,10 +250,10 @@ async def test_callers_that_give_up_and_a_daemon_that_is_killed(
         await cri.start(main)
         log = (await cri.status(main)).log_path
         await until(lambda: len(numbers(log)) > 2)
+        request = pb.CheckpointContainerRequest(
+            container_id=main, location=str(tmp_path / "given-up.tar")
+        )
         for timeout_s in (0.02, 0.1, 0.3):
-            request = pb.CheckpointContainerRequest(
-                container_id=main, location=str(tmp_path / "given-up.tar")
-            )
             with contextlib.suppress(GRPCError, TimeoutError, StreamTerminatedError):
                 await cri.runtime.checkpoint_container(request, timeout=timeout_s)
         request.location = str(tmp_path / "killed.tar")
@@ -270,10 +270,18 @@ async def test_callers_that_give_up_and_a_daemon_that_is_killed(
     async with cri_client(daemon.socket("cri"), daemon.root / "pods") as cri:
         seen = len(numbers(log))
         await until(lambda: len(numbers(log)) > seen)
-        assert list(tmp_path.iterdir()) == []
-        assert not list((daemon.root / "state/containers/k8s.io" / main).glob("checkpoint"))
+        assert names(tmp_path) == []
+        assert "checkpoint" not in names(daemon.root / "state/containers/k8s.io" / main)
         await checkpoint(cri, main, tmp_path / "whole.tar")
         await cri.remove_pod(id)
+
+
+def shows(log: str, text: str) -> bool:
+    return text in read(log)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def frozen(daemon: DaemonUnderTest, id: str) -> bool:

@@ -83,7 +83,11 @@ class Context:
     async def runtime(
         self, state: BundleState, *words: str, env: Mapping[str, str] | None = None
     ) -> Finished:
-        """Run the container's OCI runtime, with ``env`` over its usual environment. Raises FailedPrecondition, DeadlineExceeded."""
+        """Run the container's OCI runtime, with ``env`` over its usual environment.
+
+        Raises:
+            FailedPrecondition, DeadlineExceeded.
+        """
         systemd = ["--systemd-cgroup"] if self.systemd else []
         argv = [state.runtime, *systemd, "--root", state.runtime_root, *words]
         return await run(argv, timeout_s=_COMMAND_TIMEOUT_S, env=env)
