@@ -22,7 +22,11 @@ from typing import Any
 
 import aiohttp
 
+from tests.real.leaks import look
+
 START_TIMEOUT_S = 20.0
+used: "list[DaemonUnderTest]" = []
+"""All of this run, for the look at what is left at its end."""
 _held: list[int] = []
 """Descriptors of the locks on the numbers in use; the kernel lets go of them when this process ends."""
 
@@ -79,6 +83,7 @@ class DaemonUnderTest:
         self.cni_conf.mkdir()
         self.config_path = self.root / "config.toml"
         self.config_path.write_text(self._config())
+        used.append(self)
 
     def _config(self) -> str:
         n = self.number
@@ -183,6 +188,12 @@ class DaemonUnderTest:
         await self.stop()
         await self.start()
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Words that only its own things on the host carry in their names."""
+        n = self.number
+        return (f"srt{n}", f"srp{n}", f"s{n}", self.root.name)
+
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")[-20_000:]
 
@@ -256,6 +267,8 @@ async def running_daemon(
         yield daemon
     finally:
         await daemon.purge()
+    left = look(daemon.marks).found()
+    assert not left, f"left behind: {left}"
 
 
 def default_handler() -> str:
