@@ -241,6 +241,15 @@ async def test_a_private_ca_must_be_configured(
     await remove(cri, "private.example/app:1")
 
 
+async def test_a_malformed_hosts_file_is_named(daemon: DaemonUnderTest, cri: CriClient) -> None:
+    for text in ("server = ", "sever = 1", '[host."ftp://x"]', 'ca = "none.crt"'):
+        configure(daemon, "malformed.example", text)
+        error = await raised(pull(cri, "malformed.example/app:1"))
+        assert error.status is Status.FAILED_PRECONDITION, text
+        assert str(daemon.certs_d / "malformed.example") in str(error.message)
+        assert "malformed.example/app:1" in daemon.log()
+
+
 async def test_mirrors_and_the_catch_all(
     daemon: DaemonUnderTest, cri: CriClient, registries: Registries
 ) -> None:
