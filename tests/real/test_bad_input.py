@@ -285,9 +285,9 @@ async def test_a_full_disk(tmp_path: Path, busybox_archive: Path, proxy: FlakyPr
                 "/containers/create", json={"Image": "busybox", "Labels": {"a": "x" * 500_000}}
             )
             assert (status, one_line("no space left", said["message"])) == (500, True)
-            large = cri.pod_config("full", annotations={"a": "x" * 500_000})
+            wide = cri.pod_config("full", annotations={"a": "x" * 500_000})
             with pytest.raises(GRPCError) as caught:
-                await cri.run_pod(large)
+                await cri.run_pod(wide)
             assert caught.value.status is Status.RESOURCE_EXHAUSTED
             assert one_line("disk is full", caught.value.message)
             (disk / "filler").unlink()
