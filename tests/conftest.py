@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hybrid import cured
+from tests.real.daemon import used
+from tests.real.leaks import look
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +24,15 @@ def _hybrid_host_cured(pytestconfig: pytest.Config) -> Iterator[None]:
         return
     with cured():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left(pytestconfig: pytest.Config, _hybrid_host_cured: None) -> Iterator[None]:
+    """The last look of all: of no daemon that this run has started is anything left on the host."""
+    yield
+    if pytestconfig.getoption("--real"):
+        left = {daemon.number: look(daemon.marks).found() for daemon in used}
+        assert not any(left.values()), f"left behind: {left}"
 
 
 def pytest_configure() -> None:

@@ -100,6 +100,8 @@ class RuntimeConfig:
     """Name to binary (a path, or a name looked up in PATH)."""
     conmon: str = "conmon"
     catatonit: str = "catatonit"
+    criu: str = "criu"
+    """A file of that very name: OCI runtimes look it up in PATH, where its folder goes first."""
     cgroup_driver: str = "auto"
     """``auto`` (systemd where it runs the host), ``cgroupfs`` or ``systemd``."""
     cgroup_parent: str = "sharedrt"

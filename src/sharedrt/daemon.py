@@ -293,6 +293,7 @@ def _oci_settings(config: Config, cgroups: CgroupManager) -> OciSettings:
         cgroup_parent=parent,
         conmon=runtime.conmon,
         catatonit=runtime.catatonit,
+        criu=runtime.criu,
         cdi_dirs=runtime.cdi_dirs,
     )
 

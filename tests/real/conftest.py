@@ -39,8 +39,7 @@ async def daemon(busybox_archive: Path) -> AsyncIterator[DaemonUnderTest]:
         yield daemon
     finally:
         await daemon.purge()
-    n = daemon.number
-    left = look((f"srt{n}", f"srp{n}", f"s{n}", daemon.root.name)).found()
+    left = look(daemon.marks).found()
     assert not left, f"left behind: {left}"
 
 

@@ -22,7 +22,11 @@ from typing import Any
 
 import aiohttp
 
+from tests.real.leaks import look
+
 START_TIMEOUT_S = 20.0
+used: "list[DaemonUnderTest]" = []
+"""All of this run, for the look at what is left at its end."""
 _held: list[int] = []
 """Descriptors of the locks on the numbers in use; the kernel lets go of them when this process ends."""
 
@@ -79,6 +83,7 @@ class DaemonUnderTest:
         self.cni_conf.mkdir()
         self.config_path = self.root / "config.toml"
         self.config_path.write_text(self._config())
+        used.append(self)
 
     def _config(self) -> str:
         n = self.number
@@ -95,6 +100,8 @@ class DaemonUnderTest:
                 "cgroup_parent": f"srt{n}",
                 "default_handler": default_handler(),
                 "cdi_dirs": [str(self.root / "cdi")],
+                "handlers": {"crun": os.environ.get("SHAREDRT_TEST_CRUN", "crun"), "runc": "runc"},
+                "criu": criu(),
             },
             "cni": {"conf_dir": self.cni_conf},
             "network": {
@@ -181,6 +188,12 @@ class DaemonUnderTest:
         await self.stop()
         await self.start()
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Words that only its own things on the host carry in their names."""
+        n = self.number
+        return (f"srt{n}", f"srp{n}", f"s{n}", self.root.name)
+
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")[-20_000:]
 
@@ -254,8 +267,15 @@ async def running_daemon(
         yield daemon
     finally:
         await daemon.purge()
+    left = look(daemon.marks).found()
+    assert not left, f"left behind: {left}"
 
 
 def default_handler() -> str:
     """The OCI runtime that the tests' default daemon shall use (``SHAREDRT_TEST_HANDLER``)."""
     return os.environ.get("SHAREDRT_TEST_HANDLER", "")
+
+
+def criu() -> str:
+    """The CRIU that test daemons use (``SHAREDRT_TEST_CRIU``): a distribution's may not fit a newer kernel."""
+    return os.environ.get("SHAREDRT_TEST_CRIU", "criu")

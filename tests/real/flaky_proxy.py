@@ -16,7 +16,7 @@ class Rule:
 
     Exactly one of: ``cut_after`` bytes of the body the connection breaks; ``truncate_to`` so many bytes it ends
     in good order; ``status`` (with ``headers`` and ``body``) instead of an answer; ``stall_after`` so many bytes
-    nothing comes any more; ``replace`` the body.
+    nothing comes any more; ``replace`` the body; ``pace_s`` seconds lie between its ten pieces.
     """
 
     pattern: str
@@ -28,6 +28,7 @@ class Rule:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     replace: bytes | None = None
+    pace_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,12 @@ class FlakyProxy:
         if rule is not None and rule.stall_after is not None:
             await response.write(body[: rule.stall_after])
             await asyncio.sleep(30)
-        if body:
+        if rule is not None and rule.pace_s:
+            piece = len(body) // 10 + 1
+            for at in range(0, len(body), piece):
+                await response.write(body[at : at + piece])
+                await asyncio.sleep(rule.pace_s)
+        elif body:
             await response.write(body)
         await response.write_eof()
         return response

@@ -8,21 +8,32 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HostTraces:
-    """Mounts, network namespaces' pins, cgroups, links, nft tables and processes that look like ours.
+    """Mounts, namespaces' pins, cgroups, links (veths too), nft tables with their elements, processes and folders
+    that look like ours.
 
     ``marks`` are words that only our own things carry in their names: the run's root folder, its bridge
     names, its nft table, its cgroup parent.
     """
 
     mounts: frozenset[str]
+    """Without the namespaces'."""
+    namespaces: frozenset[str]
+    """Pins of network, IPC, UTS and user namespaces."""
     cgroups: frozenset[str]
     links: frozenset[str]
     tables: frozenset[str]
     processes: frozenset[str]
+    """By their command line, or by a mount namespace of their own that has our layers in it."""
+    folders: frozenset[str]
+    """Below /tmp, where test daemons have theirs."""
+
+    @classmethod
+    def kinds(cls) -> frozenset[str]:
+        return frozenset(cls.__annotations__)
 
     def found(self) -> dict[str, frozenset[str]]:
         """What there is, by kind; empty when nothing is left."""
-        kinds = {name: getattr(self, name) for name in self.__annotations__}
+        kinds = {name: getattr(self, name) for name in self.kinds()}
         return {name: items for name, items in kinds.items() if items}
 
 
@@ -32,17 +43,20 @@ def look(marks: tuple[str, ...]) -> HostTraces:
     def ours(text: str) -> bool:
         return any(mark in text for mark in marks)
 
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    pins = {words[4] for words in lines if words[words.index("-") + 1] == "nsfs"}
     links = os.listdir("/sys/class/net")
     tables = subprocess.run(
         ["nft", "list", "tables"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     return HostTraces(
-        mounts=frozenset(filter(ours, mounts)),
+        mounts=frozenset(filter(ours, {words[4] for words in lines} - pins)),
+        namespaces=frozenset(filter(ours, pins)),
         cgroups=frozenset(_cgroups(marks)),
         links=frozenset(filter(ours, links)),
         tables=frozenset(filter(ours, tables)),
         processes=frozenset(_processes(marks)),
+        folders=frozenset(filter(ours, map(str, Path("/tmp").iterdir()))),
     )
 
 
@@ -56,13 +70,17 @@ def _cgroups(marks: tuple[str, ...]) -> list[str]:
 
 def _processes(marks: tuple[str, ...]) -> list[str]:
     found = []
+    host = os.readlink("/proc/self/ns/mnt")
     for entry in os.listdir("/proc"):
         if not entry.isdecimal() or int(entry) == os.getpid():
             continue
         try:
-            line = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
+            line = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ")
+            words = line.decode(errors="replace")
+            inside = os.readlink(f"/proc/{entry}/ns/mnt") != host
+            mounts = Path("/proc", entry, "mountinfo").read_text() if inside else ""
+        except OSError:  # it has ended meanwhile
             continue
-        if any(mark in line for mark in marks):
-            found.append(f"{entry} {line}")
+        if any(mark in words or mark in mounts for mark in marks):
+            found.append(f"{entry} {words}")
     return found

@@ -285,6 +285,11 @@ async def test_a_full_disk(tmp_path: Path, busybox_archive: Path, proxy: FlakyPr
                 "/containers/create", json={"Image": "busybox", "Labels": {"a": "x" * 500_000}}
             )
             assert (status, one_line("no space left", said["message"])) == (500, True)
+            wide = cri.pod_config("full", annotations={"a": "x" * 500_000})
+            with pytest.raises(GRPCError) as caught:
+                await cri.run_pod(wide)
+            assert caught.value.status is Status.RESOURCE_EXHAUSTED
+            assert one_line("disk is full", caught.value.message)
             (disk / "filler").unlink()
             assert (await listed(cri, docker)).all == set()
             ran = await daemon.docker("run", "--rm", "busybox", "echo", "again")
@@ -379,3 +384,55 @@ async def test_a_missing_binary_is_named_with_its_package(
         assert (status, one_line(conmon, said["message"])) == (500, True)
         assert "package conmon" in said["message"]
         await docker.delete(f"/containers/{created['Id']}")
+
+
+async def test_missing_binaries_over_cri(busybox_archive: Path, tmp_path: Path) -> None:
+    """A pod that needs the one, a container that needs the other: refused by name, and nothing is left of them."""
+    conmon, catatonit = str(tmp_path / "conmon"), str(tmp_path / "catatonit")
+    settings = {"runtime": {"conmon": conmon, "catatonit": catatonit}}
+    async with (
+        running_daemon(settings) as daemon,
+        cri_client(daemon.socket("cri"), daemon.root / "pods") as cri,
+        docker_client(daemon.socket("docker")) as docker,
+    ):
+        await daemon.cli("-n", "k8s.io", "images", "import", str(busybox_archive))
+        checked = await daemon.cli("check", check=False)
+        assert "apt-get install" in checked.stdout
+        assert "catatonit" in checked.stdout
+        shared = pb.LinuxPodSandboxConfig(
+            security_context=pb.LinuxSandboxSecurityContext(
+                namespace_options=pb.NamespaceOption(pid=pb.NamespaceMode.POD)
+            )
+        )
+        with pytest.raises(GRPCError) as caught:
+            await cri.run_pod(cri.pod_config("shared", linux=shared))
+        assert one_line("conmon", caught.value.message) or one_line(
+            "catatonit", caught.value.message
+        )
+        assert caught.value.status is Status.FAILED_PRECONDITION
+        assert "package" in str(caught.value.message)
+        assert "default/shared" in daemon.log()
+        owners = await listed(cri, docker)
+        assert (owners.all, unowned(daemon, owners)) == (set(), [])
+        private = pb.LinuxPodSandboxConfig(
+            security_context=pb.LinuxSandboxSecurityContext(
+                namespace_options=pb.NamespaceOption(pid=pb.NamespaceMode.CONTAINER)
+            )
+        )
+        config = cri.pod_config("private", linux=private)
+        pod = await cri.run_pod(config)
+        container = await cri.create(pod, config, "main", ["true"])
+        with pytest.raises(GRPCError) as caught:
+            await cri.start(container)
+        assert caught.value.status is Status.FAILED_PRECONDITION
+        assert one_line(conmon, caught.value.message)
+        assert "package conmon" in str(caught.value.message)
+        status = await cri.status(container)
+        assert (status.state, status.reason) == (
+            pb.ContainerState.CONTAINER_EXITED,
+            "ContainerCannotRun",
+        )
+        assert unowned(daemon, await listed(cri, docker)) == []
+        await cri.remove_pod(pod)
+        owners = await listed(cri, docker)
+        assert (owners.all, unowned(daemon, owners)) == (set(), [])

@@ -63,8 +63,10 @@ class Deployed:
         return int((self.root / "run" / "sharedrtd.pid").read_text())
 
     def traces(self) -> dict[str, frozenset[str]]:
-        n = self.daemon.number
-        return look((f"srt{n}", f"srp{n}", f"s{n}", self.root.name)).found()
+        """Of all but the folder, which is the test's own."""
+        found = look(self.daemon.marks).found()
+        found.pop("folders", None)
+        return found
 
 
 @pytest_asyncio.fixture(loop_scope="module")

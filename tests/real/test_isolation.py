@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 from grpclib import GRPCError, Status
 
+from sharedrt.pb.runtime import v1 as pb
 from sharedrt.pb.runtime.v1 import (
     ContainerStatusRequest,
     ImageSpec,
@@ -133,6 +135,58 @@ async def test_cri_answers_a_docker_id_as_one_that_never_was(
     assert inspected["State"]["Running"] is True
     stats = (await cri.runtime.list_container_stats(ListContainerStatsRequest())).stats
     assert id not in {s.attributes.id for s in stats}
+    await docker.delete(f"/containers/{id}", force="1")
+
+
+async def test_no_call_of_cri_reaches_docker_by_id_short_id_or_name(
+    cri: CriClient, docker: DockerClient
+) -> None:
+    """Each answers as for an object that never was; and the container does not notice."""
+    _, created = await docker.post(
+        "/containers/create",
+        json={"Image": "busybox", "Cmd": ["sleep", "600"]},
+        name="out-of-reach",
+    )
+    id, runtime = created["Id"], cri.runtime
+    await docker.post(f"/containers/{id}/start")
+    before = (await docker.get(f"/containers/{id}/json"))[1]["State"]
+    calls: dict[str, Callable[[str], Awaitable[object]]] = {
+        "status": lambda i: runtime.container_status(ContainerStatusRequest(container_id=i)),
+        "start": lambda i: runtime.start_container(pb.StartContainerRequest(container_id=i)),
+        "stop": lambda i: runtime.stop_container(StopContainerRequest(container_id=i)),
+        "remove": lambda i: runtime.remove_container(pb.RemoveContainerRequest(container_id=i)),
+        "exec": lambda i: runtime.exec(pb.ExecRequest(container_id=i, cmd=["true"], stdout=True)),
+        "exec sync": lambda i: cri.exec_sync(i, "true"),
+        "attach": lambda i: runtime.attach(pb.AttachRequest(container_id=i, stdout=True)),
+        "stats": lambda i: runtime.container_stats(pb.ContainerStatsRequest(container_id=i)),
+        "log": lambda i: runtime.reopen_container_log(pb.ReopenContainerLogRequest(container_id=i)),
+        "update": lambda i: runtime.update_container_resources(
+            pb.UpdateContainerResourcesRequest(container_id=i)
+        ),
+        "checkpoint": lambda i: runtime.checkpoint_container(
+            pb.CheckpointContainerRequest(container_id=i, location="/tmp/never.tar")
+        ),
+        "port forward": lambda i: runtime.port_forward(
+            pb.PortForwardRequest(pod_sandbox_id=i, port=[80])
+        ),
+        "list": lambda i: runtime.list_containers(
+            ListContainersRequest(filter=pb.ContainerFilter(id=i))
+        ),
+        "list stats": lambda i: runtime.list_container_stats(
+            ListContainerStatsRequest(filter=pb.ContainerStatsFilter(id=i))
+        ),
+    }
+
+    async def answer(call: Callable[[str], Awaitable[object]], ref: str) -> str:
+        try:
+            return str(await call(ref))
+        except GRPCError as error:
+            return f"{error.status} {error.message}".replace(ref, "ID")
+
+    for name, call in calls.items():
+        for shown, absent in ((id, "f" * 64), (id[:12], "f" * 12), ("out-of-reach", "never-was")):
+            assert await answer(call, shown) == await answer(call, absent), name
+    assert (await docker.get(f"/containers/{id}/json"))[1]["State"] == before
     await docker.delete(f"/containers/{id}", force="1")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sharedrt.drivers.oci.execs import ExecSession
-from sharedrt.drivers.oci.handlers import probe
+from sharedrt.drivers.oci.handlers import no_checkpoints, probe
 from sharedrt.drivers.oci.hub import AttachSession
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
@@ -37,6 +37,23 @@ async def test_usable_ones(tmp_path: Path) -> None:
         found.get("none")
     with pytest.raises(InvalidArgument):
         found.get("other")
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("runc version 1.1.5\nspec: 1.0.2-dev", ""),
+        ("crun version 1.21\n+SYSTEMD +CRIU +YAJL", ""),
+        ("crun version 2.0-dirty\n+CRIU", ""),
+        ("crun version 1.20.1\n+CRIU", "cannot restore"),
+        ("crun version UNKNOWN\n+CRIU", "cannot restore"),
+        ("crun version 1.8.1\n+SYSTEMD +YAJL", "without CRIU"),
+    ],
+)
+def test_who_can_checkpoint(told: str, words: str) -> None:
+    answer = no_checkpoints(told)
+    assert words in answer
+    assert bool(words) is bool(answer)
 
 
 async def test_hybrid_hosts_do_without_crun(tmp_path: Path) -> None:

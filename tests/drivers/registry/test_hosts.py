@@ -147,6 +147,7 @@ def test_dockers_certificate_files(tmp_path: Path) -> None:
         ('[host."http://m"]\nclient = [["a"]]', "client"),
         ('[host."http://m"]\ndial_timeout = "soon"', "soon"),
         ('[host."http://u:p@m"]', "u:p@m"),
+        ('[host."ftp://m"]', "ftp://m"),
     ],
 )
 def test_wrong_files_are_refused_by_name(tmp_path: Path, text: str, word: str) -> None:

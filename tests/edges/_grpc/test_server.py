@@ -145,6 +145,22 @@ async def test_unimplemented_names_the_method(grpc: tuple[Service, RuntimeServic
     assert caught.value.message == "Status is not implemented"
 
 
+@pytest.mark.parametrize(
+    "path", ["/runtime.v1.RuntimeService/NoSuch", "/runtime.v1alpha2.RuntimeService/Version", "/x"]
+)
+async def test_unknown_methods_are_unimplemented_for_every_client(
+    grpc: tuple[Service, RuntimeServiceStub], path: str
+) -> None:
+    """grpclib's client reads the status only of an answer with gRPC's content type, and so does Go's."""
+    method = UnaryUnaryMethod[VersionRequest, VersionResponse](
+        grpc[1].channel, path, VersionRequest, VersionResponse
+    )
+    with pytest.raises(GRPCError) as caught:
+        await method(VersionRequest(version="x" * 100_000))
+    assert caught.value.status is Status.UNIMPLEMENTED
+    assert path.rpartition("/")[2] in str(caught.value.message)
+
+
 async def test_deadline_of_the_client_cancels_the_handler(
     grpc: tuple[Service, RuntimeServiceStub],
 ) -> None:

@@ -24,6 +24,7 @@ def encoded(text: str) -> str:
         (AuthConfig(username="u", password="p"), Credentials("u", "p")),
         (AuthConfig(auth=encoded("u:p:q")), Credentials("u", "p:q")),
         (AuthConfig(auth=encoded("u:p\0\0")), Credentials("u", "p")),
+        (AuthConfig(auth=encoded("u:p") + "\r\n"), Credentials("u", "p")),
         (AuthConfig(username="u", password="p", auth="junk"), Credentials("u", "p")),
         (AuthConfig(identity_token="t"), Credentials(identity_token="t")),
         (AuthConfig(registry_token="t"), Credentials(registry_token="t")),

@@ -93,6 +93,8 @@ async def test_only_ports_with_a_host_port_are_published() -> None:
     [
         ({"metadata": pb.PodSandboxMetadata()}, "metadata.name"),
         ({"log_directory": "relative"}, "log_directory"),
+        ({"hostname": "h" * 65}, "hostname"),
+        ({"hostname": "a\n127.0.0.1 b"}, "hostname"),
         ({"port_mappings": [pb.PortMapping(container_port=1, host_port=70000)]}, "port_mappings"),
         ({"port_mappings": [pb.PortMapping(protocol=9, host_port=1)]}, "protocol"),  # type: ignore[arg-type]
         ({"options": pb.NamespaceOption(network=Mode.CONTAINER)}, "network"),

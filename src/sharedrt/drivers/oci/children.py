@@ -16,7 +16,7 @@ from sharedrt.drivers.oci.spawn import spawn
 from sharedrt.model.faults import DeadlineExceeded, FailedPrecondition
 
 _MAX_WORDS: Final = 64 << 10
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SPAWNERS: Final = thread_pool(4, "spawn")
 """Threads of their own, since each may have to wait for a CPU. None is there before the first child."""
 
@@ -57,7 +57,7 @@ class Child:
         started: list[int] = []
 
         def work() -> None:
-            words = {"PATH": _PATH, "TZ": "UTC0", **(env or {})}
+            words = {"PATH": PATH, "TZ": "UTC0", **(env or {})}
             started.append(spawn(argv, words, output=output, keep=pass_fds))
 
         try:
@@ -97,13 +97,15 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
 
 
-async def run(argv: Sequence[str], *, timeout_s: float) -> Finished:
+async def run(
+    argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None
+) -> Finished:
     """Run a command to its end. Cancelled, it runs on unwatched: what a runtime has begun it should finish.
 
     Raises:
         FailedPrecondition: the binary is missing. DeadlineExceeded: killed after ``timeout_s``.
     """
-    child = await Child.start(argv)
+    child = await Child.start(argv, env=env)
     try:
         async with asyncio.timeout(timeout_s):
             return await child.wait()

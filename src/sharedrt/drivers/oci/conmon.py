@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.drivers.oci.bundle import read_pid
-from sharedrt.drivers.oci.checkpoint import RESTORE_OPTIONS
+from sharedrt.drivers.oci.checkpoint import RESTORE_LOG, RESTORE_OPTIONS, criu_words, search_path
 from sharedrt.drivers.oci.children import Child
-from sharedrt.drivers.oci.errors import start_failed
+from sharedrt.drivers.oci.errors import OTHER, start_failed
 from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import identify
 from sharedrt.drivers.oci.state import BundleState
@@ -36,6 +36,8 @@ class Launch:
     timeout_s: float
     checkpoint: Path | None = None
     """CRIU's images, out of which the processes come instead of being started."""
+    criu: str = ""
+    """The binary that does it."""
 
 
 def runtime_arguments(state: BundleState, log: Path) -> list[str]:
@@ -99,6 +101,8 @@ async def launch_conmon(
     try:
         try:
             env = {"_OCI_SYNCPIPE": str(sync_write), "_OCI_STARTPIPE": str(start_read)}
+            if launch.criu:
+                env |= search_path(launch.criu)
             child = await Child.start(argv, env=env, pass_fds=(sync_write, start_read))
         finally:
             os.close(sync_write)
@@ -126,6 +130,8 @@ async def launch_conmon(
         os.close(start_write)
         sync.close()
     if message is None or message.data <= 0:
+        if launch.checkpoint is not None and (told := criu_words(launch.bundle / RESTORE_LOG)):
+            raise StartFailed(launch.container_id, f"CRIU: {told}", OTHER)
         words = message.message if message is not None else finished.output
         raise start_failed(launch.container_id, words, launch.bundle / "create.log", launch.command)
     process = identify(message.data)

@@ -1,5 +1,6 @@
 """What the parts of the OCI driver share: settings, the host's abilities, and each container's state."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -79,11 +80,17 @@ class Context:
     def forget(self, key: ContainerKey) -> None:
         self._states.pop(key, None)
 
-    async def runtime(self, state: BundleState, *words: str) -> Finished:
-        """Run the container's OCI runtime. Raises FailedPrecondition, DeadlineExceeded."""
+    async def runtime(
+        self, state: BundleState, *words: str, env: Mapping[str, str] | None = None
+    ) -> Finished:
+        """Run the container's OCI runtime, with ``env`` over its usual environment.
+
+        Raises:
+            FailedPrecondition, DeadlineExceeded.
+        """
         systemd = ["--systemd-cgroup"] if self.systemd else []
         argv = [state.runtime, *systemd, "--root", state.runtime_root, *words]
-        return await run(argv, timeout_s=_COMMAND_TIMEOUT_S)
+        return await run(argv, timeout_s=_COMMAND_TIMEOUT_S, env=env)
 
     async def must(self, state: BundleState, *words: str) -> None:
         """The same, where failing is nobody's fault but the host's. Raises Internal."""

@@ -1,6 +1,7 @@
 """Runtime handlers: which of the configured OCI runtimes can serve on this host, and why others cannot."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from sharedrt.model.faults import FailedPrecondition, Fault, InvalidArgument
 _SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PACKAGES: Final = {"crun": "crun", "runc": "runc", "conmon": "conmon", "catatonit": "catatonit"}
 _VERSION_TIMEOUT_S: Final = 10.0
+_CRUN_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
+_CRUN_RESTORES: Final = (1, 21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class Handler:
     name: str
     path: str
     version: str
-    checkpoints: bool = False
-    """Whether it can hand containers to CRIU."""
+    no_checkpoints: str = ""
+    """Why it cannot hand containers to CRIU; empty when it can."""
 
     @property
     def is_crun(self) -> bool:
@@ -104,9 +107,7 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
             )
             continue
         version = (answer.output.splitlines() or [""])[0]
-        # crun says what it is built with; runc always has it.
-        able = "+CRIU" in answer.output or not version.startswith("crun")
-        handler = Handler(name, path, version, able)
+        handler = Handler(name, path, version, no_checkpoints(answer.output))
         if handler.is_crun and left_over:
             refused[name] = hybrid_problem(program, left_over)
         else:
@@ -115,6 +116,23 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
     if default not in usable and usable:
         default = next(iter(usable))
     return Handlers(default, usable, refused)
+
+
+def no_checkpoints(told: str) -> str:
+    """Why the runtime that says this of its version cannot serve checkpoints; empty when it can: runc always has CRIU.
+
+    crun says what it is built with. Before 1.21 it had CRIU put what is restored into the cgroup of the container that
+    was dumped, frozen as that was at the moment.
+    """
+    version = told.partition("\n")[0]
+    if not version.startswith("crun"):
+        return ""
+    if "+CRIU" not in told:
+        return f"{version} is built without CRIU; use runc"
+    found = _CRUN_VERSION.search(version)
+    if found is None or (int(found[1]), int(found[2])) < _CRUN_RESTORES:
+        return f"{version} cannot restore into another cgroup, as 1.21 can; use runc"
+    return ""
 
 
 def hybrid_problem(program: str, left_over: frozenset[str]) -> Problem:

@@ -72,8 +72,9 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
         log_path=request.log_path,
         started=request.checkpoint is not None,
     )
+    criu = ""
     if request.checkpoint is not None:
-        await require_criu(handler)
+        criu = await require_criu(handler, context.settings.criu)
     try:
         config = await asyncio.to_thread(prepare)
         context.notes.log_new()
@@ -91,6 +92,7 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
             log_max_bytes=request.log_max_bytes,
             timeout_s=context.settings.create_timeout_s,
             checkpoint=request.checkpoint,
+            criu=criu,
         )
         process, monitor = await launch_conmon(launch, context.cgroups)
         context.keep(

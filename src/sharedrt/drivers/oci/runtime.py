@@ -137,7 +137,7 @@ class OciDriver:
         await lifecycle.update(self._context, key, resources)
 
     async def require_checkpoints(self, handler: str) -> None:
-        await require_criu(self._context.handlers.get(handler))
+        await require_criu(self._context.handlers.get(handler), self._context.settings.criu)
 
     async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
         await checkpoint(self._context, key, folder)

@@ -23,6 +23,8 @@ class OciSettings:
     cgroup_parent: str = ""
     conmon: str = "conmon"
     catatonit: str = "catatonit"
+    criu: str = "criu"
+    """Its file must have that name: the runtimes look it up in PATH, where its folder then goes first."""
     cdi_dirs: Sequence[Path] = SPEC_DIRS
     """Of CDI files; a device in a later folder hides one of an earlier."""
     create_timeout_s: float = 120.0

@@ -135,7 +135,9 @@ class HostsConfig:
     def _host(
         self, url: str, table: dict[str, Any], file: Path, upstream: RegistryHost
     ) -> RegistryHost:
-        parts = urlsplit(url if url.startswith(("http://", "https://")) else f"https://{url}")
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        if parts.scheme not in ("http", "https"):
+            raise _refused(file, f"{url!r} is neither http nor https")
         if not parts.netloc or parts.query or "@" in parts.netloc:
             raise _refused(file, f"{url!r} is no URL of a host")
         override = table.get("override_path", False)

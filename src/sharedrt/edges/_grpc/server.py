@@ -15,6 +15,7 @@ from grpclib.server import Server
 
 from sharedrt.edges._grpc.calls import Calls, Describe
 from sharedrt.edges._grpc.messages import BoundedCodec
+from sharedrt.edges._grpc.unknown import Methods
 from sharedrt.edges._unix_socket import bound_socket, peer_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class GrpcServer:
                 http2_stream_window_size=_WINDOW_BYTES,
             ),
         )
+        self._server._mapping = Methods(self._server._mapping)
         listen(self._server, RecvRequest, _check_peer)
         for listener in listeners:
             listen(self._server, RecvRequest, listener)

@@ -37,7 +37,8 @@ def credentials_of(auth: AuthConfig, image: str) -> Credentials | None:
 
 def _decode(text: str) -> tuple[str, str]:
     try:
-        decoded = b64decode(text, validate=True).decode()
+        # Line ends are passed over, as Go's decoder does: files of secrets have them.
+        decoded = b64decode(text.replace("\r", "").replace("\n", ""), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         # Without `from`: the cause would carry the secret into a log's traceback.
         raise InvalidArgument("auth.auth", "...", "is not base64 of user:password") from None

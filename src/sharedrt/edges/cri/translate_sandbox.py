@@ -20,6 +20,8 @@ _PROTOCOLS: Final = {
     pb.Protocol.SCTP: "sctp",
 }
 _PORTS: Final = range(65536)
+_HOSTNAME_MAX: Final = 64
+"""__NEW_UTS_LEN of Linux."""
 
 
 async def new_sandbox(request: pb.RunPodSandboxRequest, host: HostAbilities) -> NewSandbox:
@@ -50,7 +52,7 @@ async def _spec(config: pb.PodSandboxConfig, host: HostAbilities) -> SandboxSpec
     uids, gids = user_ranges(options, host)
     on_host_network = options.network == pb.NamespaceMode.NODE
     return SandboxSpec(
-        hostname=config.hostname or (host.hostname if on_host_network else ""),
+        hostname=_hostname(config.hostname) or (host.hostname if on_host_network else ""),
         host_network=on_host_network,
         host_pid=options.pid == pb.NamespaceMode.NODE,
         host_ipc=options.ipc == pb.NamespaceMode.NODE,
@@ -70,6 +72,13 @@ async def _spec(config: pb.PodSandboxConfig, host: HostAbilities) -> SandboxSpec
         user_mappings=uids,
         group_mappings=gids,
     )
+
+
+def _hostname(name: str) -> str:
+    """It goes into the kernel's own field, and into files line by line."""
+    if len(name.encode()) > _HOSTNAME_MAX or not name.isprintable() or " " in name:
+        raise InvalidArgument("hostname", name, f"no host's name of at most {_HOSTNAME_MAX} bytes")
+    return name
 
 
 def _log_directory(path: str) -> str:
