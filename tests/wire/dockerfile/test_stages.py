@@ -160,6 +160,8 @@ def test_a_trigger_keeps_its_here_document() -> None:
         ("FROM a\nCOPY --form=x a b\n", 2, r"unknown flag: --form \(did you mean from\?\)"),
         ("FROM a\nHEALTHCHECK --retries=-1 CMD x\n", 2, r"cannot be negative \(-1\)"),
         ('FROM a\nVOLUME [""]\n', 2, "can not be an empty string"),
+        ("FROM a\nVOLUME []\n", 2, "at least one argument"),
+        ("FROM a\nCOPY a <<E\nE\n", 2, "cannot accept a heredoc as a destination"),
         ("FROM a\nHEALTHCHECK RUN x\n", 2, 'Unknown type "RUN"'),
         ("FROM a\nHEALTHCHECK --interval=1us CMD x\n", 2, "less than 1ms"),
         ("FROM a\nHEALTHCHECK --retries=x CMD x\n", 2, "must be a number"),

@@ -10,6 +10,7 @@ from sharedrt.wire.docker_time import parse_duration
 from sharedrt.wire.dockerfile import instructions as i
 from sharedrt.wire.dockerfile.errors import DockerfileError, SyntaxFault, quoted
 from sharedrt.wire.dockerfile.flags import Flags, did_you_mean, take_flags
+from sharedrt.wire.dockerfile.heredocs import parse_heredoc
 from sharedrt.wire.dockerfile.lines import LogicalLine
 from sharedrt.wire.oci_image import Healthcheck
 
@@ -198,6 +199,9 @@ def _copy(source: _Source) -> i.Copy:
     words = source.list()
     if len(words) < 2:
         raise DockerfileError(f"{source.name} requires {_NEEDS['COPY']}")
+    begun = parse_heredoc(words[-1], source.escape)
+    if begun is not None and begun.name in {heredoc.name for heredoc in source.line.heredocs}:
+        raise DockerfileError(f"{source.name} cannot accept a heredoc as a destination")
     flags = source.flags
     return i.Copy(
         sources=words[:-1],
@@ -218,6 +222,8 @@ def _copy(source: _Source) -> i.Copy:
 
 def _volume(source: _Source) -> i.Volume:
     paths = tuple(path.strip() for path in source.list())
+    if not paths:
+        raise DockerfileError("VOLUME requires at least one argument")
     if not all(paths):
         raise DockerfileError("VOLUME specified can not be an empty string")
     return i.Volume(paths)
@@ -300,7 +306,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Source], i.AnyInstruction]]] = {
     "COPY": _copy,
     "ENTRYPOINT": lambda source: i.Entrypoint(source.command()),
     "ENV": lambda source: i.Env(source.pairs()),
-    "EXPOSE": lambda source: i.Expose(tuple(split_words(source.rest, source.escape))),
+    "EXPOSE": lambda source: i.Expose(tuple(source.rest.split())),
     "FROM": _from,
     "HEALTHCHECK": _health,
     "LABEL": lambda source: i.Label(source.pairs()),
