@@ -118,6 +118,11 @@ class BuildsConfig:
 
     cache_bytes_max: int = 20 << 30
     cache_days_max: int = 30
+    insecure_runs: bool = False
+    """Whether ``RUN --security=insecure`` is done, which is root's power over the host."""
+    agent_sockets: bool = True
+    """Whether a client may name an SSH agent's socket on this host for ``RUN --mount=type=ssh``. Whoever may mount
+    host paths into containers gains nothing by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,8 @@ async def _open_docker(config: Config, runtime: RuntimeService, doors: AsyncExit
             debug=config.daemon.log_level == "debug",
             cdi_dirs=tuple(str(folder) for folder in config.runtime.cdi_dirs),
             cdi_devices=lambda: cdi_device_names(config.runtime.cdi_dirs),
+            insecure_runs=config.builds.insecure_runs,
+            agent_sockets=config.builds.agent_sockets,
         ),
     )
     tls = None

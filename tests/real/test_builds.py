@@ -86,7 +86,7 @@ COPY --from=busybox /bin/busybox /bin/
     assert "Step 2/2" in target.stdout
     assert await output(daemon, "part", "cat", "/base") == "base\n"
     missing = await build(daemon, tmp_path, text, "--target", "nowhere", check=False)
-    assert "target stage 'nowhere' could not be found" in missing.stderr
+    assert 'target stage "nowhere" could not be found' in missing.stderr
 
 
 async def test_arguments_and_variables(daemon: DaemonUnderTest, tmp_path: Path) -> None:
@@ -108,6 +108,12 @@ CMD cat out
     options = ("--build-arg", "MINE=given", "--build-arg", "https_proxy=p:1", "-t", "args")
     done = await build(daemon, tmp_path, text, *options, "--build-arg", "SPARE=1")
     assert "unset:\n" in done.stdout
+    lines = done.stdout.splitlines()
+    at = lines.index("Step 1/14 : ARG TAG=latest")
+    assert lines[at + 1 : at + 3] == [
+        "Step 2/14 : ARG SHARED=global",
+        "Step 3/14 : FROM --platform=${BUILDPLATFORM} busybox:${TAG%x} AS one",
+    ], "arguments before the first FROM are steps, too"
     assert "[Warning] One or more build-args [SPARE] were not consumed" in done.stdout
     image = await inspected(daemon, "args")
     arch = image["Architecture"]
@@ -142,7 +148,13 @@ SHELL ["/bin/busybox", "sh", "-ec"]
 RUN set -e; cat /tmp/uid /trigger
 """
     done = await build(daemon, tmp_path, text, "-t", "configured")
-    assert "# Executing 2 build triggers" in done.stdout
+    lines = done.stdout.splitlines()
+    at = lines.index("Step 6/14 : FROM parent")
+    container = lines[at + 2].removeprefix(" ---> Running in ")
+    assert lines[at + 1] == "# Executing 2 build triggers"
+    assert lines[at + 3] == f" ---> Removed intermediate container {container}"
+    assert lines[at + 4].startswith(" ---> "), "one id, after all triggers"
+    assert lines[at + 5] == 'Step 7/14 : ENTRYPOINT ["/bin/echo", "entry"]'
     assert "1000\ntriggered\n" in done.stdout
     config = (await inspected(daemon, "configured"))["Config"]
     assert config["Entrypoint"] == ["/bin/echo", "entry"]
@@ -163,16 +175,28 @@ RUN set -e; cat /tmp/uid /trigger
 _WRONG = (
     ("FROM busybox\nFROBNICATE x\n", "dockerfile parse error on line 2: unknown instruction"),
     ("RUN true\n", "no build stage in current context"),
-    ("# only a comment\n", "cannot be empty"),
-    ("FROM busybox\nCOPY --from=9 /a /b\n", "invalid from flag value 9"),
+    ("", "the Dockerfile (Dockerfile) cannot be empty"),
+    ("# only a comment\n", "failed to parse Dockerfile: file with no instructions"),
+    ("FROM busybox\nCOPY --from=9 /a /b\n", "invalid from flag value 9: index out of bounds"),
+    ("FROM busybox\nCOPY --from=busybox /a /b\n", "COPY failed: stat a: file does not exist"),
+    ("FROM busybox\nCOPY --frm=0 /a /b\n", "unknown flag: --frm (did you mean from?)"),
+    ("FROM busybox\nCOPY --chown=1:2:3 Dockerfile /\n", "invalid chown string format: 1:2:3"),
+    ("FROM busybox\nCOPY Dockerfile /etc/passwd/\n", "failed to copy files: "),
+    ("FROM busybox\nWORKDIR /etc/passwd\n", "Cannot mkdir: /etc/passwd is not a directory"),
+    ("FROM busybox\nEXPOSE a\n", "invalid containerPort: a"),
+    ("FROM busybox\nHEALTHCHECK TEST x\n", 'Unknown type "TEST" in HEALTHCHECK (try CMD)'),
+    ("FROM busybox\nENV A=b C\n", 'can\'t find = in "C". Must be of the form: name=value'),
+    ("FROM busybox\nRUN <<E\n", "failed to parse Dockerfile: unterminated heredoc"),
+    ("# escape=x\nFROM busybox\n", "invalid escape token 'x' does not match ` or \\"),
+    ("FROM busybox\nONBUILD ONBUILD RUN x\n", "Chaining ONBUILD via `ONBUILD ONBUILD`"),
     ("FROM busybox\nCOPY nope /\n", "file not found in build context or excluded by .dock"),
     ("FROM busybox\nCOPY ../up /\n", "forbidden path outside the build context"),
     ("FROM busybox\nRUN --security=insecure true\n", "not allowed by the policy"),
     ("FROM busybox\nRUN --device=x true\n", "unknown flag: --device"),
-    ("# syntax=example.org/other\nFROM busybox\n", "frontend 'example.org/other' is not supp"),
+    ("# syntax=example.org/other\nFROM busybox\n", 'frontend "example.org/other" is not supp'),
     ("FROM nowhere.invalid/image\n", "nowhere.invalid"),
-    ("FROM busybox\nSTOPSIGNAL NOSUCH\n", "Invalid signal: NOSUCH"),
-    ("FROM busybox\nADD https://127.0.0.1:1/file /\n", "127.0.0.1"),
+    ("FROM busybox\nSTOPSIGNAL NOSUCH\n", "invalid signal: NOSUCH"),
+    ("FROM busybox\nADD https://127.0.0.1:1/file /\n", "ADD failed: 127.0.0.1"),
     ("FROM scratch\n", "No image was generated"),
 )
 
@@ -190,7 +214,10 @@ async def test_a_failing_command(
     text = "FROM busybox\nRUN echo before; exit 9\n"
     done = await build(daemon, tmp_path, text, "--force-rm", check=False)
     assert done.returncode == 9
-    assert "before\n" in done.stdout
+    lines = done.stdout.splitlines()
+    at = lines.index("before")
+    container = lines[at - 1].removeprefix(" ---> Running in ")
+    assert lines[at + 1] == f" ---> Removed intermediate container {container}"
     assert "The command '/bin/sh -c echo before; exit 9' returned a non-zero code: 9" in done.stderr
     assert (await docker.get("/containers/json", all="1"))[1] == []
     kept = await build(daemon, tmp_path, text, check=False)  # as dockerd does without --force-rm
@@ -257,12 +284,26 @@ async def test_the_cache_is_listed_pruned_and_taken_from_images(
     run = next(e for e in entries if e["Description"] == "|1 WHO=me /bin/sh -c echo $WHO >/cached")
     assert (run["Type"], run["InUse"], run["Shared"]) == ("regular", False, True)
     assert run["Size"] > 0
-    status, pruned = await docker.post("/build/prune", filters='{"until":["1h"]}', all="1")
-    assert (status, pruned["CachesDeleted"]) == (200, [])
+    _, pruned = await docker.post("/build/prune")
+    assert run["ID"] not in pruned["CachesDeleted"], "an image has it, too"
+    entries = (await docker.get("/system/df"))[1]["BuildCache"]
+    for filters in (
+        *("until=1h", "unused-for=1h", "inuse=true", "private=true", "shared=false"),
+        *("type=exec.cachemount", "id=nosuch", "parent=nosuch", "description=nosuch"),
+    ):
+        name, _, value = filters.partition("=")
+        query = {"all": "1", "filters": json.dumps({name: [value]})}
+        status, pruned = await docker.post("/build/prune", **query)
+        assert (status, pruned["CachesDeleted"]) == (200, []), filters
+    for name in ("keep-storage", "reserved-space", "max-used-space"):
+        status, pruned = await docker.post("/build/prune", **{name: str(1 << 40), "all": "1"})
+        assert (status, pruned["CachesDeleted"]) == (200, []), name
+    wanted = json.dumps({"id": [run["ID"]], "description": ["WHO=me"], "type": ["regular"]})
+    status, pruned = await docker.post("/build/prune", all="1", filters=wanted)
+    assert (status, pruned["CachesDeleted"]) == (200, [run["ID"]])
     status, pruned = await docker.post("/build/prune", all="1")
     assert status == 200
-    assert {e["ID"] for e in entries} >= set(pruned["CachesDeleted"])
-    assert run["ID"] in pruned["CachesDeleted"]
+    assert set(pruned["CachesDeleted"]) == {e["ID"] for e in entries if e != run}
     assert (await docker.get("/system/df"))[1]["BuildCache"] == []
     assert await output(daemon, "source", "cat", "/cached") == "me\n", "images keep their layers"
 
@@ -282,8 +323,10 @@ async def test_the_cache_is_listed_pruned_and_taken_from_images(
 async def test_what_a_command_says_on_standard_error_is_red(
     daemon: DaemonUnderTest, tmp_path: Path
 ) -> None:
-    text = "FROM busybox\nRUN echo plain; sleep 0.1; echo trouble >&2\n"
+    text = "FROM busybox\nRUN echo plain; \\\n\n sleep 0.1; echo trouble >&2\n"
     done = await build(daemon, tmp_path, text, "--no-cache")
+    first = done.stdout.index("Step 1/2")
+    assert "\x1b[91m[WARNING]: Empty continuation line found in: RUN " in done.stdout[:first]
     assert "\nplain\n" in done.stdout
     assert "\x1b[91mtrouble\n\x1b[0m" in done.stdout
 
@@ -313,7 +356,7 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     url = "http://docker/v1.51/build?t=bare:1&t=bare:2"
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.post(url, data=context, params={"labels": '{"c":"d e"}'}) as response,
+        session.post(url, data=context, params={"labels": '{"c":"d e","b":"$x"}'}) as response,
     ):
         status, text = response.status, await response.text()
     assert status == 200
@@ -322,13 +365,17 @@ async def test_bare_requests(daemon: DaemonUnderTest) -> None:
     ids = [message["aux"]["ID"] for message in messages if "aux" in message]
     image = await inspected(daemon, "bare:1")
     assert ids == [image["Id"]]
-    assert image["Config"]["Labels"] == {"a": "b", "c": "d e"}
-    assert {"stream": "Step 3/3 : LABEL c=d e\n"} in messages
+    assert image["Config"]["Labels"] == {"a": "b", "c": "d e", "b": "$x"}
+    for step in ("Step 3/4 : LABEL b=$x\n", "Step 4/4 : LABEL c=d e\n"):
+        assert {"stream": step} in messages
     foreign = tar({"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
     assert (await post_build(daemon, foreign, t="arm", platform="linux/arm64"))[0] == 200
     assert (await inspected(daemon, "arm"))["Architecture"] == "arm64"
     for query in ({"version": "2"}, {"outputs": "[]"}, {"remote": "client-session"}):
         assert (await post_build(daemon, context, headers=None, **query))[0] == 501
+    status, text = await post_build(daemon, context, platform="foobar")
+    assert status == 400
+    assert "unknown operating system or architecture" in text
     for query in ({"squash": "1"}, {"t": "no:such:name"}, {"buildargs": "["}, {"memory": "1"}):
         assert (await post_build(daemon, context, headers=None, **query))[0] == 400
     assert (await post_build(daemon, b"no tar at all"))[0] == 400

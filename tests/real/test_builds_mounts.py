@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.real.building import build, output, post_build, tar, write
 from tests.real.clients import DockerClient
-from tests.real.daemon import DaemonUnderTest
+from tests.real.daemon import DaemonUnderTest, running_daemon
 from tests.real.registry import PASSWORD, USER, running_registry
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -129,7 +130,24 @@ RUN --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo agent is there
     assert not {"run", "my"} & set((await output(daemon, "secrets", "ls", "/")).split())
     history = (await daemon.docker("history", "--no-trunc", "secrets")).stdout
     assert "hidden-value" not in history
-    await _nothing_holds(daemon.root, b"hidden-value")
+    for form in (b"hidden-value", base64.b64encode(b"hidden-value"), header.encode()):
+        await _nothing_holds(daemon.root, form)
+    file = tmp_path / "file"
+    file.write_text("no socket")
+    for path, words in (
+        (str(file), "no socket of an SSH agent"),
+        ("agent.sock", "no absolute path"),
+    ):
+        offered = {"ssh": {"default": path}}
+        header = base64.urlsafe_b64encode(json.dumps(offered).encode()).decode()
+        _, said = await post_build(
+            daemon,
+            tar({"Dockerfile": "FROM busybox\nRUN --mount=type=ssh true\n"}),
+            headers={"X-Sharedrt-Build-Secrets": header},
+        )
+        assert words in said
+    big = {"X-Sharedrt-Build-Secrets": "A" * (1 << 20)}
+    assert (await post_build(daemon, tar({"Dockerfile": text}), headers=big))[0] == 400
     required = "FROM busybox\nRUN --mount=type=secret,id=absent,required=true true\n"
     done = await build(daemon, tmp_path, required, check=False)
     assert "secret absent: not found" in done.stderr
@@ -138,9 +156,36 @@ RUN --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo agent is there
     assert "no SSH key 'default' forwarded" in done.stderr
 
 
+async def test_what_the_policy_allows(busybox_archive: Path) -> None:
+    """Otherwise than by default: privileged commands, and no socket of this host."""
+    settings = {"builds": {"insecure_runs": True, "agent_sockets": False}}
+    text = "FROM busybox\nRUN --security=%s grep CapEff /proc/self/status; grep Seccomp: /proc/self/status\n"
+    async with running_daemon(settings) as daemon:
+        await daemon.cli("-n", "moby", "images", "import", str(busybox_archive))
+        found = {}
+        for security in ("insecure", "sandbox"):
+            status, said = await post_build(daemon, tar({"Dockerfile": text % security}))
+            assert status == 200
+            assert "Successfully built" in said
+            found[security] = re.findall(r"(CapEff|Seccomp):\\t(\w+)", said)
+        assert found["insecure"][0][1] > found["sandbox"][0][1] == "00000000a80425fb"
+        assert [found["insecure"][1][1], found["sandbox"][1][1]] == ["0", "2"]
+        header = base64.urlsafe_b64encode(b'{"ssh": {"default": "/run/agent.sock"}}').decode()
+        status, said = await post_build(
+            daemon,
+            tar({"Dockerfile": "FROM busybox\n"}),
+            headers={"X-Sharedrt-Build-Secrets": header},
+        )
+        assert status == 403
+        assert "policy of this daemon" in said
+
+
 async def _nothing_holds(root: Path, secret: bytes) -> None:
     def look() -> list[Path]:
-        files = (p for top in ("state", "run") for p in (root / top).rglob("*") if p.is_file())
+        tops = ("state", "run", "daemon.log")
+        paths = (p for top in tops for p in (root / top, *(root / top).rglob("*")))
+        files = [path for path in paths if path.is_file()]
+        assert root / "daemon.log" in files
         return [path for path in files if secret in path.read_bytes()]
 
     assert await asyncio.to_thread(look) == []

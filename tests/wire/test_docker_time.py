@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sharedrt.wire.docker_time import (
     LogClock,
+    format_duration,
     format_time,
     parse_duration,
     parse_timestamp,
@@ -34,6 +35,27 @@ def test_round_trip(time_ns: int) -> None:
     assert parse_timestamp(LogClock().format(time_ns).decode(), now_ns=0) == time_ns
     seconds, nanos = divmod(time_ns, 10**9)
     assert parse_timestamp(f"{seconds}.{nanos:09d}", now_ns=0) == time_ns
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "text"),
+    [
+        (0, "0s"),
+        (7, "7ns"),
+        (1500, "1.5µs"),
+        (2_000_000, "2ms"),
+        (90 * 10**9, "1m30s"),
+        (3600 * 10**9, "1h0m0s"),
+        (1_500_000_000, "1.5s"),
+    ],
+)
+def test_prints_durations(duration_ns: int, text: str) -> None:
+    assert format_duration(duration_ns) == text
+
+
+@given(times)
+def test_durations_round_trip(duration_ns: int) -> None:
+    assert parse_duration(format_duration(duration_ns)) == duration_ns
 
 
 @given(st.lists(times, max_size=20))

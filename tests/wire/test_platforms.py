@@ -32,7 +32,7 @@ def test_parses(text: str, platform: Platform) -> None:
     assert parse_platform(text) == platform
 
 
-@pytest.mark.parametrize("text", ["", "/", "linux", "a/b/c/d", "linux/am d64", "linux/"])
+@pytest.mark.parametrize("text", ["", "/", "linux", "a/b/c/d", "linux/am d64", "linux/", "foobar"])
 def test_refuses(text: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_platform(text)

@@ -60,8 +60,18 @@ class HostFs:
     async def exists(self, path: Path) -> bool:
         return await _run(os.path.lexists, path)
 
+    async def is_socket(self, path: Path) -> bool:
+        return await _run(_is_socket, path)
+
     async def rename(self, source: Path, target: Path) -> None:
         await _run(os.replace, source, target)
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 async def _run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

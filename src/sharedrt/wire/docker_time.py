@@ -67,6 +67,26 @@ def parse_duration(text: str) -> int:
     return -total if found[1] == "-" else total
 
 
+def format_duration(duration_ns: int) -> str:
+    """As Go prints a duration that is not negative: ``1m30s``, ``1.5ms``, ``0s``."""
+    if duration_ns < _UNITS["s"]:
+        for unit in ("ms", "µs", "ns"):
+            if duration_ns >= _UNITS[unit]:
+                return _decimal(duration_ns, _UNITS[unit]) + unit
+        return "0s"
+    minutes, rest = divmod(duration_ns, _UNITS["m"])
+    seconds = _decimal(rest, _UNITS["s"]) + "s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
+
+
+def _decimal(number: int, unit: int) -> str:
+    whole, rest = divmod(number, unit)
+    return f"{whole}.{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else str(whole)
+
+
 def parse_timestamp(text: str, *, now_ns: int) -> int:
     """A moment in nanoseconds: seconds since 1970 with decimals, RFC 3339, or a duration before ``now_ns``.
 

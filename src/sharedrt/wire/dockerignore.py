@@ -12,6 +12,7 @@ from typing import Final
 from sharedrt.model.faults import InvalidArgument
 
 MAX_PATTERNS: Final = 10_000
+_SPECIAL: Final = frozenset("*?[]\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,15 @@ def compile_pattern(text: str) -> re.Pattern[str]:
             if text[at : at + 1] != "*":
                 parts.append("[^/]*")
                 continue
-            while text[at : at + 1] == "*":
-                at += 1
-            if text[at : at + 1] == "/":
-                at += 1
-                parts.append("(?:.*/)?")
-            else:
+            at += 1
+            folders = text[at : at + 1] == "/"
+            at += folders
+            # With wildcards behind it, ``**x`` is ``**/x``; else it is any ending ``x``. So it is in dockerd.
+            plain = at == 2 and not folders and not _SPECIAL.intersection(text[at:])
+            if at == len(text) or plain:
                 parts.append(".*")
+            elif parts[-1:] != ["(?:.*/)?"]:
+                parts.append("(?:.*/)?")
         elif character == "?":
             parts.append("[^/]")
         elif character == "[":

@@ -24,6 +24,13 @@ _ARCHITECTURES: Final = {
 }
 _DEFAULT_VARIANTS: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 _ARM_VARIANTS: Final = ("v8", "v7", "v6", "v5")
+_KNOWN_ARCHITECTURES: Final = frozenset(
+    (
+        *("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le"),
+        *("mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "wasm"),
+    )
+)
+"""Only for a name that stands alone, which may be anything."""
 _KNOWN_OS: Final = frozenset({"linux", "windows", "darwin", "freebsd"})
 
 
@@ -50,6 +57,8 @@ def parse_platform(text: str) -> Platform:
     if len(parts) == 1:
         if parts[0].lower() in _KNOWN_OS:
             raise InvalidArgument("platform", text, "the architecture is missing")
+        if _normalize("linux", parts[0].lower()).architecture not in _KNOWN_ARCHITECTURES:
+            raise InvalidArgument("platform", text, "unknown operating system or architecture")
         parts = ["linux", *parts]
     return _normalize(*(part.lower() for part in parts))
 

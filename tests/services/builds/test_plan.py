@@ -147,13 +147,21 @@ def configured(config: dict[str, Any], line: str, **variables: str) -> tuple[dic
         ({"Labels": {"a": "1"}}, "LABEL b=2", "Labels", {"a": "1", "b": "2"}, "LABEL b=2"),
         ({"WorkingDir": "/a"}, "WORKDIR b/../c", "WorkingDir", "/a/c", "WORKDIR /a/c"),
         ({"WorkingDir": "/a"}, "WORKDIR /$X/", "WorkingDir", "/v", "WORKDIR /v"),
-        ({}, "EXPOSE 80 81-82/UDP", "ExposedPorts", {"80/tcp": {}, "81/udp": {}, "82/udp": {}}, "EXPOSE 80 81-82/UDP"),
+        ({}, "EXPOSE 81-82/UDP 80", "ExposedPorts", {"80/tcp": {}, "81/udp": {}, "82/udp": {}}, "EXPOSE 80 81-82/UDP"),
         ({"Shell": ["s", "-x"]}, "CMD a b", "Cmd", ["s", "-x", "a b"], 'CMD ["s" "-x" "a b"]'),
         ({}, 'ENTRYPOINT ["a"]', "Entrypoint", ["a"], 'ENTRYPOINT ["a"]'),
         ({"OnBuild": ["RUN a"]}, "ONBUILD RUN $b", "OnBuild", ["RUN a", "RUN $b"], "ONBUILD RUN $b"),
         ({}, "STOPSIGNAL ${X:+TERM}", "StopSignal", "TERM", "STOPSIGNAL TERM"),
         ({}, "USER $X:g", "User", "v:g", "USER v:g"),
-        ({}, 'VOLUME ["/$X"]', "Volumes", {"/v": {}}, 'VOLUME ["/v"]'),
+        ({}, 'VOLUME ["/$X"]', "Volumes", {"/v": {}}, "VOLUME [/v]"),
+        ({}, 'SHELL ["/x", "-e"]', "Shell", ["/x", "-e"], "SHELL [/x -e]"),
+        (
+            {},
+            "HEALTHCHECK --interval=90s --retries=10 CMD a",
+            "Healthcheck",
+            {"Test": ["CMD-SHELL", "a"], "Interval": 90 * 10**9, "Retries": 10},
+            """HEALTHCHECK &{["CMD-SHELL" "a"] "1m30s" "0s" "0s" "0s" '\\n'}""",
+        ),
     ],
 )  # fmt: skip
 def test_what_instructions_change(
@@ -163,11 +171,13 @@ def test_what_instructions_change(
     changed, history = configured(config, line, X="v")
     assert changed == {**before, name: value}
     assert config == before, "the old one stays as it is"
-    assert history == f"/bin/sh -c #(nop)  {shown}"
+    shell = " ".join(changed.get("Shell") or ("/bin/sh", "-c"))
+    gap = "" if line.startswith("WORKDIR") else " "
+    assert history == f"{shell} #(nop) {gap}{shown}"
 
 
 @pytest.mark.parametrize(
-    "line", ["EXPOSE 0", "EXPOSE 70000", "EXPOSE a", "STOPSIGNAL NO", 'VOLUME [""]', "WORKDIR $N"]
+    "line", ["EXPOSE 0", "EXPOSE 70000", "EXPOSE a", "STOPSIGNAL NO", "WORKDIR $N"]
 )
 def test_values_that_make_no_sense(line: str) -> None:
     with pytest.raises(BuildFailed):

@@ -42,6 +42,17 @@ def test_lines_are_joined_and_comments_go() -> None:
     ]
 
 
+def test_empty_lines_inside_an_instruction_are_warned_of() -> None:
+    parsed = parse_dockerfile(
+        b"FROM a\nRUN one \\\n# comment\n\n two\nRUN three \\\n# comment\n four\n"
+    )
+    assert parsed.warnings == (
+        "Empty continuation line found in: RUN one  two",
+        "Empty continuation lines will become errors in a future release.",
+    )
+    assert parse_dockerfile(b"FROM a\nRUN x \\\n\n").warnings == ()
+
+
 def test_another_escape_character() -> None:
     text = "# escape=`\nFROM a\nRUN dir C:\\ `\n && x\n"
     assert steps(text) == [i.Run(i.Command("dir C:\\  && x"))]
@@ -133,19 +144,25 @@ def test_a_trigger_keeps_its_here_document() -> None:
         ("FROM a b\n", 1, "either one or three"),
         ("FROM a AS 1x\n", 1, "invalid name for build stage"),
         ("FROM a\n\n\nCOPY x\n", 4, "COPY requires at least two arguments"),
-        ("FROM a\nENV a=b c\n", 2, "can't find = in 'c'"),
+        ("FROM a\nENV a=b c\n", 2, 'can\'t find = in "c"'),
         ("FROM a\nENV a\n", 2, "must have two arguments"),
         ("FROM a\nENV =b\n", 2, "can not be blank"),
         ("FROM a\nARG =b\n", 2, "can not be blank"),
         ("FROM a\nSHELL sh\n", 2, "JSON form"),
         ("FROM a\nCMD [1]\n", 2, "comprised of strings"),
         ("FROM a\nRUN\n", 2, "RUN requires"),
+        ("FROM a\nRUN []\n", 2, "RUN requires"),
         ("FROM a\nUSER a b\n", 2, "exactly one argument"),
-        ("FROM a\nCOPY --chown a b\n", 2, "missing a value on flag: chown"),
+        ("FROM a\nCOPY --chown a b\n", 2, "missing a value on flag: --chown"),
         ("FROM a\nCOPY --from=a --from=b a b\n", 2, "duplicate flag"),
         ("FROM a\nCOPY --link=7 a b\n", 2, "expecting boolean"),
-        ("FROM a\nRUN --nosuch x\n", 2, "unknown flag: --nosuch"),
-        ("FROM a\nHEALTHCHECK RUN x\n", 2, "unknown type"),
+        ("FROM a\nRUN --nosuch x\n", 2, "unknown flag: --nosuch$"),
+        ("FROM a\nCOPY --form=x a b\n", 2, r"unknown flag: --form \(did you mean from\?\)"),
+        ("FROM a\nHEALTHCHECK --retries=-1 CMD x\n", 2, r"cannot be negative \(-1\)"),
+        ('FROM a\nVOLUME [""]\n', 2, "can not be an empty string"),
+        ("FROM a\nVOLUME []\n", 2, "at least one argument"),
+        ("FROM a\nCOPY a <<E\nE\n", 2, "cannot accept a heredoc as a destination"),
+        ("FROM a\nHEALTHCHECK RUN x\n", 2, 'Unknown type "RUN"'),
         ("FROM a\nHEALTHCHECK --interval=1us CMD x\n", 2, "less than 1ms"),
         ("FROM a\nHEALTHCHECK --retries=x CMD x\n", 2, "must be a number"),
         ("FROM a\nONBUILD ONBUILD RUN x\n", 2, "Chaining ONBUILD"),
@@ -161,7 +178,8 @@ def test_what_is_wrong(text: str, line: int, words: str) -> None:
     with pytest.raises(DockerfileError, match=words) as caught:
         parse_dockerfile(text.encode())
     assert caught.value.line == line
-    assert "dockerfile parse error" in caught.value.message
+    begins = ("dockerfile parse error on line", "failed to parse Dockerfile: ")
+    assert caught.value.message.startswith(begins)
 
 
 def test_not_text_and_too_long() -> None:

@@ -7,6 +7,7 @@ outside. The last part of a name is never followed. Whiteouts take overlayfs's f
 
 import errno
 import os
+import posixpath
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class ArchiveRules:
     root_entry: bool
     parent_owner: tuple[int, int] = (0, 0)
     """Of folders that are made because an entry's path needs them, on the host."""
+    clean_names: bool = False
 
 
 class LayerWriter:
@@ -171,6 +173,8 @@ class LayerWriter:
     def _normalized(self, name: bytes) -> bytes:
         parts = [part for part in name.split(b"/") if part and part != b"."]
         if b".." in parts:
+            if self._rules is not None and self._rules.clean_names:
+                return posixpath.normpath(b"/" + b"/".join(parts)).lstrip(b"/")
             raise InvalidArgument("layer entry", _text(name), "a path with '..'")
         return b"/".join(parts)
 

@@ -105,7 +105,9 @@ def _extract(order: Message, report: socket.socket, helper: int) -> Message:
         return uids.host_id(uid), gids.host_id(gid)
 
     parent_owner = on_host(*order["parent_owner"]) if order["parent_owner"] else (0, 0)
-    rules = ArchiveRules(on_host, order["keep_types"], order["root_entry"], parent_owner)
+    rules = ArchiveRules(
+        on_host, order["keep_types"], order["root_entry"], parent_owner, order["clean_names"]
+    )
     writer = LayerWriter(order["max_entries"], attribute_setter(report), rules)
     decoder = TarDecoder()
     for chunk in stream.chunks():

@@ -8,7 +8,7 @@ Control socket, daemon to helper, with three descriptors (the job's socket, the 
     {"job": "stat" | "pack" | "export" | "copy", "path": PATH, "mounts": [[source, target, readonly], ...],
      "readonly": BOOL, "uid_mappings": ..., "gid_mappings": ...}
     {"job": "extract", ..., "owner": [uid, gid] | null, "keep_types": BOOL, "root_entry": BOOL,
-     "parent_owner": [uid, gid] | null, "max_entries": N, "max_bytes": N}
+     "parent_owner": [uid, gid] | null, "clean_names": BOOL, "max_entries": N, "max_bytes": N}
     {"job": "survey" | "gather", ..., "sources": [PATTERN, ...],
      "exclude": [PATTERN, ...], "parents": BOOL, "probe": BOOL, "keep_owner": BOOL,
      "target": PATH, "into": BOOL, "owner": [uid, gid] | null, "chmod": TEXT}   the last four: gather's alone

@@ -15,7 +15,7 @@ from sharedrt.edges.docker.image_access import credentials_of
 from sharedrt.edges.docker.network_access import bridge_gateway
 from sharedrt.edges.docker.translate_network import network_mode, translate_extra_hosts
 from sharedrt.edges.docker.translate_resources import translate_resources, translate_ulimits
-from sharedrt.edges.docker.words import bad_reference, bad_request, not_implemented
+from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request, not_implemented
 from sharedrt.model.drivers import Credentials
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.records import NetworkRequest
@@ -59,7 +59,8 @@ def build_request(call: Call) -> BuildRequest:
         run=_template(call),
         credentials=_credentials(call),
         secrets=_decoded(secrets.mapping("secrets")),
-        ssh_sockets=secrets.mapping("ssh"),
+        ssh_sockets=_agents(call, secrets),
+        allow_insecure=call.door.settings.insecure_runs,
     )
 
 
@@ -190,6 +191,18 @@ def _credentials(call: Call) -> Callable[[str], Credentials | None]:
 
 def _secrets(call: Call) -> Fields:
     return _header(call, _SECRETS)
+
+
+def _agents(call: Call, secrets: Fields) -> Mapping[str, str]:
+    paths = secrets.mapping("ssh")
+    if paths and not call.door.settings.agent_sockets:
+        raise Refusal(
+            403, "agents of this host are not allowed for builds by the policy of this daemon"
+        )
+    for path in paths.values():
+        if not posixpath.isabs(path):
+            raise bad_request(f"invalid {_SECRETS} header: {path!r} is no absolute path")
+    return paths
 
 
 def _decoded(texts: Mapping[str, str]) -> dict[str, bytes]:

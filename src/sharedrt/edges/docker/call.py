@@ -40,6 +40,9 @@ class DockerSettings:
     cdi_dirs: tuple[str, ...] = ()
     cdi_devices: Callable[[], Sequence[str]] = tuple
     """Names of the CDI devices that there are now, for ``/info``. Blocking: reads the folders."""
+    insecure_runs: bool = False
+    agent_sockets: bool = True
+    """Policy for builds (``[builds]`` of the configuration)."""
 
 
 class Door:

@@ -60,13 +60,14 @@ class ExtractRules:
     ``owner``: (uid, gid) of all that is written, instead of the archive's. ``keep_types``: no folder in the place of
     something else, nor the other way round. ``root_entry``: whether the archive's own root (``./``) changes owner and
     mode of the folder extracted into. ``parent_owner``: of folders that are made because an entry needs them; ``None``:
-    root's.
+    root's. ``clean_names``: ``..`` in a name leads no further than to the root, instead of being refused.
     """
 
     owner: tuple[int, int] | None = None
     keep_types: bool = False
     root_entry: bool = False
     parent_owner: tuple[int, int] | None = None
+    clean_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from typing import Any, Final
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.containers.signals import parse_signal
+from sharedrt.wire.docker_time import format_duration
 from sharedrt.wire.dockerfile import Expander
 from sharedrt.wire.dockerfile import instructions as i
 from sharedrt.wire.oci_image import Healthcheck
 
 Config = dict[str, Any]
-NOP: Final = "/bin/sh -c #(nop) "
 _PORT: Final = re.compile(
     r"(?:\d{1,5}(?:-\d{1,5})?:)?(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE
 )
@@ -33,6 +33,11 @@ class Words:
 
     def many(self, text: str) -> list[str]:
         return self._expander.words(text, self.variables)
+
+
+def nop(config: Mapping[str, Any]) -> str:
+    """How the history begins what only changes the configuration, or copies."""
+    return " ".join(_shell(config)) + " #(nop) "
 
 
 def shell_words(command: i.Command, shell: tuple[str, ...]) -> list[str]:
@@ -73,16 +78,16 @@ def configure(
             shown = f"ENTRYPOINT {_listed(changed['Entrypoint'])}"
         case i.Shell(shell):
             changed["Shell"] = list(shell)
-            shown = f"SHELL {_listed(list(shell))}"
+            shown = f"SHELL [{' '.join(shell)}]"
         case i.Health(check):
             changed["Healthcheck"] = _health(check)
-            shown = f"HEALTHCHECK {json.dumps(changed['Healthcheck'], sort_keys=True)}"
+            shown = f"HEALTHCHECK {_shown_health(check)}"
         case i.OnBuild(trigger):
             changed["OnBuild"] = [*(config.get("OnBuild") or ()), trigger]
             shown = f"ONBUILD {trigger}"
         case _:
             raise BuildFailed(f"{type(instruction).__name__} changes more than a configuration")
-    return changed, f"{NOP} {shown}"
+    return changed, f"{nop(changed)}{'' if isinstance(instruction, i.Workdir) else ' '}{shown}"
 
 
 def _shell(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -120,18 +125,18 @@ def _expose(config: Config, words: list[str]) -> str:
         first = int(found[1]) if found else 0
         last = int(found[2] or first) if found else 0
         if found is None or not 0 < first <= last < 1 << 16:
-            raise BuildFailed(f"Invalid containerPort: {word}")
+            raise BuildFailed(f"invalid containerPort: {word}")
         protocol = (found[3] or "tcp").lower()
         ports |= {f"{port}/{protocol}": {} for port in range(first, last + 1)}
     config["ExposedPorts"] = ports
-    return "EXPOSE " + " ".join(words)
+    return "EXPOSE " + " ".join(sorted(words))
 
 
 def _volume(config: Config, paths: list[str]) -> str:
     if not all(path.strip() for path in paths):
         raise BuildFailed("VOLUME specified can not be an empty string")
     config["Volumes"] = {**(config.get("Volumes") or {}), **{path.strip(): {} for path in paths}}
-    return f"VOLUME {_listed(paths)}"
+    return f"VOLUME [{' '.join(paths)}]"
 
 
 def _workdir(config: Config, path: str) -> str:
@@ -147,7 +152,7 @@ def _stop_signal(config: Config, signal: str) -> str:
     try:
         parse_signal(signal)
     except InvalidArgument as fault:
-        raise BuildFailed(f"Invalid signal: {signal}") from fault
+        raise BuildFailed(f"invalid signal: {signal}") from fault
     config["StopSignal"] = signal
     return f"STOPSIGNAL {signal}"
 
@@ -161,6 +166,22 @@ def _health(check: Healthcheck) -> dict[str, Any]:
         "Retries": check.retries,
     }
     return {"Test": list(check.test), **{name: value for name, value in fields.items() if value}}
+
+
+def _shown_health(check: Healthcheck) -> str:
+    """As Go prints the structure with every field quoted, the number as a character."""
+    times = (check.interval_ns, check.timeout_ns, check.start_period_ns, check.start_interval_ns)
+    fields = " ".join(f'"{format_duration(time_ns)}"' for time_ns in times)
+    return f"&{{{_listed(list(check.test))} {fields} {_rune(check.retries)}}}"
+
+
+def _rune(number: int) -> str:
+    special = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 39: "\\'"}
+    if number in special:
+        return f"'{special[number]}'"
+    if number == ord("\\"):
+        return "'\\\\'"
+    return f"'{chr(number)}'" if 32 <= number < 127 else f"'\\x{number:02x}'"
 
 
 KINDS: Final[tuple[type, ...]] = (

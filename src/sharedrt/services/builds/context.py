@@ -36,7 +36,9 @@ class ContextReader:
             BuildFailed: no tar, or a hostile one. ResourceExhausted: the disk, or a bound.
         """
         try:
-            await self._archiver.extract(RootView(folder), "/", archive, ExtractRules())
+            await self._archiver.extract(
+                RootView(folder), "/", archive, ExtractRules(clean_names=True)
+            )
         except (InvalidArgument, DataLoss) as fault:
             raise BuildFailed(f"Error processing tar file: {fault}", malformed=True) from fault
 
@@ -48,8 +50,8 @@ class ContextReader:
             text = await self._file(root, "dockerfile")
         if text is None:
             raise BuildFailed(f"Cannot locate specified Dockerfile: {dockerfile}", malformed=True)
-        if not text.strip():
-            raise BuildFailed(f"The Dockerfile ({dockerfile}) cannot be empty", malformed=True)
+        if not text:
+            raise BuildFailed(f"the Dockerfile ({dockerfile}) cannot be empty", malformed=True)
         ignore = await self._file(root, f"{dockerfile}{_IGNORE_FILE}")
         if ignore is None:
             ignore = await self._file(root, _IGNORE_FILE)

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sharedrt.model.drivers import GitRemote, Selection
-from sharedrt.services.builds.configure import NOP, Words
+from sharedrt.services.builds.configure import Words
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import parse_git
 from sharedrt.wire.dockerfile import Expander
@@ -27,6 +27,8 @@ class CopyPlan:
     urls: tuple[str, ...]
     gits: tuple[GitRemote, ...]
     target: str
+    shown_target: str
+    """As it was written."""
     chown: str
     chmod: str
     exclude: tuple[str, ...]
@@ -76,7 +78,7 @@ def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPl
             gits.append(replace(git, keep=copy.keep_git_dir))
         else:
             _check_inside(source, copy)
-            files.append(source)
+            files.append(_without_dots(source))
     target = words.one(copy.target)
     if not target:
         raise BuildFailed(f"{'ADD' if copy.add else 'COPY'}: the destination is empty")
@@ -93,6 +95,7 @@ def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPl
         urls=tuple(urls),
         gits=tuple(gits),
         target="/" + joined.strip("/") + ("/" if folder and joined != "/" else ""),
+        shown_target=target,
         chown=words.one(copy.chown),
         chmod=chmod,
         exclude=tuple(words.one(pattern) for pattern in copy.exclude),
@@ -120,8 +123,16 @@ def _content(heredoc: Heredoc, variables: Mapping[str, str], escape: str) -> byt
     return text.encode("utf-8", "surrogateescape")
 
 
+def _without_dots(source: str) -> str:
+    """Without ``..`` parts, which lead up to the root at most."""
+    if ".." not in source.split("/"):
+        return source
+    ending = "/" if source.endswith("/") else ""
+    return posixpath.normpath("/" + source).lstrip("/") + ending
+
+
 def describe(plan: CopyPlan, digest: str, kind: str) -> str:
-    """As the history shows it. ``kind``: ``file``, ``dir`` or ``multi``."""
+    """As the history shows it, after the shell. ``kind``: ``file``, ``dir`` or ``multi``."""
     flags = "".join(
         f"--{name}={value} "
         for name, value in (("chown", plan.chown), ("chmod", plan.chmod))
@@ -129,4 +140,4 @@ def describe(plan: CopyPlan, digest: str, kind: str) -> str:
     )
     if plan.link:
         flags += "--link "
-    return f"{NOP}{plan.name} {flags}{kind}:{digest} in {plan.target} "
+    return f"{plan.name} {flags}{kind}:{digest} in {plan.shown_target} "

@@ -3,10 +3,12 @@
 from contextlib import AsyncExitStack
 
 from sharedrt.model.drivers import RootView
+from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.records import Json
 from sharedrt.services.builds.cache import step_key
-from sharedrt.services.builds.configure import Words
+from sharedrt.services.builds.configure import Words, nop
 from sharedrt.services.builds.copy_plan import CopyPlan, describe, plan_copy
+from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.state import StageState
 from sharedrt.services.builds.steps import Steps
 from sharedrt.services.builds.tools import Neighbours, Tools
@@ -59,13 +61,17 @@ class CopySteps:
         digest = step_key(*parts)
         single = plan.count == 1 and (surveyed is None or surveyed.count == 1)
         folder = surveyed is not None and surveyed.folders == 1
-        description = describe(plan, digest, ("dir" if folder else "file") if single else "multi")
+        kind = ("dir" if folder else "file") if single else "multi"
+        description = nop(state.config) + describe(plan, digest, kind)
         key = step_key(state.id, dict(state.config), "copy", description, *_facts(plan))
         if (found := await self._steps.hit(state, key, description)) is not None:
             return found
         async with tools.layers.writable(state) as pad:
             views = {url: view for url, (view, _) in downloads.items()}
-            await tools.copier.copy(plan, pad, source, surveyed, views, repositories)
+            try:
+                await tools.copier.copy(plan, pad, source, surveyed, views, repositories)
+            except InvalidArgument as fault:
+                raise BuildFailed(f"failed to copy files: {fault.value}: {fault.reason}") from fault
             layer = await tools.layers.finish(pad.layer)
         return await self._steps.layered(state, key, description, layer)
 

@@ -41,9 +41,10 @@ class Copier:
         try:
             surveyed = await self._archiver.survey(source, plan.selection)
         except NotFound as fault:
-            where = "" if plan.from_ else " in build context or excluded by .dockerignore"
+            where = "file not found in build context or excluded by .dockerignore: "
             raise BuildFailed(
-                f"{plan.name} failed: file not found{where}: stat {fault.name}: file does not exist"
+                f"{plan.name} failed: {'' if plan.from_ else where}"
+                f"stat {fault.name.lstrip('/') if plan.from_ else fault.name}: file does not exist"
             ) from fault
         if not surveyed.count:
             raise BuildFailed(f"{plan.name} failed: no source files were specified")
@@ -79,6 +80,8 @@ class Copier:
         if source is not None and surveyed is not None:
             placement = Placement(target, into, owner or default, plan.chmod)
             await self._gather(pad.view, source, plan.selection, placement, rules)
+            if surveyed.folders and not surveyed.entries:
+                await self._ensure(pad.view, target, owner)  # nothing in them: the target is all
             for path in surveyed.archives:
                 await self._unpack(pad.view, source, path, target, owner)
         if plan.heredocs:
@@ -141,9 +144,7 @@ class Copier:
             await self._archiver.extract(pad.view, "/", chunks, ExtractRules())
             return True
         except InvalidArgument as fault:
-            raise BuildFailed(
-                f"cannot make the working directory {path}: {fault.reason}"
-            ) from fault
+            raise BuildFailed(f"Cannot mkdir: {path} {fault.reason}") from fault
         return False
 
     async def _gather(
@@ -170,13 +171,17 @@ class Copier:
             await self._ensure(view, target)
             await self._archiver.extract(view, target, chunks, ExtractRules(owner=owner))
 
-    async def _ensure(self, view: RootView, target: str) -> None:
+    async def _ensure(
+        self, view: RootView, target: str, owner: tuple[int, int] | None = None
+    ) -> None:
         try:
             await self._archiver.stat(view, target.rstrip("/") + "/.")
         except NotFound:
-            entry = TarEntry(target.strip("/").encode() + b"/", Kind.FOLDER, 0o755, mtime_ns=_now())
+            name = target.strip("/").encode() + b"/"
+            entry = TarEntry(name, Kind.FOLDER, 0o755, mtime_ns=_now())
             chunks = _chunks(encode_header(entry) + END_OF_ARCHIVE)
-            await self._archiver.extract(view, "/", chunks, ExtractRules())
+            rules = ExtractRules(owner=owner, parent_owner=owner)
+            await self._archiver.extract(view, "/", chunks, rules)
 
     async def _add_download(
         self,
@@ -220,8 +225,11 @@ class Copier:
         if not chown:
             return None
         user, separator, group = chown.partition(":")
-        if separator and not (user and group):
-            raise BuildFailed(f"invalid chown string format: {chown}")
+        if separator and not (user and group and ":" not in group):
+            raise BuildFailed(
+                "unable to convert uid/gid chown string to host mapping: invalid chown string "
+                f"format: {chown}"
+            )
         try:
             uid, gid, _ = await self._users.resolve(view.rootfs, User(name=chown))
         except NotFound as fault:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import Downloader, GitRemote, GitRepositories, HostFiles, RootView
+from sharedrt.model.faults import NotFound, Unavailable
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S
 
@@ -32,9 +33,12 @@ class Downloads:
                 folder = self._folder / f"download-{secrets.token_hex(8)}"
                 await self._host.make_folder(folder)
                 name = os.path.basename(unquote(urlsplit(url).path)) or "download"
-                found = await self._downloader.fetch(
-                    url, folder / name, limit_bytes=MAX_DOWNLOAD_BYTES
-                )
+                try:
+                    found = await self._downloader.fetch(
+                        url, folder / name, limit_bytes=MAX_DOWNLOAD_BYTES
+                    )
+                except (NotFound, Unavailable) as fault:
+                    raise BuildFailed(f"ADD failed: {fault}") from fault
                 self._done[url] = (RootView(folder), f"sha256:{found.sha256}")
         view, digest = self._done[url]
         if checksum and checksum != digest:

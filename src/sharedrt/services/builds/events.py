@@ -15,6 +15,11 @@ class BuildText:
     text: str
 
 
+def red(text: str) -> str:
+    """As dockerd's classic builder shows standard error."""
+    return f"\x1b[91m{text}\x1b[0m"
+
+
 @dataclass(frozen=True, slots=True)
 class PullStep:
     """Progress of a base image's pull. ``reference``: full."""

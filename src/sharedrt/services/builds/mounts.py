@@ -104,7 +104,7 @@ class RunMounts:
                             ready.secrets[mount.env] = secret.decode(errors="surrogateescape")
                         made = await self._secret_file(stack, mount, target, secret)
                     case MountType.SSH:
-                        made = self._agent(mount, target, number, ready)
+                        made = await self._agent(mount, target, number, ready)
                 if made is not None:
                     ready.mounts.append(made)
             yield ready
@@ -244,12 +244,16 @@ class RunMounts:
     async def _forget(self, folder: Path) -> None:
         await complete(self._host.remove_tree(folder))
 
-    def _agent(self, mount: RunMount, target: str, number: int, ready: Prepared) -> Mount | None:
+    async def _agent(
+        self, mount: RunMount, target: str, number: int, ready: Prepared
+    ) -> Mount | None:
         socket = self._request.ssh_sockets.get(mount.id or "default")
         if socket is None:
             if mount.required:
                 raise BuildFailed(f"no SSH key {mount.id or 'default'!r} forwarded from the client")
             return None
+        if not await self._host.is_socket(Path(socket)):
+            raise BuildFailed(f"{socket} is no socket of an SSH agent")
         if not mount.target:
             target = f"{_AGENT}{number}"
         ready.env.setdefault("SSH_AUTH_SOCK", target)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.wire.dockerfile import Dockerfile, DockerfileError, Stage
+from sharedrt.wire.dockerfile.errors import quoted
 from sharedrt.wire.dockerfile.instructions import Copy, Label, Run, Step
 from sharedrt.wire.dockerfile.mounts import parse_mount
 
@@ -28,11 +29,17 @@ class Plan:
 
     def first_number(self, index: int) -> int:
         """Of the first step of a stage, counted from 1 over all that are needed."""
-        return 1 + sum(len(self.dockerfile.stages[i].steps) for i in self.needed if i < index)
+        return (
+            1
+            + len(self.dockerfile.arguments)
+            + sum(len(self.dockerfile.stages[i].steps) for i in self.needed if i < index)
+        )
 
     @property
     def total(self) -> int:
-        return sum(len(self.dockerfile.stages[index].steps) for index in self.needed)
+        """Of steps; arguments before the first FROM are counted, as dockerd does."""
+        stages = sum(len(self.dockerfile.stages[index].steps) for index in self.needed)
+        return len(self.dockerfile.arguments) + stages
 
 
 def make_plan(
@@ -41,7 +48,7 @@ def make_plan(
     """Raises BuildFailed: no such target, or a FROM without an image."""
     wanted = dockerfile.find(target) if target else dockerfile.stages[-1]
     if wanted is None:
-        raise BuildFailed(f"target stage {target!r} could not be found", malformed=True)
+        raise BuildFailed(f"target stage {quoted(target)} could not be found", malformed=True)
     bases: dict[int, str] = {}
     platforms: dict[int, str] = {}
     for stage in dockerfile.stages[: wanted.index + 1]:
@@ -91,14 +98,16 @@ def dependencies(plan: Plan, stage: Stage) -> list[int]:
 
 
 def with_labels(plan: Plan, labels: Mapping[str, str]) -> Plan:
-    """``--label`` is one more LABEL at the target's end."""
+    """``--label`` is one more LABEL at the target's end, each."""
     if not labels:
         return plan
-    pairs = tuple((_quoted(name), _quoted(value)) for name, value in sorted(labels.items()))
-    text = "LABEL " + " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
     target = plan.target
     last = target.steps[-1].line
-    extended = replace(target, steps=(*target.steps, Step(Label(pairs), last, text)))
+    added = tuple(
+        Step(Label(((_quoted(name), _quoted(value)),)), last, f"LABEL {name}={value}")
+        for name, value in sorted(labels.items())
+    )
+    extended = replace(target, steps=(*target.steps, *added))
     stages = tuple(
         extended if stage.index == target.index else stage for stage in plan.dockerfile.stages
     )

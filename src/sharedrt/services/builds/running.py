@@ -17,6 +17,7 @@ from sharedrt.model.spec import Mount, NamespaceMode, NamespaceRef, Security, Us
 from sharedrt.model.stdio import StdStream
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.builds.errors import BuildFailed
+from sharedrt.services.builds.events import red
 from sharedrt.services.builds.layers import Sink
 from sharedrt.services.builds.output import StageOutput
 from sharedrt.services.builds.request import RunTemplate
@@ -30,9 +31,6 @@ log = structlog.get_logger(__name__)
 OPERATION: Final = "build.run"
 """Kind of the intent that stands for a RUN's container: recovery removes what it names."""
 _SHORT: Final = 12
-_RED: Final = "\x1b[91m"
-_PLAIN: Final = "\x1b[0m"
-"""Around what a command says on standard error, as dockerd's classic builder shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +86,26 @@ class Runner:
         operation = OperationRecord(OperationId(new_id()), OPERATION, id)
         await self._store.write(lambda tx: tx.operations.add(operation))
         keep = False
+        layer: NewLayer | None = None
+        failure: BuildFailed | None = None
         try:
             # To its end even when cancelled, so that the removal below finds it.
             await complete(self._containers.create(self._request(id, state, plan)))
             await output.say(f" ---> Running in {id[:_SHORT]}\n")
             try:
                 await self._watch(id, plan, output)
-            except BuildFailed:
+            except BuildFailed as error:
+                failure = error
                 keep = not self._force_remove
-                raise
-
-            layer = await self._layer(id, plan)
-            keep = not self._remove
+            else:
+                layer = await self._layer(id, plan)
+                keep = not self._remove
         finally:
             await complete(self._let_go(id, operation.id, keep))
         if not keep:
             await output.say(f" ---> Removed intermediate container {id[:_SHORT]}\n")
+        if failure is not None:
+            raise failure
         return layer
 
     async def _layer(self, id: ContainerId, plan: RunPlan) -> NewLayer | None:
@@ -130,7 +132,7 @@ class Runner:
         async for lines in self._containers.logs(id, LogQuery(follow=True)):
             for stream, some in itertools.groupby(lines, lambda line: line.stream):
                 text = _text(some)
-                await output.say(f"{_RED}{text}{_PLAIN}" if stream == StdStream.STDERR else text)
+                await output.say(red(text) if stream == StdStream.STDERR else text)
         code = (await self._containers.wait(id)).exit_code
         if code:
             raise BuildFailed(f"The command '{shown}' returned a non-zero code: {code}", code)

@@ -33,7 +33,7 @@ from sharedrt.services.builds.context import BuildContext, ContextReader
 from sharedrt.services.builds.copying import Copier
 from sharedrt.services.builds.downloads import Downloads
 from sharedrt.services.builds.errors import BuildFailed
-from sharedrt.services.builds.events import BuildText, Tell
+from sharedrt.services.builds.events import BuildText, Tell, red
 from sharedrt.services.builds.job import StageRunner, epoch_time
 from sharedrt.services.builds.layers import BuildLayers
 from sharedrt.services.builds.mounts import CacheFolders, RunMounts
@@ -135,7 +135,7 @@ class Builds:
                 await self._contexts.unpack(context, where)
                 dockerfile = request.dockerfile
             read = await self._contexts.read(where, dockerfile)
-            parsed = await run_blocking(None, _parse, read.dockerfile, request)
+            parsed = await run_blocking(None, _parse, read.dockerfile)
             async with self._images.composing() as composer:
                 return await self._run(request, read, parsed, composer, run_folder, tell)
 
@@ -216,6 +216,10 @@ class Builds:
                 stage=runner.result,
                 epoch=epoch,
             )
+            for warning in dockerfile.warnings:
+                await tell(BuildText(red(f"[WARNING]: {warning}\n")))
+            for number, step in enumerate(dockerfile.arguments, 1):
+                await tell(BuildText(f"Step {number}/{plan.total} : {step.text}\n"))
             state = await runner.run(tools, plan.needed)
             if arguments.unused:
                 unused = " ".join(arguments.unused)
@@ -317,11 +321,8 @@ def _event(names: Sequence[str]) -> Callable[[Digest], NewEvent]:
     return event
 
 
-def _parse(data: bytes, request: BuildRequest) -> Dockerfile:
+def _parse(data: bytes) -> Dockerfile:
     try:
         return parse_dockerfile(data)
     except DockerfileError as error:
-        message = error.message
-        if error.reason == "file with no instructions":
-            message = f"the Dockerfile ({request.dockerfile}) cannot be empty"
-        raise BuildFailed(message, malformed=True) from error
+        raise BuildFailed(error.message, malformed=True) from error

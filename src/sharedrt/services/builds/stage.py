@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sharedrt.model.ids import Digest
 from sharedrt.services.builds.cache import step_key
-from sharedrt.services.builds.configure import KINDS, NOP, Words, configure
+from sharedrt.services.builds.configure import KINDS, Words, configure, nop
 from sharedrt.services.builds.copy_step import CopySteps
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.events import ImageBuilt
@@ -39,8 +39,8 @@ class StageBuilder:
         first = self._stage.steps[0]
         await self._output.say(f"Step {number}/{total} : {first.text}\n")
         state = await self._base()
-        await self._output.say(f" ---> {short(state.id)}\n")
         state = await self._triggers(with_default_path(state))
+        await self._output.say(f" ---> {short(state.id)}\n")
         for offset, step in enumerate(self._stage.steps[1:], 1):
             await self._output.say(f"Step {number + offset}/{total} : {step.text}\n")
             state = await self._step(state, step)
@@ -72,7 +72,6 @@ class StageBuilder:
             except DockerfileError as error:
                 raise BuildFailed(f"ONBUILD trigger {text!r}: {error.reason}") from error
             state = await self._step(state, step)
-            await self._output.say(f" ---> {short(state.id)}\n")
         return state
 
     async def _step(self, state: StageState, step: i.Step) -> StageState:
@@ -87,7 +86,9 @@ class StageBuilder:
                 return await self._arg(state, instruction)
             case i.Maintainer(name):
                 name = self._words(state).one(name)
-                return await self._steps.configured(state, f"{NOP} MAINTAINER {name}", author=name)
+                return await self._steps.configured(
+                    state, f"{nop(state.config)} MAINTAINER {name}", author=name
+                )
             case i.Run():
                 return await self._runs.do(
                     state, instruction, self._words(state), self._arguments()
@@ -123,7 +124,7 @@ class StageBuilder:
             default = None if default is None else words.one(default)
             self._declared[name] = self._tools.arguments.value(name, default)
             shown.append(name if default is None else f"{name}={default}")
-        return await self._steps.configured(state, f"{NOP} ARG {' '.join(shown)}")
+        return await self._steps.configured(state, f"{nop(state.config)} ARG {' '.join(shown)}")
 
     # ------------------------------------------------------------ WORKDIR
 

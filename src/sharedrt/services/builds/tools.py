@@ -61,5 +61,5 @@ class Neighbours:
         if stage is not None:
             return await tools.stage(stage.index)
         if name.isdecimal():
-            raise BuildFailed(f"invalid from flag value {name}: refers to an unknown stage")
+            raise BuildFailed(f"invalid from flag value {name}: index out of bounds")
         return await tools.bases.state(name, "", self._output)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sharedrt.wire.dockerfile.errors import DockerfileError
+from sharedrt.wire.dockerfile.errors import DockerfileError, SyntaxFault, quoted
 
 _DIRECTIVE: Final = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.*?)\s*")
 _KNOWN: Final = frozenset({"syntax", "escape", "check"})
@@ -40,12 +40,12 @@ def parse_directives(lines: Sequence[str]) -> Directives:
             break
         name, value = match[1].lower(), match[2]
         if name in found:
-            raise DockerfileError(f"only one {name} parser directive can be used", number)
+            raise SyntaxFault(f"only one {name} parser directive can be used", number)
         if name == "escape" and value not in _ESCAPES:
-            raise DockerfileError(f"invalid escape token {value!r} does not match ` or \\", number)
+            raise SyntaxFault(f"invalid escape token '{value}' does not match ` or \\", number)
         if name == "syntax" and not _FRONTENDS.fullmatch(value):
             raise DockerfileError(
-                f"the Dockerfile frontend {value!r} is not supported: this builder knows "
+                f"the Dockerfile frontend {quoted(value)} is not supported: this builder knows "
                 "docker/dockerfile alone",
                 number,
             )

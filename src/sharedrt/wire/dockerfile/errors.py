@@ -1,5 +1,7 @@
 """What is wrong with a Dockerfile, and where."""
 
+import json
+
 
 class DockerfileError(ValueError):
     """``line`` counts from 1; 0: not known (yet). ``str()`` is the reason alone."""
@@ -14,3 +16,18 @@ class DockerfileError(ValueError):
         if not self.line:
             return f"dockerfile parse error: {self.reason}"
         return f"dockerfile parse error on line {self.line}: {self.reason}"
+
+
+class SyntaxFault(DockerfileError):
+    """The file cannot be cut into instructions, or has none."""
+
+    @property
+    def message(self) -> str:
+        """As dockerd words it, and the line."""
+        where = f" (line {self.line})" if self.line else ""
+        return f"failed to parse Dockerfile: {self.reason}{where}"
+
+
+def quoted(text: str) -> str:
+    """In double quotes, as Go's ``%q`` has it for what people write."""
+    return json.dumps(text, ensure_ascii=False)

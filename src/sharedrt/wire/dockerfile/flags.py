@@ -1,7 +1,8 @@
 """``--name=value`` words in front of an instruction's arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from sharedrt.wire.dockerfile.errors import DockerfileError
@@ -21,16 +22,16 @@ class Flags:
         if given is None:
             return default
         if len(given) > 1:
-            raise DockerfileError(f"duplicate flag specified: {name}")
+            raise DockerfileError(f"duplicate flag specified: --{name}")
         if given[0] is None:
-            raise DockerfileError(f"missing a value on flag: {name}")
+            raise DockerfileError(f"missing a value on flag: --{name}")
         return given[0]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """All values. Raises DockerfileError for a missing one."""
         given = self.values.get(name, ())
         if None in given:
-            raise DockerfileError(f"missing a value on flag: {name}")
+            raise DockerfileError(f"missing a value on flag: --{name}")
         return tuple(value for value in given if value is not None)
 
     def boolean(self, name: str) -> bool:
@@ -39,14 +40,20 @@ class Flags:
         if given is None:
             return False
         if len(given) > 1:
-            raise DockerfileError(f"duplicate flag specified: {name}")
+            raise DockerfileError(f"duplicate flag specified: --{name}")
         match (given[0] or "true").lower():
             case "true":
                 return True
             case "false":
                 return False
             case _:
-                raise DockerfileError(f"expecting boolean value for flag {name}, not: {given[0]}")
+                raise DockerfileError(f"expecting boolean value for flag --{name}, not: {given[0]}")
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """What may have been meant, as the end of a message."""
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def take_flags(text: str, escape: str, known: frozenset[str]) -> tuple[Flags, str]:
@@ -64,7 +71,7 @@ def take_flags(text: str, escape: str, known: frozenset[str]) -> tuple[Flags, st
             break
         name, equals, value = word[2:].partition("=")
         if name not in known:
-            raise DockerfileError(f"unknown flag: --{name}")
+            raise DockerfileError(f"unknown flag: --{name}{did_you_mean(name, known)}")
         values[name] = (*values.get(name, ()), value if equals else None)
         rest = after.lstrip()
     return Flags(values), rest

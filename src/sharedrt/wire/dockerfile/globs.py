@@ -11,12 +11,13 @@ from sharedrt.wire.dockerfile.errors import DockerfileError
 MAX_REPLACED: Final = 8192
 """Characters of a value in which something may be replaced: the work grows with the square of that."""
 _ANY, _STAR = 0, 1
+_ESCAPABLE: Final = ("*", "?", "\\", "/", "}")
 Token = str | int
 """A character, one of any kind, or any number of them."""
 
 
 def parse_glob(pattern: str) -> list[Token]:
-    """``*`` and ``?`` are special; a backslash makes what follows plain."""
+    """``*`` and ``?`` are special; a backslash makes them plain, and itself, ``/`` and ``}``."""
     tokens: list[Token] = []
     characters = iter(pattern)
     for character in characters:
@@ -26,7 +27,12 @@ def parse_glob(pattern: str) -> list[Token]:
         elif character == "?":
             tokens.append(_ANY)
         elif character == "\\":
-            tokens.append(next(characters, "\\"))
+            escaped = next(characters, "")
+            if escaped not in _ESCAPABLE:
+                raise DockerfileError(
+                    f"invalid pattern ({pattern}) in substitution: invalid escape '\\{escaped}'"
+                )
+            tokens.append(escaped)
         else:
             tokens.append(character)
     return tokens

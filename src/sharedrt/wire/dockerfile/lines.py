@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sharedrt.wire.dockerfile.directives import Directives, parse_directives
-from sharedrt.wire.dockerfile.errors import DockerfileError
+from sharedrt.wire.dockerfile.errors import SyntaxFault
 from sharedrt.wire.dockerfile.heredocs import Heredoc, heredocs_in
 
 MAX_BYTES: Final = 4 << 20
@@ -21,26 +21,28 @@ class LogicalLine:
     number: int
     text: str
     heredocs: tuple[Heredoc, ...] = field(default=())
+    gap: bool = False
+    """An empty line stands within it, after a continuation."""
 
 
 def read_lines(data: bytes) -> tuple[Directives, list[LogicalLine]]:
     """The whole file.
 
     Raises:
-        DockerfileError: too long, no text, a bad directive, or a here-document without its end.
+        SyntaxFault: too long, no text, a bad directive, or a here-document without its end.
     """
     if len(data) > MAX_BYTES:
-        raise DockerfileError(f"longer than {MAX_BYTES} bytes")
+        raise SyntaxFault(f"longer than {MAX_BYTES} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DockerfileError(f"not valid UTF-8: {error.reason}") from error
+        raise SyntaxFault(f"not valid UTF-8: {error.reason}") from error
     physical = text.split("\n")
     if len(physical) > MAX_LINES:
-        raise DockerfileError(f"more than {MAX_LINES} lines")
+        raise SyntaxFault(f"more than {MAX_LINES} lines")
     physical = [line.removesuffix("\r") for line in physical]
     if "\0" in text:
-        raise DockerfileError("a NUL character", text[: text.index("\0")].count("\n") + 1)
+        raise SyntaxFault("a NUL character", text[: text.index("\0")].count("\n") + 1)
     directives = parse_directives(physical)
     return directives, list(_join(physical, directives.escape))
 
@@ -56,10 +58,12 @@ def _join(physical: Sequence[str], escape: str) -> Iterator[LogicalLine]:
             continue
         text, more = _trim(line, continued)
         parts = [text]
+        gap = False
         while more and at < len(physical):
             line = physical[at].rstrip()
             at += 1
             if not line.strip() or line.lstrip().startswith("#"):
+                gap |= not line.strip() and any(rest.strip() for rest in physical[at:])
                 continue  # neither ends a continuation, as in dockerd
             text, more = _trim(line, continued)
             parts.append(text)
@@ -69,7 +73,7 @@ def _join(physical: Sequence[str], escape: str) -> Iterator[LogicalLine]:
         heredocs: tuple[Heredoc, ...] = ()
         if "<<" in joined and _may_have_heredocs(joined):
             heredocs, at = _take_heredocs(joined, physical, at, start + 1, escape)
-        yield LogicalLine(start + 1, joined.strip(), heredocs)
+        yield LogicalLine(start + 1, joined.strip(), heredocs, gap)
 
 
 def _continuation(escape: str) -> re.Pattern[str]:
@@ -105,7 +109,7 @@ def _take_heredocs(
         body = []
         while True:
             if at >= len(physical):
-                raise DockerfileError(f"unterminated heredoc {heredoc.name!r}", number)
+                raise SyntaxFault("unterminated heredoc", number)
             text = physical[at]
             at += 1
             if (text.lstrip("\t") if heredoc.chomp else text) == heredoc.name:

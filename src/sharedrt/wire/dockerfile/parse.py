@@ -8,8 +8,9 @@ from typing import Final
 from sharedrt.model.records import Json
 from sharedrt.wire.docker_time import parse_duration
 from sharedrt.wire.dockerfile import instructions as i
-from sharedrt.wire.dockerfile.errors import DockerfileError
-from sharedrt.wire.dockerfile.flags import Flags, take_flags
+from sharedrt.wire.dockerfile.errors import DockerfileError, SyntaxFault, quoted
+from sharedrt.wire.dockerfile.flags import Flags, did_you_mean, take_flags
+from sharedrt.wire.dockerfile.heredocs import parse_heredoc
 from sharedrt.wire.dockerfile.lines import LogicalLine
 from sharedrt.wire.oci_image import Healthcheck
 
@@ -36,7 +37,7 @@ def parse_line(line: LogicalLine, escape: str) -> i.Step:
     try:
         return i.Step(_parse(line, escape), line.number, line.text)
     except DockerfileError as error:
-        raise DockerfileError(error.reason, error.line or line.number) from error
+        raise type(error)(error.reason, error.line or line.number) from error
 
 
 def _parse(line: LogicalLine, escape: str) -> i.AnyInstruction:
@@ -44,7 +45,7 @@ def _parse(line: LogicalLine, escape: str) -> i.AnyInstruction:
     name = word.upper()
     parse = _PARSERS.get(name)
     if parse is None:
-        raise DockerfileError(f"unknown instruction: {word}{_hint(name)}")
+        raise DockerfileError(f"unknown instruction: {word}{did_you_mean(name, _PARSERS)}")
     flags, rest = take_flags(rest, escape, _FLAGS.get(name, frozenset()))
     if not rest and name != "HEALTHCHECK":
         raise DockerfileError(f"{name} requires {_NEEDS.get(name, 'at least one argument')}")
@@ -97,14 +98,14 @@ class _Source:
         if "=" not in words[0]:
             parts = self.rest.split(None, 1)
             if len(parts) < 2:
-                raise DockerfileError(f"{self.name} must have two arguments")
+                raise SyntaxFault(f"{self.name} must have two arguments")
             return ((parts[0], parts[1]),)
         pairs = []
         for word in words:
             key, equals, value = word.partition("=")
             if not equals:
-                raise DockerfileError(
-                    f"Syntax error - can't find = in {word!r}. Must be of the form: name=value"
+                raise SyntaxFault(
+                    f"Syntax error - can't find = in {quoted(word)}. Must be of the form: name=value"
                 )
             if not key:
                 raise DockerfileError(f"{self.name} names can not be blank")
@@ -124,9 +125,7 @@ def json_words(text: str) -> list[str] | None:
         return None
     words = [item for item in value if isinstance(item, str)]
     if len(words) != len(value):
-        raise DockerfileError(
-            "when using JSON array syntax, arrays must be comprised of strings only"
-        )
+        raise SyntaxFault("when using JSON array syntax, arrays must be comprised of strings only")
     return words
 
 
@@ -166,7 +165,7 @@ def _from(source: _Source) -> i.From:
             raise DockerfileError("FROM requires either one or three arguments")
         if not _STAGE_NAME.fullmatch(name):
             raise DockerfileError(
-                f"invalid name for build stage: {words[2]!r}, name can't start with a number or "
+                f"invalid name for build stage: {quoted(words[2])}, name can't start with a number or "
                 "contain symbols"
             )
     return i.From(words[0], name, source.flags.text("platform"))
@@ -184,8 +183,11 @@ def _arg(source: _Source) -> i.Arg:
 
 def _run(source: _Source) -> i.Run:
     flags = source.flags
+    command = source.command()
+    if command.words == ():
+        raise DockerfileError("RUN requires at least one argument")
     return i.Run(
-        source.command(),
+        command,
         source.line.heredocs,
         flags.texts("mount"),
         flags.text("network"),
@@ -197,6 +199,9 @@ def _copy(source: _Source) -> i.Copy:
     words = source.list()
     if len(words) < 2:
         raise DockerfileError(f"{source.name} requires {_NEEDS['COPY']}")
+    begun = parse_heredoc(words[-1], source.escape)
+    if begun is not None and begun.name in {heredoc.name for heredoc in source.line.heredocs}:
+        raise DockerfileError(f"{source.name} cannot accept a heredoc as a destination")
     flags = source.flags
     return i.Copy(
         sources=words[:-1],
@@ -215,6 +220,15 @@ def _copy(source: _Source) -> i.Copy:
     )
 
 
+def _volume(source: _Source) -> i.Volume:
+    paths = tuple(path.strip() for path in source.list())
+    if not paths:
+        raise DockerfileError("VOLUME requires at least one argument")
+    if not all(paths):
+        raise DockerfileError("VOLUME specified can not be an empty string")
+    return i.Volume(paths)
+
+
 def _shell(source: _Source) -> i.Shell:
     words = json_words(source.rest)
     if not words:
@@ -229,9 +243,9 @@ def _health(source: _Source) -> i.Health:
             raise DockerfileError("HEALTHCHECK NONE takes no arguments")
         return i.Health(Healthcheck(("NONE",)))
     if kind.upper() != "CMD":
-        raise DockerfileError(f"unknown type {kind!r} in HEALTHCHECK (try CMD)")
+        raise DockerfileError(f"Unknown type {quoted(kind.upper())} in HEALTHCHECK (try CMD)")
     if not rest:
-        raise DockerfileError("missing command after HEALTHCHECK CMD")
+        raise DockerfileError("Missing command after HEALTHCHECK CMD")
     words = json_words(rest)
     test = ("CMD-SHELL", rest) if words is None else ("CMD", *words)
     flags = source.flags
@@ -256,7 +270,7 @@ def _duration(flags: Flags, name: str) -> int:
     except ValueError as error:
         raise DockerfileError(str(error)) from error
     if 0 < duration < 1_000_000 or duration < 0:
-        raise DockerfileError(f"interval {text!r} cannot be less than 1ms")
+        raise DockerfileError(f"Interval {quoted(name)} cannot be less than 1ms")
     return duration
 
 
@@ -265,7 +279,9 @@ def _retries(flags: Flags) -> int:
     if not text:
         return 0
     if not text.isdecimal():
-        raise DockerfileError(f"--retries must be a number, not {text!r}")
+        if text.removeprefix("-").isdecimal():
+            raise DockerfileError(f"--retries cannot be negative ({text})")
+        raise DockerfileError(f"--retries must be a number, not {quoted(text)}")
     return int(text)
 
 
@@ -290,7 +306,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Source], i.AnyInstruction]]] = {
     "COPY": _copy,
     "ENTRYPOINT": lambda source: i.Entrypoint(source.command()),
     "ENV": lambda source: i.Env(source.pairs()),
-    "EXPOSE": lambda source: i.Expose(tuple(split_words(source.rest, source.escape))),
+    "EXPOSE": lambda source: i.Expose(tuple(source.rest.split())),
     "FROM": _from,
     "HEALTHCHECK": _health,
     "LABEL": lambda source: i.Label(source.pairs()),
@@ -300,15 +316,6 @@ _PARSERS: Final[Mapping[str, Callable[[_Source], i.AnyInstruction]]] = {
     "SHELL": _shell,
     "STOPSIGNAL": lambda source: i.StopSignal(source.one()),
     "USER": lambda source: i.User(source.one()),
-    "VOLUME": lambda source: i.Volume(source.list()),
+    "VOLUME": _volume,
     "WORKDIR": lambda source: i.Workdir(source.rest),
 }
-_KNOWN_NAMES: Final = tuple(_PARSERS)
-
-
-def _hint(name: str) -> str:
-    """What may have been meant."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, _KNOWN_NAMES, n=1, cutoff=0.75)
-    return f" (did you mean {close[0]}?)" if close else ""

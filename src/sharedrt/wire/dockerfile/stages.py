@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharedrt.wire.dockerfile.directives import Directives
-from sharedrt.wire.dockerfile.errors import DockerfileError
+from sharedrt.wire.dockerfile.errors import DockerfileError, SyntaxFault
 from sharedrt.wire.dockerfile.instructions import Arg, From, Step
-from sharedrt.wire.dockerfile.lines import read_lines
+from sharedrt.wire.dockerfile.lines import LogicalLine, read_lines
 from sharedrt.wire.dockerfile.parse import parse_line
 
 
@@ -30,6 +30,8 @@ class Dockerfile:
     directives: Directives
     arguments: tuple[Step, ...]
     stages: tuple[Stage, ...]
+    warnings: tuple[str, ...] = ()
+    """In dockerd's words."""
 
     def find(self, name: str, before: int | None = None) -> Stage | None:
         """The stage of a name (in any case) or of a number, among those before a stage; of two of one name the
@@ -60,11 +62,21 @@ def parse_dockerfile(data: bytes) -> Dockerfile:
             raise DockerfileError("no build stage in current context", step.line)
     if not stages:
         if not lines:
-            raise DockerfileError("file with no instructions")
+            raise SyntaxFault("file with no instructions")
         raise DockerfileError("no build stage in current context", lines[-1].number)
     return Dockerfile(
-        directives, tuple(arguments), tuple(_stage(n, steps) for n, steps in enumerate(stages))
+        directives,
+        tuple(arguments),
+        tuple(_stage(n, steps) for n, steps in enumerate(stages)),
+        _warnings(lines),
     )
+
+
+def _warnings(lines: Sequence[LogicalLine]) -> tuple[str, ...]:
+    found = [f"Empty continuation line found in: {line.text}" for line in lines if line.gap]
+    if found:
+        found.append("Empty continuation lines will become errors in a future release.")
+    return tuple(found)
 
 
 def _stage(index: int, steps: Sequence[Step]) -> Stage:
