@@ -97,13 +97,15 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
 
 
-async def run(argv: Sequence[str], *, timeout_s: float) -> Finished:
+async def run(
+    argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None
+) -> Finished:
     """Run a command to its end. Cancelled, it runs on unwatched: what a runtime has begun it should finish.
 
     Raises:
         FailedPrecondition: the binary is missing. DeadlineExceeded: killed after ``timeout_s``.
     """
-    child = await Child.start(argv)
+    child = await Child.start(argv, env=env)
     try:
         async with asyncio.timeout(timeout_s):
             return await child.wait()
