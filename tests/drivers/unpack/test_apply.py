@@ -474,13 +474,14 @@ async def run(*command: str) -> str:
 
 
 def _children(parent: int) -> list[int]:
+    """Those that live: one that has ended is its parent's to reap at its leisure."""
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
             status = Path(f"/proc/{name}/status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if f"\nPPid:\t{parent}\n" in status:
+        if f"\nPPid:\t{parent}\n" in status and "\nState:\tZ" not in status:
             found.append(int(name))
     return found
 

@@ -344,7 +344,10 @@ async def test_user_defined_networks(networks: Networks, lab: Lab) -> None:
     ("request_", "fault"),
     [
         (NewNetwork("bridge"), AlreadyExists),
-        (NewNetwork("a b"), InvalidArgument),
+        (NewNetwork(""), InvalidArgument),
+        (NewNetwork(" a"), InvalidArgument),
+        (NewNetwork("a/b"), InvalidArgument),
+        (NewNetwork("a\nb"), InvalidArgument),
         (NewNetwork("x", driver="overlay"), Unimplemented),
         (NewNetwork("x", options={"com.example.magic": "1"}), Unimplemented),
         (
