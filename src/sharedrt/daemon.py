@@ -331,7 +331,7 @@ async def _host_info(
 ) -> HostInfo:
     runtime = config.runtime
     tools = [runtime.conmon, *runtime.handlers.values(), runtime.catatonit]
-    versions = dict(await tool_versions(tools))
+    versions = dict(await tool_versions(tools, oci.runtimes_folder))
     if cni := await cni_version(config.cni.bin_dirs):
         versions["CNI"] = cni
     return HostInfo(

@@ -21,10 +21,13 @@ def tool(path: Path, script: str) -> Path:
 
 
 async def test_tools_say_their_version(tmp_path: Path) -> None:
-    good = tool(tmp_path / "good", "echo good version 1.8.1+ds; echo more")
+    good = tool(
+        tmp_path / "good", "mkdir $XDG_RUNTIME_DIR/made; echo good version 1.8.1+ds; echo more"
+    )
     odd = tool(tmp_path / "odd", "exit 1")
-    found = await tool_versions([str(good), str(odd), str(tmp_path / "none")])
+    found = await tool_versions([str(good), str(odd), str(tmp_path / "none")], tmp_path)
     assert found == {"good": "1.8.1+ds", "odd": "unknown"}
+    assert (tmp_path / "made").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,11 @@ def find_tool(name: str) -> str:
     return shutil.which(name) or ""
 
 
-async def tool_versions(tools: Sequence[str]) -> Mapping[str, str]:
-    """``--version`` of each tool that is there, all at once."""
+async def tool_versions(tools: Sequence[str], run_dir: Path) -> Mapping[str, str]:
+    """``--version`` of each tool that is there, all at once; what they make on the way is made in ``run_dir``."""
     paths = [(tool, find_tool(tool)) for tool in tools]
     found = [(tool, path) for tool, path in paths if path]
-    versions = await asyncio.gather(*(_version(path) for _, path in found))
+    versions = await asyncio.gather(*(_version(path, run_dir) for _, path in found))
     return {Path(tool).name: version for (tool, _), version in zip(found, versions, strict=True)}
 
 
@@ -141,16 +141,18 @@ async def cni_version(bin_dirs: Sequence[Path]) -> str:
     return ""
 
 
-async def _version(path: str) -> str:
-    match = re.search(rb"\d+(?:\.\d+)+\S*", await _output(path, "--version"))
+async def _version(path: str, run_dir: Path) -> str:
+    output = await _output(path, "--version", env={"XDG_RUNTIME_DIR": str(run_dir)})
+    match = re.search(rb"\d+(?:\.\d+)+\S*", output)
     return match[0].decode() if match else "unknown"
 
 
-async def _output(path: str, *arguments: str) -> bytes:
+async def _output(path: str, *arguments: str, env: Mapping[str, str] | None = None) -> bytes:
     """What a tool says, on both streams; nothing when it does not end."""
     process = await asyncio.create_subprocess_exec(
         path,
         *arguments,
+        env={**os.environ, **(env or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         stdin=asyncio.subprocess.DEVNULL,

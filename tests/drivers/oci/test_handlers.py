@@ -56,6 +56,17 @@ def test_who_can_checkpoint(told: str, words: str) -> None:
     assert bool(words) is bool(answer)
 
 
+async def test_what_a_runtime_makes_to_say_its_version_is_made_in_our_folder(
+    tmp_path: Path,
+) -> None:
+    crun = tmp_path / "crun"
+    crun.write_text('#!/bin/sh\nmkdir -p "$XDG_RUNTIME_DIR/crun"\necho crun version 1.8.1\n')
+    crun.chmod(0o755)
+    found = await probe(settings(tmp_path / "run", "crun", crun=str(crun)), frozenset())
+    assert found.get("crun").version == "crun version 1.8.1"
+    assert (tmp_path / "run/runtimes/crun").is_dir()
+
+
 async def test_hybrid_hosts_do_without_crun(tmp_path: Path) -> None:
     crun, runc = (
         program(tmp_path, "crun", "crun version 1.8.1"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sharedrt.drivers.oci.children import run
+from sharedrt.drivers.oci.layout import Layout
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.model.faults import FailedPrecondition, Fault, InvalidArgument
 
@@ -89,6 +90,8 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
     Args:
         left_over: controllers still on the v2 hierarchy of a v1 host; crun starts nothing there.
     """
+    # Even to say its version, crun makes its root folder: /run/crun, if not told otherwise.
+    env = {"XDG_RUNTIME_DIR": str(Layout.of(settings).runtimes)}
     usable: dict[str, Handler] = {}
     refused: dict[str, Problem] = {}
     for name, program in settings.handlers.items():
@@ -97,7 +100,7 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
             refused[name] = missing(program)
             continue
         try:
-            answer = await run([path, "--version"], timeout_s=_VERSION_TIMEOUT_S)
+            answer = await run([path, "--version"], timeout_s=_VERSION_TIMEOUT_S, env=env)
         except Fault as e:
             refused[name] = Problem(program, str(e), "repair or reinstall it")
             continue

@@ -40,7 +40,12 @@ class Layout:
 
     def runtime_root(self, handler: str, key: ContainerKey) -> Path:
         """The OCI runtime's own state; one a namespace, so that ids of two namespaces never meet."""
-        return self.run_dir / "runtimes" / handler / key.namespace
+        return self.runtimes / handler / key.namespace
+
+    @property
+    def runtimes(self) -> Path:
+        """What the OCI runtimes keep. As XDG_RUNTIME_DIR, it holds the root folder that crun makes unasked."""
+        return self.run_dir / "runtimes"
 
     def keys_on_disk(self) -> Sequence[ContainerKey]:
         """Every container with a bundle or an exit file. Blocking."""
@@ -55,7 +60,7 @@ class Layout:
         """Remove the folders that all containers share. Blocking."""
         for folder in (
             self.run_dir / "bundles",
-            self.run_dir / "runtimes",
+            self.runtimes,
             self.state_dir / "exits",
         ):
             shutil.rmtree(folder, ignore_errors=True)

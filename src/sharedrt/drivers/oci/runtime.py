@@ -63,9 +63,9 @@ class OciDriver:
     async def open(cls, settings: OciSettings, cgroups: Cgroups) -> "OciDriver":
         """Probe the host and make the folders. Missing programs are no error here; see :meth:`problems`."""
         keep_to_ourselves()
-        handlers = await probe(settings, cgroups.hierarchies.left_over)
         for folder in (settings.run_dir, settings.state_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        handlers = await probe(settings, cgroups.hierarchies.left_over)
         context = Context(settings, cgroups, read_host(cgroups.features), handlers)
         if handlers.usable and handlers.default != settings.default_handler:
             refused = handlers.refused.get(settings.default_handler)
@@ -92,6 +92,11 @@ class OciDriver:
         cgroups = self._context.cgroups
         await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
         await asyncio.to_thread(self._context.layout.remove)
+
+    @property
+    def runtimes_folder(self) -> Path:
+        """See :attr:`Layout.runtimes`."""
+        return self._context.layout.runtimes
 
     @property
     def default_handler(self) -> str:
