@@ -736,7 +736,8 @@ async def test_verbose_status_as_crictl_inspect_shows_it(cri: CriClient) -> None
         assert (before["pid"], before["sandboxID"]) == (0, id)
         await cri.start(main)
         shown = await info(cri, main)
-        assert read(f"/proc/{shown['pid']}/cmdline") == "sleep\0" + "60\0"
+        # The runtime has let it go; the kernel may not have run it yet.
+        await until(lambda: read(f"/proc/{shown['pid']}/cmdline") == "sleep\0" + "60\0")
         assert shown["config"]["command"] == ["sleep", "60"]
         assert shown["config"]["metadata"]["name"] == "main"
         assert shown["config"]["envs"] == [{"key": "A", "value": "b"}]

@@ -47,6 +47,7 @@ def test_systemd() -> None:
     assert f"MemoryMax={1 << 30}" in systemd_properties(QUOTA)
     assert f"MemorySwapMax={1 << 29}" in systemd_properties(QUOTA)
     assert "TasksMax=infinity" in systemd_properties(LIFTED)
+    assert systemd_properties(Resources(memory_swap_bytes=-1)) == ["MemorySwapMax=infinity"]
 
 
 def test_weights() -> None:

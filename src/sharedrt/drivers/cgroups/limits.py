@@ -125,11 +125,10 @@ def systemd_properties(r: Resources) -> list[str]:
         found.append(f"AllowedCPUs={r.cpuset_cpus}")
     if r.cpuset_mems:
         found.append(f"AllowedMemoryNodes={r.cpuset_mems}")
-    if r.memory_swap_bytes is not None and r.memory_bytes is not None:
-        swap = (
-            max(0, r.memory_swap_bytes - r.memory_bytes) if r.memory_swap_bytes >= 0 else "infinity"
-        )
-        found.append(f"MemorySwapMax={swap}")
+    if r.memory_swap_bytes is not None and r.memory_swap_bytes < 0:
+        found.append("MemorySwapMax=infinity")
+    elif r.memory_swap_bytes is not None and r.memory_bytes is not None:
+        found.append(f"MemorySwapMax={max(0, r.memory_swap_bytes - r.memory_bytes)}")
     return found
 
 

@@ -28,7 +28,7 @@ from sharedrt.drivers.oci.errors import OTHER, start_failed
 from sharedrt.drivers.oci.exits import KILLED
 from sharedrt.drivers.oci.lost_execs import MARK
 from sharedrt.drivers.oci.output import OutputQueue
-from sharedrt.drivers.oci.procs import PidFd, identify, kill_group
+from sharedrt.drivers.oci.procs import ending, identify, kill_group
 from sharedrt.drivers.oci.state import BundleState
 from sharedrt.drivers.oci.sync_pipe import SyncPipe
 from sharedrt.model.drivers import ProcessIdentity
@@ -43,7 +43,6 @@ from sharedrt.model.stdio import StdStream
 
 log = structlog.get_logger(__name__)
 _QUEUE_LIMIT = 256 << 10
-_LAST_MOMENTS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +291,7 @@ async def _handshake(
 ) -> None:
     """conmon says that its socket listens; we connect; we say start; it says the pid."""
     if await attached.next() is None:
-        raise await _start_failed(launch, await session.last_words())
+        raise _start_failed(launch, await session.last_words())
     session.joined(
         await AttachSocket.connect(launch.folder, session.on_output, session.on_output_end)
     )
@@ -306,28 +305,14 @@ async def _process_of(launch: ExecLaunch, session: ExecSession, sync: SyncPipe) 
     message = await sync.next()
     if message is None or message.data <= 0:
         session.starting = False
-        raise await _start_failed(launch, message.message if message is not None else "")
+        raise _start_failed(launch, message.message if message is not None else "")
     session.process = identify(message.data)
 
 
-async def _start_failed(launch: ExecLaunch, words: str) -> StartFailed | FailedPrecondition:
+def _start_failed(launch: ExecLaunch, words: str) -> StartFailed | FailedPrecondition:
     """Runtimes have odd words for a container that is ending while its exec is on its way: we know better."""
     command = str(launch.process["args"][0])
     fault = start_failed(launch.container_id, words, launch.folder / "exec.log", command)
-    if fault.exit_code == OTHER and await _has_ended(launch.state.process):
+    if fault.exit_code == OTHER and ending(launch.state.process):
         return FailedPrecondition("container", launch.container_id, "is not running")
     return fault
-
-
-async def _has_ended(process: ProcessIdentity) -> bool:
-    """Whether it does so at once: the first process of a PID namespace ends after all others."""
-    held = PidFd.open(process)
-    if held is None:
-        return True
-    with held:
-        try:
-            async with asyncio.timeout(_LAST_MOMENTS_S):
-                await held.wait()
-        except TimeoutError:
-            return False
-    return True

@@ -5,23 +5,39 @@ import os
 import select
 import signal
 from pathlib import Path
+from typing import Final
 
 from sharedrt.model.drivers import ProcessIdentity
+
+_EXITING: Final = 0x4
+"""PF_EXITING of linux/sched.h, in the flags of /proc/PID/stat."""
 
 
 def start_ticks(pid: int) -> int | None:
     """When the process started, in clock ticks since boot; ``None`` when there is none, or only its zombie."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of proc(5)'s stat from the state on; none of a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    # proc(5): the name, in parentheses, may itself hold blanks and parentheses
+        return []
+    # the name, in parentheses, may itself hold blanks and parentheses
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return [] if fields[0] in "ZX" else fields
 
 
 def alive(identity: ProcessIdentity) -> bool:
     return identity.pid > 0 and start_ticks(identity.pid) == identity.start_ticks
+
+
+def ending(identity: ProcessIdentity) -> bool:
+    """Whether it has ended, or is about to: the first of a PID namespace waits for all others to end."""
+    fields = _stat(identity.pid)
+    return not fields or int(fields[19]) != identity.start_ticks or bool(int(fields[6]) & _EXITING)
 
 
 def identify(pid: int) -> ProcessIdentity | None:
