@@ -144,12 +144,16 @@ class ContainerLife:
         async with self.locks.hold(id):
             try:
                 record = self._records.find(id)
-                if record is not None and not self.is_running(id):
+                if record is None or self.is_running(id):
+                    self.restarts.done(id)
+                else:
                     await self._start(id, restart_count=record.restart_count + 1)
             except Fault as fault:
-                log.warning("restart failed", container=id, error=str(fault))
-            finally:
                 self.restarts.done(id)
+                log.warning("restart failed", container=id, error=str(fault))
+            except Exception:
+                self.restarts.done(id)
+                raise
 
     async def _start(
         self, id: ContainerId, *, restart_count: int, words: FailureWords = str
@@ -184,7 +188,8 @@ class ContainerLife:
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
 
     def _see_run(self, record: ContainerRecord) -> None:
-        """It runs, and everybody can see that from now on."""
+        """It runs, and everybody can see that from now on: no restart is due any more."""
+        self.restarts.done(record.id)
         self._watch(record.id)
         self._accompany(record)
 
