@@ -302,6 +302,45 @@ async def test_retries_go_on_where_the_last_daemon_was(
         assert (await state(docker, "counted"))["ExitCode"] == 1
 
 
+async def test_one_that_waits_for_its_restart(docker: DockerClient) -> None:
+    always = {"RestartPolicy": {"Name": "always"}}
+    async with made(docker, "due", "false", host=always) as id:
+
+        async def until_due() -> int:
+            """Until it waits, and has some waits behind it, each twice as long; the count of restarts."""
+            while True:
+                found = (await docker.get("/containers/due/json"))[1]
+                if found["State"]["Restarting"] and found["RestartCount"] >= 3:
+                    shown = [found["State"][name] for name in ("Status", "Running", "Pid")]
+                    assert shown == ["restarting", True, 0]
+                    return int(found["RestartCount"])
+                await asyncio.sleep(0.02)
+
+        async def refused(method: str, path: str) -> str:
+            """The words of a refusal that came while it waited, and not a moment after."""
+            while True:
+                before = await until_due()
+                status, answer = await docker.call(method, f"/containers/{id}{path}")
+                if await until_due() == before:
+                    assert status == 409, answer
+                    return str(answer["message"])
+
+        async with asyncio.timeout(90):
+            assert "is not running" in await refused("POST", "/pause")
+            assert "is restarting, wait until" in await refused("GET", "/top")
+            assert "container is restarting" in await refused("DELETE", "")
+            for call in ("kill", "stop"):
+                await until_due()
+                assert (await docker.post(f"/containers/{id}/{call}"))[0] == 204
+                found = (await docker.get("/containers/due/json"))[1]
+                assert found["State"]["Status"] == "exited"
+                count = found["RestartCount"]
+                await asyncio.sleep(1)
+                assert (await docker.get("/containers/due/json"))[1]["RestartCount"] == count
+                if call == "kill":
+                    assert (await docker.post(f"/containers/{id}/start"))[0] == 204
+
+
 # ---------------------------------------------------------------- figures
 
 

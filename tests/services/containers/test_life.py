@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, Internal, NotFound
-from sharedrt.model.ids import ContainerKey
+from sharedrt.model.ids import ContainerId, ContainerKey
 from sharedrt.model.records import ContainerRecord, ContainerState
+from sharedrt.services.containers import restarts
 from sharedrt.services.contracts import WaitCondition
 from tests.services.rig import ID, MOBY, Daemon, Machine, actions, container, machine
 
@@ -404,6 +405,45 @@ async def test_a_stop_while_a_restart_is_due_ends_the_waiting(host: Machine) -> 
     assert (await waiting).exit_code == 1
     await asyncio.sleep(0.2)
     assert not daemon.services.containers.is_running(ID)
+
+
+async def test_a_kill_while_a_restart_is_due(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "FIRST_DELAY_S", 1000.0)
+    await host.add(container(restart_policy="always"))
+    daemon = await host.daemon()
+    await daemon.containers.start(ID)
+    delays = daemon.services.containers._life.restarts._delay_s
+    daemon.oci.end(KEY, 1)
+    await until(lambda: ID in delays)
+    await daemon.containers.kill(ID, "USR1")
+    assert daemon.containers.restarting(ID), "it would not have ended it"
+    await daemon.containers.kill(ID, "KILL")
+    assert not daemon.containers.restarting(ID)
+    with pytest.raises(FailedPrecondition):
+        await daemon.containers.kill(ID, "KILL")
+    await daemon.containers.start(ID)
+    assert ID not in delays, "started by hand, it waits no longer than at first"
+
+
+async def test_whoever_sees_it_run_again_sees_no_restart_due(host: Machine) -> None:
+    await host.add(container(restart_policy="always"))
+    daemon = await host.daemon()
+    await daemon.containers.start(ID)
+    life = daemon.services.containers._life
+    seen = []
+    watch = life._watch
+
+    def watched(id: ContainerId) -> Any:
+        seen.append(life.restarts.due(id))
+        return watch(id)
+
+    life._watch = watched  # type: ignore[method-assign]
+    daemon.oci.end(KEY, 1)
+    await until(lambda: bool(seen))
+    assert seen == [False]
+    assert record(daemon).pid > 0
 
 
 async def test_a_stop_that_comes_between_an_end_and_its_row_ends_the_restarting(

@@ -139,19 +139,23 @@ class ContainerLife:
                 raise AlreadyDone("container", id, "running")
             if record.sandbox_id is not None and record.state is not ContainerState.CREATED:
                 raise FailedPrecondition("container", id, f"is {record.state.value}, not created")
-            self.restarts.cancel(id)
+            self.restarts.begin_anew(id)
             await self._start(id, restart_count=0, words=words)
 
     async def _restart_by_policy(self, id: ContainerId) -> None:
         async with self.locks.hold(id):
             try:
                 record = self._records.find(id)
-                if record is not None and not self.is_running(id):
+                if record is None or self.is_running(id):
+                    self.restarts.done(id)
+                else:
                     await self._start(id, restart_count=record.restart_count + 1)
             except Fault as fault:
-                log.warning("restart failed", container=id, error=str(fault))
-            finally:
                 self.restarts.done(id)
+                log.warning("restart failed", container=id, error=str(fault))
+            except Exception:
+                self.restarts.done(id)
+                raise
 
     async def _start(
         self, id: ContainerId, *, restart_count: int, words: FailureWords = str
@@ -186,7 +190,8 @@ class ContainerLife:
         self._owner.spawn(self._launcher.bind_waiting(record), f"attach {id[:12]}")
 
     def _see_run(self, record: ContainerRecord) -> None:
-        """It runs, and everybody can see that from now on."""
+        """It runs, and everybody can see that from now on: no restart is due any more."""
+        self.restarts.done(record.id)
         self._watch(record.id)
         self._accompany(record)
         if self.on_change is not None:
@@ -400,7 +405,7 @@ class ContainerLife:
             if record.sandbox_id is not None:
                 raise FailedPrecondition("container", id, "belongs to a pod and runs only once")
             number = self.stop_signal(record, signal)
-            self.restarts.cancel(id)
+            self.restarts.begin_anew(id)
             if (run := self._runs.get(id)) is not None:
                 run.expected = True
         if run is not None:
@@ -474,10 +479,16 @@ class ContainerLife:
         await self._rows.change(id, lambda r: replace(r, paused=False))
 
     async def kill(self, id: ContainerId, signal: str) -> None:
-        record = self.running(id)
-        run = self._runs[id]
+        """Of one that is about to start again, a signal that ends it ends that, as at dockerd."""
+        record = self._records.by_id(id)
         number = parse_signal(signal)
         ends = number == SIGKILL or number == self.stop_signal(record)
+        if not self.is_running(id) and self.restarts.due(id):
+            if ends:
+                await self._stop_restarting(id)
+            return
+        self.running(id)
+        run = self._runs[id]
         if ends and record.restart_policy != "no" and not record.stopped_by_client:
             record = await self._rows.change(id, lambda r: replace(r, stopped_by_client=True))
         telling = self._owner.start(
@@ -494,6 +505,12 @@ class ContainerLife:
         if number == SIGKILL:
             await self._settled(id, run)
 
+    async def _stop_restarting(self, id: ContainerId) -> None:
+        try:
+            await self.stop(id, 0.0, "")
+        except AlreadyDone:
+            log.debug("its last restart is over", container=id)
+
     async def end_for_removal(self, id: ContainerId) -> None:
         """Make sure that nothing of it runs and nothing will; the caller holds its lock."""
         self.restarts.cancel(id)
@@ -509,7 +526,7 @@ class ContainerLife:
 
     def forget(self, record: ContainerRecord) -> None:
         """The container is gone: tell those who wait for that."""
-        self.restarts.forget(record.id)
+        self.restarts.begin_anew(record.id)
         self._launcher.forget(record.id)
         self._waiting.fail(record.id, NotFound("container", record.id))
         if (waiters := self._waiters.pop(record.id, None)) is not None:

@@ -96,7 +96,7 @@ class Restarts:
         task.cancel()
         return True
 
-    def forget(self, id: ContainerId) -> None:
-        """The container is gone."""
+    def begin_anew(self, id: ContainerId) -> None:
+        """A client starts it, or it is gone: none is due, and the next waits as long as a first one."""
         self.cancel(id)
         self._delay_s.pop(id, None)
