@@ -303,6 +303,38 @@ async def test_tenants_are_kept_apart(
     assert tenant.endpoints_of("c") == [theirs]
 
 
+async def test_a_bridge_without_nat_is_open_to_its_own_namespace(
+    networks: Networks, database: SqliteDatabase, lab: Lab
+) -> None:
+    tenant = await make(database, lab, "team-b")
+    await asyncio.gather(networks.ensure_defaults(), tenant.ensure_defaults())
+    mode = "com.docker.network.bridge.gateway_mode_ipv4"
+    await networks.create(NewNetwork("own", options={mode: "routed"}))
+    await networks.create(NewNetwork("later"))
+    ports = (PortMapping("tcp", 80, 8080),)
+    own = await networks.connect("own", owner="c1", netns=await lab.new_netns("a"), ports=ports)
+    address = own.addresses[0].partition("/")[0]
+    lab.serve("a", 80)
+    lab.serve("a", 81)
+    for name, network, service in (("b", "bridge", networks), ("c", "later", networks)):
+        await service.connect(network, owner=name, netns=await lab.new_netns(name))
+        assert lab.ask(name, address, 80).startswith("a ")
+        assert lab.ask(name, address, 81) == "no answer"
+    await tenant.connect("bridge", owner="d", netns=await lab.new_netns("d"))
+    assert lab.ask("d", address, 80) == "no answer"
+    # A tenant's bridge does not come near by the name of one that is gone.
+    bridge = "com.docker.network.bridge.name"
+    await networks.create(NewNetwork("named", options={bridge: "brnear"}))
+    await networks.remove("named")
+    await tenant.create(NewNetwork("named", options={bridge: "brnear"}))
+    await tenant.connect("named", owner="e", netns=await lab.new_netns("e"))
+    assert lab.ask("e", address, 80) == "no answer"
+    # Its port is nobody's on the host.
+    await networks.connect("bridge", owner="f", netns=await lab.new_netns("f"), ports=ports)
+    await networks.release_owner("c1")
+    assert address not in lab.sh("host", "nft", "list ruleset")
+
+
 async def test_user_defined_networks(networks: Networks, lab: Lab) -> None:
     await networks.ensure_defaults()
     mine = await networks.create(NewNetwork("mine", labels={"a": "b"}))
