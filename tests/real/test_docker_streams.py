@@ -365,7 +365,7 @@ async def test_what_a_terminal_and_a_non_blocking_writer_logged(
 
 async def test_logs_are_read_fast(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     """40 MB of 100-byte lines a second: of the daemon's CPU, since a busy machine has less to give."""
-    lines = 400_000
+    lines = 200_000
     line = "x" * 99
     await create(docker, "fast", "sh", "-c", f"yes {line} | head -n {lines}")
     await start(docker, "fast")
@@ -376,10 +376,10 @@ async def test_logs_are_read_fast(daemon: DaemonUnderTest, docker: DockerClient)
         before = cpu_s(daemon.process.pid)
         data = await logs(docker, "fast", stdout="1")
         rates.append(lines * 100 / 1e6 / (cpu_s(daemon.process.pid) - before))
-        assert streams(data) == {1: f"{line}\n".encode() * lines}
+    assert streams(data) == {1: f"{line}\n".encode() * lines}
     assert max(rates) > 40, rates
     # conmon cuts a line where its buffer ends: the parts of one have one time.
-    stamped = streams(await logs(docker, "fast", stdout="1", timestamps="1", tail="50000"))[1]
+    stamped = streams(await logs(docker, "fast", stdout="1", timestamps="1", tail="5000"))[1]
     assert {len(found) for found in stamped.splitlines()} == {31 + 99}
     await remove(docker, "fast")
 

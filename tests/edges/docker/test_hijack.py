@@ -289,7 +289,25 @@ async def test_a_replayed_log_waits_until_the_head_was_read(door: DoorUnderTest)
         await loop.sock_sendall(
             client, request(f"/containers/{id}/attach?logs=1&stdout=1", UPGRADE)
         )
-        await asyncio.sleep(0.02)  # a client that is slower than the log
+        await asyncio.sleep(0.2)  # a client that is slower than the log, and waits for a CPU
         assert (await loop.sock_recv(client, 65_536)).endswith(b"\r\n\r\n")
         assert await loop.sock_recv(client, 65_536) == encode_frame(1, b"said\n")
         assert await loop.sock_recv(client, 65_536) == b""
+
+
+async def test_an_execs_output_waits_until_the_head_was_read(door: DoorUnderTest) -> None:
+    id = await door.create()
+    await door.call("POST", f"/containers/{id}/start")
+    body = {"Cmd": ["x"], "AttachStdout": True}
+    _, made, _ = await door.call("POST", f"/containers/{id}/exec", body)
+    for item in ((StdStream.STDOUT, b"said\n"), None):
+        door.runtime.execs.session.output.put_nowait(item)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        await loop.sock_connect(client, str(door.path))
+        start = request(f"/exec/{made['Id']}/start", UPGRADE, b"{}")
+        await loop.sock_sendall(client, start)
+        await asyncio.sleep(0.2)
+        assert (await loop.sock_recv(client, 65_536)).endswith(b"\r\n\r\n")
+        assert await loop.sock_recv(client, 65_536) == encode_frame(1, b"said\n")

@@ -84,6 +84,7 @@ async def post_exec_start(call: Call) -> web.StreamResponse:
             session = await call.runtime.execs.start(record.id, size=size)
             assert session is not None
             async with session:
+                await stream.head_taken()
                 if not record.attach_stdin:
                     await session.close_stdin()
                 if await pump(stream, session, plan):

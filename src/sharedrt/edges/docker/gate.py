@@ -20,8 +20,9 @@ READ_BUFFER_BYTES: Final = 256 << 10
 """Reading from a client pauses beyond this much that nobody has taken."""
 
 _HANG_UP_POLL_S: Final = 2.0
-_HEAD_POLL_S: Final = 0.001
-_HEAD_PATIENCE_S: Final = 0.05
+_FIRST_HEAD_POLL_S: Final = 0.001
+_LONGEST_HEAD_POLL_S: Final = 0.02
+_HEAD_PATIENCE_S: Final = 1.0
 
 _UCRED: Final = struct.Struct("3i")
 
@@ -204,15 +205,17 @@ class HijackedStream:
         self._transport.write(head)
 
     async def head_taken(self) -> None:
-        """Until the client has read the head, or a moment has passed.
+        """Until the client has read the head, or a moment has passed: long enough for one that waits for a CPU.
 
         docker-py reads the head through a buffer and the stream from below it, so bytes that arrive together with
         the head are lost to it. To be called where output is ready at once.
         """
+        pause = _FIRST_HEAD_POLL_S
         try:
             async with asyncio.timeout(_HEAD_PATIENCE_S):
-                while not self._lost and self._unread_bytes():  # noqa: ASYNC110 - no event tells
-                    await asyncio.sleep(_HEAD_POLL_S)
+                while not self._lost and self._unread_bytes():
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_HEAD_POLL_S)
         except TimeoutError:
             return  # a client that reads nothing yet buffers nothing either
 
