@@ -1,6 +1,8 @@
 """Builds by the real CLI: steps, cache, stages, arguments, configuration, failures."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +237,8 @@ async def test_a_failing_command(
 async def test_limits_hosts_and_networks_of_runs(daemon: DaemonUnderTest, tmp_path: Path) -> None:
     text = """FROM busybox
 RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max
+RUN cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cat /sys/fs/cgroup/cpu.max
+RUN grep Cpus_allowed_list /proc/self/status
 RUN echo nofile=$(ulimit -Sn) $(grep extra.test /etc/hosts) $(grep /dev/shm /proc/mounts)
 RUN --network=none ls -d /sys/class/net/eth0 2>/dev/null || echo none has no eth0
 RUN --network=default ls -d /sys/class/net/eth0 && echo default has eth0
@@ -244,8 +248,11 @@ RUN --network=default ls -d /sys/class/net/eth0 && echo default has eth0
         tmp_path,
         text,
         *("--memory", "64m", "--ulimit", "nofile=77:88", "--add-host", "extra.test:10.9.8.7"),
-        *("--shm-size", "3m"),
+        *("--shm-size", "3m", "--cpu-quota", "23000", "--cpu-period", "90000"),
+        *("--cpuset-cpus", "0", "--cgroup-parent", f"srt{daemon.number}/builds"),
     )
+    assert re.search(r"^23000( 90000)?$", done.stdout, re.MULTILINE)
+    assert re.search(r"^Cpus_allowed_list:\s+0$", done.stdout, re.MULTILINE)
     assert "\n67108864\n" in done.stdout
     assert "nofile=77 10.9.8.7" in done.stdout
     assert "size=3072k" in done.stdout
@@ -258,9 +265,10 @@ RUN --network=default ls -d /sys/class/net/eth0 && echo default has eth0
 
 async def test_the_same_epoch_makes_the_same_image(daemon: DaemonUnderTest, tmp_path: Path) -> None:
     text = "FROM busybox\nRUN mkdir -p /made && date >/made/x && echo fixed >/made/x\nCOPY f /f\n"
-    ids = []
+    ids, pushed = [], []
     for number in range(2):
         (tmp_path / "f").write_text("f")
+        os.utime(tmp_path / "f", (1_720_000_000 + number, 1_730_000_000 + number))
         done = await build(
             daemon,
             tmp_path,
@@ -268,8 +276,15 @@ async def test_the_same_epoch_makes_the_same_image(daemon: DaemonUnderTest, tmp_
             *("-q", "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1700000000"),
         )
         ids.append(done.stdout.strip())
-        assert number == len(ids) - 1
+        layout = tmp_path / f"layout{number}"
+        await daemon.docker("tag", ids[-1], "same:1")
+        await daemon.run(
+            *("skopeo", "copy", "-q", "--src-daemon-host", daemon.docker_host),
+            *("docker-daemon:same:1", f"oci:{layout}:1"),
+        )
+        pushed.append((layout / "index.json").read_bytes())
     assert ids[0] == ids[1]
+    assert pushed[0] == pushed[1], "other tools see the same digests"
     image = await inspected(daemon, ids[0])
     assert image["Created"] == "2023-11-14T22:13:20Z"
 
@@ -341,6 +356,12 @@ async def test_other_ways_to_ask(
     piped = await daemon.run(*classic, "-f", "-", str(tmp_path), stdin=text.encode())
     assert "\nfrom the folder ---> Removed" in piped.stdout
     (tmp_path / "Dockerfile").write_text(text)
+    # With BuildKit demanded it is the CLI that refuses, before it asks the daemon.
+    demanded = await daemon.run(
+        "env", "DOCKER_BUILDKIT=1", "docker", "build", str(tmp_path), check=False
+    )
+    assert demanded.returncode == 1
+    assert "buildx component is missing" in demanded.stderr
     fallen_back = await daemon.run("env", "-u", "DOCKER_BUILDKIT", "docker", "build", str(tmp_path))
     assert "Successfully built" in fallen_back.stdout
     kept = await daemon.run(*classic, "--rm=false", str(tmp_path))
