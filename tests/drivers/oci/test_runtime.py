@@ -31,6 +31,7 @@ from sharedrt.model.spec import ContainerSpec as Spec
 from sharedrt.model.spec import ImageDefaults, Resources, Rlimit, Security, User
 from sharedrt.model.stdio import StdioSession, StdStream
 from tests.drivers.oci.conftest import World, left_over_processes, until
+from tests.real import waiting
 
 pytestmark = pytest.mark.real
 
@@ -352,13 +353,16 @@ async def test_update_and_stats(world: World) -> None:
             cpu_period_us=100000,
         ),
     )
-    await asyncio.sleep(0.3)
+
+    async def throttled() -> bool:
+        return (await world.driver.stats(key)).cpu.throttled_periods > 0
+
+    await waiting.until(throttled)
     later = await world.driver.stats(key)
     assert later.memory.limit_bytes == 32 << 20
     assert later.pids_limit == 50
     assert later.cpu.total_ns > stats.cpu.total_ns
     assert later.cpu.periods > 0
-    assert later.cpu.throttled_periods > 0
     assert later.cpu.system_total_ns >= stats.cpu.system_total_ns
     assert await world.driver.network_stats(identity.pid) == ()
 
