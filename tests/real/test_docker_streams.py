@@ -371,7 +371,7 @@ async def test_logs_are_read_fast(daemon: DaemonUnderTest, docker: DockerClient)
     await start(docker, "fast")
     assert await until_running_ends(docker, "fast") == 0
     assert daemon.process is not None
-    rates = []
+    rates, data = [], b""
     for _ in range(2):
         before = cpu_s(daemon.process.pid)
         data = await logs(docker, "fast", stdout="1")
