@@ -6,6 +6,7 @@ import pytest
 
 from sharedrt.drivers.cgroups import CgroupManager, Hierarchies
 from sharedrt.drivers.cgroups.parse import UNLIMITED
+from sharedrt.drivers.cgroups.stats import HostCpu
 from sharedrt.model.drivers import BlkioEntry
 
 FIXTURES = Path(__file__).parent / "fixtures"
