@@ -44,12 +44,20 @@ def _free_number() -> int:
         except BlockingIOError:
             os.close(lock)
             continue
-        if Path(f"/sys/class/net/srt{number}").exists():
+        if _has_traces(number):
             os.close(lock)
             continue
         _held.append(lock)
         return number
     raise RuntimeError("no free run number")
+
+
+def _has_traces(number: int) -> bool:
+    """Whether another run has left something under this number: that must not count as ours."""
+    name = f"srt{number}"
+    places = (("/sys/class/net", name), ("/sys/fs/cgroup", f"{name}*"))
+    below = ("/sys/fs/cgroup", f"*/{name}*")
+    return any(any(Path(folder).glob(pattern)) for folder, pattern in (*places, below))
 
 
 def toml_value(value: Any) -> str:

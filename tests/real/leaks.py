@@ -23,7 +23,7 @@ class HostTraces:
     links: frozenset[str]
     tables: frozenset[str]
     processes: frozenset[str]
-    """By their command line, or by a mount namespace of their own that has our layers in it."""
+    """By their command line, or by a root of their own that is made of our layers."""
     folders: frozenset[str]
     """Below /tmp, where test daemons have theirs."""
 
@@ -78,9 +78,15 @@ def _processes(marks: tuple[str, ...]) -> list[str]:
             line = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ")
             words = line.decode(errors="replace")
             inside = os.readlink(f"/proc/{entry}/ns/mnt") != host
-            mounts = Path("/proc", entry, "mountinfo").read_text() if inside else ""
+            root = _root_mount(entry) if inside else ""
         except OSError:  # it has ended meanwhile
             continue
-        if any(mark in words or mark in mounts for mark in marks):
+        if any(mark in words or mark in root for mark in marks):
             found.append(f"{entry} {words}")
     return found
+
+
+def _root_mount(pid: str) -> str:
+    """The line of a process's root: other mounts it may have as a copy of the host's."""
+    lines = Path("/proc", pid, "mountinfo").read_text().splitlines()
+    return next((line for line in lines if line.split()[4] == "/"), "")

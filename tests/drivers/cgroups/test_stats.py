@@ -6,6 +6,7 @@ import pytest
 
 from sharedrt.drivers.cgroups import CgroupManager, Hierarchies
 from sharedrt.drivers.cgroups.parse import UNLIMITED
+from sharedrt.drivers.cgroups.stats import HostCpu
 from sharedrt.model.drivers import BlkioEntry
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -131,12 +132,13 @@ def test_features() -> None:
 
 
 def test_host_cpu_is_read_once_a_tick(tmp_path: Path) -> None:
-    (tmp_path / "stat").write_text("cpu  10 0 0 90 0 0 0 0 0 0\n")
-    cgroups = manager(V1, tmp_path)
-    first = cgroups.stats("/box").cpu.system_total_ns
-    (tmp_path / "stat").write_text("cpu  20 0 0 90 0 0 0 0 0 0\n")
-    assert cgroups.stats("/box").cpu.system_total_ns == first > 0
-    cgroups.close()
+    file = tmp_path / "stat"
+    file.write_text("cpu  10 0 0 90 0 0 0 0 0 0\n")
+    host, now_ns, tick_ns = HostCpu(str(file)), 1_000_000_000, 10_000_000
+    first = host.total_ns(now_ns)
+    file.write_text("cpu  20 0 0 90 0 0 0 0 0 0\n")
+    assert host.total_ns(now_ns + tick_ns - 1) == first > 0
+    assert host.total_ns(now_ns + tick_ns) == first // 100 * 110
 
 
 def test_a_cgroup_made_anew_is_read_anew(tmp_path: Path) -> None:
