@@ -68,7 +68,8 @@ from sharedrt.model.faults import InvalidArgument
 from sharedrt.model.ids import DOCKER_NAMESPACE
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.networks import NetworkSettings, pod_subnets
-from sharedrt.services.runtime import Drivers, RuntimeService, RuntimeSettings
+from sharedrt.services.parts import Drivers, RuntimeSettings
+from sharedrt.services.runtime import RuntimeService
 from sharedrt.store import SqliteDatabase, migrate_apart
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,9 @@ from sharedrt.model.stores import Transaction
 from sharedrt.services.contracts import NewSandbox
 from sharedrt.services.events import EventBus
 from sharedrt.services.images import ImageHost
+from sharedrt.services.namespace import NamespaceServices
 from sharedrt.services.networks import NetworkSettings
-from sharedrt.services.runtime import Drivers, NamespaceServices, RuntimeSettings
+from sharedrt.services.parts import Drivers, RuntimeSettings
 from sharedrt.store.database import SqliteDatabase
 from tests.fakes.name_servers import NameServersMemory
 from tests.services.world import (
