@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from sharedrt.model.drivers import (
     BridgeNetwork,
     CheckpointArchives,
@@ -29,8 +27,6 @@ from sharedrt.model.drivers import (
 )
 from sharedrt.model.stores import Database
 from sharedrt.services.networks import NetworkSettings
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,11 @@ from sharedrt.aio.groups import task_group
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import (
-    BundleRequest,
     HostFiles,
     NetworkStats,
     OciRuntime,
     PodCgroups,
     ProcessIdentity,
-    ResolvedMount,
     SandboxNamespaces,
 )
 from sharedrt.model.faults import (
@@ -37,13 +35,11 @@ from sharedrt.model.faults import (
     AlreadyExists,
     FailedPrecondition,
     Fault,
-    InvalidArgument,
     NotFound,
     Unavailable,
 )
 from sharedrt.model.ids import (
     ContainerId,
-    ContainerKey,
     Namespace,
     OperationId,
     SandboxId,
@@ -56,14 +52,7 @@ from sharedrt.model.records import (
     SandboxState,
 )
 from sharedrt.model.spec import (
-    ContainerSpec,
-    IdMapping,
-    ImageDefaults,
-    NamespaceMode,
-    NamespaceRef,
-    Namespaces,
     Resources,
-    Security,
 )
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers import ContainerService
@@ -73,14 +62,12 @@ from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
 from sharedrt.services.pod_marks import PodMarks
 from sharedrt.services.pod_network import PodNetwork
+from sharedrt.services.pod_parts import PodParts
 from sharedrt.services.working_set import WorkingSet
-from sharedrt.wire.resolv_conf import hosts_file
 
 log = structlog.get_logger(__name__)
 
-SHM_BYTES: Final = 64 << 20
 RUN_OPERATION: Final = "sandbox.run"
-_PAUSE_ROOT: Final = "pause-root"
 CONNECT_TIMEOUT_S: Final = 10.0
 _LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
@@ -92,15 +79,6 @@ def pod_key(name: str, uid: str, pod_namespace: str, attempt: int) -> str:
 
 def key_of(record: SandboxRecord) -> str:
     return pod_key(record.name, record.uid, record.pod_namespace, record.attempt)
-
-
-def _root_of(mappings: Sequence[tuple[int, int, int]]) -> int:
-    """The host's id of id 0 in a user namespace; 0 without one."""
-    return next((host - first for first, host, size in mappings if first <= 0 < first + size), 0)
-
-
-def _mappings(ranges: Sequence[tuple[int, int, int]]) -> tuple[IdMapping, ...]:
-    return tuple(IdMapping(*each) for each in ranges)
 
 
 class PodService:
@@ -123,19 +101,18 @@ class PodService:
         boot_id: str,
         catatonit: str,
     ) -> None:
-        self._namespace = namespace
-        self._layout = layout
         self._records = records
         self._containers = containers
         self._events = events
         self._runtime = runtime
         self._namespaces = namespaces
         self._host = host
-        self._networks = networks
         self._pod_network = pod_network
         self._owner = owner
         self._boot_id = boot_id
-        self._catatonit = catatonit
+        self._parts = PodParts(
+            namespace, layout, runtime, namespaces, host, networks, pod_network, catatonit
+        )
         self._locks = KeyedLocks()
         self._marks = PodMarks(cgroups, records, self.containers_of, self._locks, owner)
 
@@ -184,7 +161,7 @@ class PodService:
                 made = progress
 
             try:
-                await self._make(record, note)
+                await self._parts.make(record, note)
                 ready = made = replace(made, state=SandboxState.READY)
 
                 def commit(tx: Transaction) -> None:
@@ -204,111 +181,6 @@ class PodService:
                 raise
             self._watch_pause(ready)
             return ready
-
-    async def _make(self, record: SandboxRecord, note: Callable[[SandboxRecord], None]) -> None:
-        """Make it, step by step; ``note`` gets the record of what there is by then."""
-        folder = self._layout.sandbox_run(record.id)
-        spec = record.spec
-        kinds = {"uts", "net", "ipc"}
-        if spec.host_network:
-            kinds -= {"net", "uts"}
-        if spec.host_ipc:
-            kinds.discard("ipc")
-        if spec.user_mappings:
-            kinds.add("user")
-        self._check_sysctls(record)
-        pins = await self._namespaces.create(
-            folder / "ns",
-            frozenset(kinds),
-            hostname=spec.hostname,
-            sysctls=spec.sysctls,
-            user_mappings=spec.user_mappings,
-            group_mappings=spec.group_mappings,
-        )
-        record = replace(
-            record,
-            netns_path=str(pins.get("net", "")),
-            ipcns_path=str(pins.get("ipc", "")),
-            utsns_path=str(pins.get("uts", "")),
-            userns_path=str(pins.get("user", "")),
-        )
-        note(record)
-        if not spec.host_network:
-            addresses, cni_result = await self._pod_network.attach(record, pins["net"])
-            record = replace(record, addresses=tuple(addresses), cni_result=cni_result)
-            note(record)
-        await self._write_files(record, folder)
-        if spec.share_pid:
-            identity = await self._start_pause(record, folder)
-            note(replace(record, pause_pid=identity.pid, pause_start_ticks=identity.start_ticks))
-
-    def _check_sysctls(self, record: SandboxRecord) -> None:
-        for name in record.spec.sysctls:
-            if record.spec.host_network and name.startswith("net."):
-                raise InvalidArgument("sysctl", name, "not allowed with the host's network")
-            if record.spec.host_ipc and name.startswith(("kernel.", "fs.mqueue.")):
-                raise InvalidArgument("sysctl", name, "not allowed with the host's IPC")
-
-    async def _write_files(self, record: SandboxRecord, folder: Path) -> None:
-        hostname = record.spec.hostname or record.name
-        dns = self._networks.resolv_conf(record.spec.dns, host_network=record.spec.host_network)
-        await self._host.write(
-            folder,
-            {
-                "hostname": f"{hostname}\n".encode(),
-                "hosts": hosts_file(hostname, record.addresses, ()).encode(),
-                "resolv.conf": dns.encode(),
-            },
-        )
-        if not record.spec.host_ipc:
-            await self._host.mount_tmpfs(folder / "shm", size_bytes=SHM_BYTES)
-
-    async def _start_pause(self, record: SandboxRecord, folder: Path) -> ProcessIdentity:
-        """catatonit as the first process of the pod's PID namespace."""
-        key = self._pause_key(record)
-        paths = {
-            kind: path
-            for kind, path in (
-                ("network", record.netns_path),
-                ("ipc", record.ipcns_path),
-                ("uts", record.utsns_path),
-                ("user", record.userns_path),
-            )
-            if path
-        }
-        root = folder / _PAUSE_ROOT
-        # The runtime makes mount points there, as the root of the pod's own user namespace if it has one.
-        owner = (_root_of(record.spec.user_mappings), _root_of(record.spec.group_mappings))
-        await self._host.make_folder(root, owner=owner)
-        identity = await self._runtime.create(
-            BundleRequest(
-                key=key,
-                handler=record.runtime_handler,
-                rootfs=root,
-                spec=ContainerSpec(
-                    command=("/catatonit", "-P"),
-                    namespaces=Namespaces(
-                        pid=NamespaceRef(NamespaceMode.PRIVATE),
-                        # runc wants them beside the namespace's path.
-                        uid_mappings=_mappings(record.spec.user_mappings),
-                        gid_mappings=_mappings(record.spec.group_mappings),
-                    ),
-                    security=Security(no_new_privileges=True),
-                    oom_score_adj=-998,
-                ),
-                image=ImageDefaults(),
-                hostname="",
-                cgroup_parent=record.spec.cgroup_parent or self._layout.cgroup_parent,
-                namespace_paths=paths,
-                host_namespaces=frozenset({"network", "ipc", "uts"} - paths.keys()),
-                mounts=(ResolvedMount(self._catatonit, "/catatonit", "bind", ("bind", "ro")),),
-            )
-        )
-        await self._runtime.start(key)
-        return identity
-
-    def _pause_key(self, record: SandboxRecord) -> ContainerKey:
-        return ContainerKey(self._namespace, ContainerId(record.id))
 
     async def _undo_run(self, record: SandboxRecord) -> None:
         """After a failed run: all away. When that fails too, the sandbox stays, not ready, for the client to stop
@@ -361,17 +233,8 @@ class PodService:
                 group.create_task(stop(container.id))
 
     async def _tear_down(self, record: SandboxRecord) -> None:
-        await self._runtime.delete(self._pause_key(record))
         await self._marks.remove(record)
-        folder = self._layout.sandbox_run(record.id)
-        if not record.spec.host_network:
-            netns = folder / "ns" / "net"
-            if not record.netns_path and await self._host.exists(netns):
-                # Cut off before it was recorded; plugins want to know it.
-                record = replace(record, netns_path=str(netns))
-            await self._pod_network.detach(record)
-        await self._namespaces.remove(folder / "ns")
-        await self._host.remove_tree(folder)
+        await self._parts.tear_down(record)
 
     async def remove(self, id: SandboxId) -> None:
         await self._owner.finish(self._remove(id), "remove sandbox")
@@ -522,7 +385,7 @@ class PodService:
     async def _see_pause_end(self, record: SandboxRecord) -> None:
         """With its first process a PID namespace ends: no container can start in it any more."""
         identity = ProcessIdentity(record.pause_pid, record.pause_start_ticks)
-        await self._runtime.wait(self._pause_key(record), identity)
+        await self._runtime.wait(self._parts.pause_key(record), identity)
         async with self._locks.hold(record.id):
             current = self._records.find(record.id)
             if current is not None and current.state is SandboxState.READY:
