@@ -44,6 +44,7 @@ from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.rows import ContainerRows
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
+from sharedrt.services.containers.waiters import ExitWaiters
 from sharedrt.services.containers.wiring import Wirer
 from sharedrt.services.working_set import WorkingSet
 
@@ -71,12 +72,6 @@ class _Run:
     settled: "asyncio.Future[None]"
     exited: asyncio.Event = field(default_factory=asyncio.Event)
     expected: bool = False
-
-
-@dataclass(slots=True)
-class _Waiters:
-    next_exit: "list[asyncio.Future[ContainerRecord]]" = field(default_factory=list)
-    removed: "list[asyncio.Future[ContainerRecord]]" = field(default_factory=list)
 
 
 class ContainerLife:
@@ -113,7 +108,7 @@ class ContainerLife:
             namespace, runtime, snapshots, mounts, wirer, host, self._waiting, restores
         )
         self._runs: dict[ContainerId, _Run] = {}
-        self._waiters: dict[ContainerId, _Waiters] = {}
+        self._waiters = ExitWaiters()
         self.on_auto_remove: Callable[[ContainerId], None] | None = None
         self.on_change: Callable[[ContainerRecord], None] | None = None
         """Told of each start and end, when everybody can see it."""
@@ -248,7 +243,7 @@ class ContainerLife:
             log.warning("cannot record a failed start", container=id, error=str(lost))
         self._waiting.fail(id, fault)
         record = self._records.by_id(id)
-        self._tell_exit(record)
+        self._waiters.tell_exit(record)
         if record.auto_remove and self.on_auto_remove is not None:
             self.on_auto_remove(id)
 
@@ -302,7 +297,7 @@ class ContainerLife:
         record = self._records.by_id(id)
         if not run.expected:
             self.restarts.schedule_after(record)
-        self._tell_exit(record)
+        self._waiters.tell_exit(record)
         if not run.expected and record.auto_remove and self.on_auto_remove is not None:
             self.on_auto_remove(id)
 
@@ -367,13 +362,6 @@ class ContainerLife:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_RETRY_S)
 
-    def _tell_exit(self, record: ContainerRecord) -> None:
-        if (waiters := self._waiters.get(record.id)) is not None:
-            for future in waiters.next_exit:
-                if not future.done():
-                    future.set_result(record)
-            waiters.next_exit.clear()
-
     # ------------------------------------------------------------ stop
 
     async def stop(self, id: ContainerId, grace_s: float | None, signal: str) -> None:
@@ -387,7 +375,7 @@ class ContainerLife:
                 # An end before that was answered by the policy.
                 was_due = self.restarts.cancel(id) or was_due
             if was_due:
-                self._tell_exit(record)
+                self._waiters.tell_exit(record)
         if run is None or run.exited.is_set():
             if run is not None:
                 await self._settled(id, run)
@@ -529,10 +517,7 @@ class ContainerLife:
         self.restarts.begin_anew(record.id)
         self._launcher.forget(record.id)
         self._waiting.fail(record.id, NotFound("container", record.id))
-        if (waiters := self._waiters.pop(record.id, None)) is not None:
-            for future in (*waiters.next_exit, *waiters.removed):
-                if not future.done():
-                    future.set_result(record)
+        self._waiters.tell_removal(record)
 
     # ------------------------------------------------------------ pause
 
@@ -582,11 +567,11 @@ class ContainerLife:
         record = self._records.by_id(id)
         if not next_exit and id not in self._runs and not self.restarts.due(id):
             return record
-        return await _wait(self._waiters.setdefault(id, _Waiters()).next_exit)
+        return await self._waiters.next_exit(id)
 
     async def wait_removed(self, id: ContainerId) -> ContainerRecord:
         self._records.by_id(id)
-        return await _wait(self._waiters.setdefault(id, _Waiters()).removed)
+        return await self._waiters.removal(id)
 
     async def attach(self, id: ContainerId) -> StdioSession:
         tty = self._records.by_id(id).spec.tty
@@ -607,13 +592,3 @@ class ContainerLife:
         session = AttachSession(tty=tty, exit_code=exit_code, cleaned=cleaned)
         session.bind(await self._runtime.attach(self.key(id), tty=tty))
         return session
-
-
-async def _wait(waiters: "list[asyncio.Future[ContainerRecord]]") -> ContainerRecord:
-    future: asyncio.Future[ContainerRecord] = asyncio.get_running_loop().create_future()
-    waiters.append(future)
-    try:
-        return await future
-    finally:
-        if future in waiters:
-            waiters.remove(future)
