@@ -17,7 +17,8 @@ from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import IMAGE, CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest, criu
 from tests.real.oci_images import layer_tar
-from tests.real.test_cri import PRIVATE_PID, ended, read, secured, until
+from tests.real.test_cri import PRIVATE_PID, ended, read, secured
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

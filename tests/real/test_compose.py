@@ -1,15 +1,15 @@
 """Docker Compose (Debian's docker-compose) with a project of three services on two networks."""
 
-import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.real.daemon import DaemonUnderTest
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -81,12 +81,6 @@ async def project(daemon: DaemonUnderTest, tmp_path: Path) -> AsyncIterator[Proj
     made.write("first page")
     yield made
     await made("down", "-v", "-t", "0", check=False)
-
-
-async def until(probe: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await probe():  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.2)
 
 
 async def test_a_project_from_up_to_down(daemon: DaemonUnderTest, project: Project) -> None:

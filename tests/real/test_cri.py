@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sharedrt.pb.codec import present
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import IMAGE, CriClient
 from tests.real.daemon import DaemonUnderTest
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -70,20 +71,6 @@ def make_folder(path: Path) -> None:
 def rotate(path: Path) -> Path:
     """As the kubelet renames a log."""
     return path.rename(path.with_suffix(".1"))
-
-
-async def until(condition: Callable[[], Any], timeout_s: float = 15) -> Any:
-    """Poll: the outside world has no event for us."""
-    deadline = time.monotonic() + timeout_s
-    for _ in range(100_000):
-        value = condition()
-        if asyncio.iscoroutine(value):
-            value = await value
-        if value:
-            return value
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.02)
-    raise AssertionError("unreachable")
 
 
 async def ended(cri: CriClient, id: str) -> pb.ContainerStatus:

@@ -18,8 +18,9 @@ from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.registry import free_port
-from tests.real.test_cri import secured, until
+from tests.real.test_cri import secured
 from tests.real.test_recovery import change_records
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

@@ -24,15 +24,9 @@ from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.oci_images import layer_tar, sha256
 from tests.real.streaming_clients import spdy
-from tests.real.test_cri import (
-    ended,
-    output,
-    pod,
-    read,
-    secured,
-    until,
-)
+from tests.real.test_cri import ended, output, pod, read, secured
 from tests.real.test_streaming import open_streams
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

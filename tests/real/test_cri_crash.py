@@ -13,8 +13,9 @@ from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.streaming_clients import spdy, websocket
-from tests.real.test_cri import PRIVATE_PID, ended, read, secured, until
+from tests.real.test_cri import PRIVATE_PID, ended, read, secured
 from tests.real.test_streaming import exec_url, open_streams, received
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

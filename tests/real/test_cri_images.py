@@ -27,7 +27,8 @@ from tests.real.registry import (
     make_certificates,
     running_registry,
 )
-from tests.real.test_cri import pod, secured, until
+from tests.real.test_cri import pod, secured
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

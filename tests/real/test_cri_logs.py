@@ -14,7 +14,8 @@ import pytest
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
-from tests.real.test_cri import ended, pod, secured, until
+from tests.real.test_cri import ended, pod, secured
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

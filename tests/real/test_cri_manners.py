@@ -19,7 +19,8 @@ from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import IMAGE, CriClient, cri_client, docker_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.owned import listed, unowned
-from tests.real.test_cri import pod, secured, until
+from tests.real.test_cri import pod, secured
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

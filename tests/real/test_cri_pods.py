@@ -23,9 +23,10 @@ from tests.real.clients import CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.leaks import look
 from tests.real.registry import free_port
-from tests.real.test_cri import PRIVATE_PID, ended, output, pod, read, secured, until
+from tests.real.test_cri import PRIVATE_PID, ended, output, pod, read, secured
 from tests.real.test_cri_cni import network_of, serves
 from tests.real.test_cri_streams import following
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

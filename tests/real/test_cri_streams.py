@@ -11,7 +11,8 @@ from sharedrt.pb.codec import is_present
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient
 from tests.real.daemon import DaemonUnderTest
-from tests.real.test_cri import PRIVATE_PID, ended, pod, secured, until
+from tests.real.test_cri import PRIVATE_PID, ended, pod, secured
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

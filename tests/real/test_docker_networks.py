@@ -4,12 +4,12 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
+from tests.real.waiting import until
 from tests.soak import networks
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -63,12 +63,6 @@ def ask(port: int) -> str:
             return answer.decode().rpartition("\r\n")[2].strip()
     except OSError:
         return "no answer"
-
-
-async def until(probe: Callable[[], Awaitable[bool]], timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await probe():  # noqa: ASYNC110 - of the outside world nobody tells us
-            await asyncio.sleep(0.05)
 
 
 async def published(port: int, expected: str) -> None:

@@ -10,7 +10,8 @@ import pytest_asyncio
 from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
 from tests.real.registry import PASSWORD, USER, RegistryUnderTest, running_registry
-from tests.real.test_cri import own_namespaces, read, until
+from tests.real.test_cri import own_namespaces, read
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

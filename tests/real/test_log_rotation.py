@@ -8,7 +8,8 @@ import pytest
 
 from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient
-from tests.real.test_cri import pod, secured, until
+from tests.real.test_cri import pod, secured
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 

@@ -22,6 +22,7 @@ from sharedrt.pb.runtime import v1 as pb
 from tests.real.clients import CriClient, DockerClient
 from tests.real.daemon import DaemonUnderTest
 from tests.real.owned import listed, unowned
+from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -51,13 +52,6 @@ async def state(docker: DockerClient, id: str) -> dict[str, Any]:
     status, body = await docker.get(f"/containers/{id}/json")
     assert status == 200, body
     return dict(body["State"], RestartCount=body["RestartCount"])
-
-
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not await condition():
-        assert time.monotonic() < deadline, condition.__name__
-        await asyncio.sleep(0.05)
 
 
 async def forget(docker: DockerClient, *ids: str) -> None:
