@@ -409,9 +409,9 @@ async def test_hundred_cycles_leave_nothing(lab: Lab) -> None:
             addresses=(f"172.31.0.{10 + cycle}/24",),
             ports=(PortMapping("tcp", 80, 8000 + cycle), PortMapping("udp", 80, 8000 + cycle)),
         )
-        start = time.perf_counter()
+        start = time.process_time()  # the wall's has other programs' turns in it
         await lab.bridges.connect(config)
-        spent += time.perf_counter() - start
+        spent += time.process_time() - start
         await lab.bridges.disconnect(config)
     assert state(lab) == before
     print(f"{spent * 10:.2f} ms a connect")
