@@ -53,8 +53,8 @@ async def inside(daemon: DaemonUnderTest, name: str, address: str, port: int) ->
     return done.stdout.strip()
 
 
-async def until(probe: Callable[[], bool]) -> None:
-    await waiting.until(lambda: asyncio.to_thread(probe))
+async def until(probe: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    await waiting.until(lambda: asyncio.to_thread(probe), timeout_s)
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
@@ -132,9 +132,9 @@ async def test_a_flushed_ruleset_is_repaired(daemon: DaemonUnderTest, lab: Lab) 
     await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"))
     reload = "flush ruleset; table inet firewall { chain in { type filter hook input priority 5; tcp dport 1 drop; }; }"
     lab.sh("host", "nft", reload)
-    await until(lambda: lab.ask("outside", HOST).startswith("web"), 4)
+    await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"), 4)
     lab.sh("host", "nft", f"flush chain inet srt{daemon.number} publish")
-    await until(lambda: lab.ask("outside", HOST).startswith("web"), 4)
+    await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"), 4)
     assert "tcp dport 1 drop" in lab.sh("host", "nft", "list table inet firewall")
     tables = lab.sh("host", "nft", "list tables").split("\n")
     assert sorted(filter(None, tables)) == [
