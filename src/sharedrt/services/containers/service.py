@@ -333,7 +333,10 @@ class ContainerService:
 
     def restarting(self, id: ContainerId) -> bool:
         """Whether its restart policy is about to start it again."""
-        return self._life.restarts.due(id)
+        # It is due before the end is committed, so that nobody sees it ended and not restarting.
+        record = self._records.find(id)
+        running = record is not None and record.state is ContainerState.RUNNING
+        return not running and self._life.restarts.due(id)
 
     # ------------------------------------------------------------ change
 
