@@ -5,10 +5,15 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.hybrid import cured
 from tests.real.daemon import used
 from tests.real.leaks import look
+
+# Properties hold however long an example takes: a busy host would make it 200 ms at times.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
