@@ -368,6 +368,7 @@ async def test_other_ways_to_ask(
     assert "Removed intermediate" not in kept.stdout
     (left,) = (await docker.get("/containers/json", all="1"))[1]
     assert (left["State"], left["Command"]) == ("exited", "/bin/sh -c 'cat /f'")
+    assert left["Names"] == [f"/build-{left['Id'][:12]}"]
     await docker.delete(f"/containers/{left['Id']}")
 
 

@@ -160,7 +160,7 @@ def layout_of_both() -> bytes:
     return buffer.getvalue()
 
 
-async def test_by_platform(daemon: DaemonUnderTest, docker: DockerClient, tmp_path: Path) -> None:
+async def test_by_platform(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     media_type, index = index_of([APP, ARM])
     status, distribution = await docker.get("/distribution/many:1/json")
     assert status == 200
@@ -170,7 +170,7 @@ async def test_by_platform(daemon: DaemonUnderTest, docker: DockerClient, tmp_pa
         "size": len(index),
     }
     assert [p["architecture"] for p in distribution["Platforms"]] == ["amd64", "arm64"]
-    arm, amd = ("--platform", "linux/arm64"), ("--platform", "linux/amd64")
+    arm = ("--platform", "linux/arm64")
     await daemon.docker("pull", "-q", *arm, "many:1")
     shown = await inspected(daemon, "many:1")
     assert (shown["Id"], shown["Architecture"]) == (ARM.id, "arm64")
@@ -180,18 +180,33 @@ async def test_by_platform(daemon: DaemonUnderTest, docker: DockerClient, tmp_pa
     await daemon.docker("pull", "-q", f"many@{ARM.digest}", *arm)
     assert (await inspected(daemon, f"many@{ARM.digest}"))["Id"] == ARM.id
 
-    for chosen, made in ((arm, ARM), (amd, APP), ((), APP)):
-        out = (await daemon.docker("load", "-q", *chosen, stdin=layout_of_both())).stdout
-        assert "Loaded image: both:1" in out
+    async def ask(
+        method: str, path: str, query: dict[str, str], data: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """Debian's docker CLI can name no platform here."""
+        url = f"http://docker/v1.51/images/{path}"
+        async with docker.session.request(method, url, params=query, data=data) as response:
+            return response.status, await response.read()
+
+    amd64, arm64 = (
+        {"platform": json.dumps({"os": "linux", "architecture": architecture})}
+        for architecture in ("amd64", "arm64")
+    )
+    none: dict[str, str] = {}
+    for chosen, made in ((arm64, ARM), (amd64, APP), (none, APP)):
+        status, told = await ask("POST", "load", chosen, layout_of_both())
+        assert (status, b"Loaded image: both:1" in told) == (200, True), told
         assert (await inspected(daemon, "both:1"))["Id"] == made.id
-    saved = tmp_path / "saved.tar"
-    await daemon.docker("save", *amd, "-o", str(saved), "both:1")
-    done = await daemon.docker("save", *arm, "-o", str(saved), "both:1", check=False)
-    assert "does not match the specified platform (linux/arm64)" in done.stderr
-    done = await daemon.docker("load", *arm, "-i", str(saved), check=False)
-    assert (done.returncode, "linux/arm64" in done.stderr + done.stdout) == (1, True)
-    done = await daemon.docker("image", "inspect", *arm, "both:1", check=False)
-    assert "does not match the specified platform" in done.stderr
+    status, saved = await ask("GET", "both:1/get", amd64)
+    assert status == 200
+    for method, path, data in (
+        ("GET", "both:1/get", None),
+        ("POST", "load", saved),
+        ("GET", "both:1/json", None),
+    ):
+        status, told = await ask(method, path, arm64, data)
+        assert b"linux/arm64" in told, (path, status, told)
+        assert status == 200 if path == "load" else status == 404, (path, told)
 
 
 async def test_a_whole_repository(daemon: DaemonUnderTest, registry: RegistryUnderTest) -> None:
@@ -341,7 +356,7 @@ async def test_what_happens_is_told(
     async def told(*arguments: str) -> list[tuple[str, str, dict[str, str]]]:
         until = f"{time.time():.6f}"
         out = await daemon.docker(
-            "events", "--format", "json", "--since", since, "--until", until, *arguments
+            "events", "--format", "{{json .}}", "--since", since, "--until", until, *arguments
         )
         events = [json.loads(line) for line in out.stdout.splitlines()]
         return [(e["Action"], e["Actor"]["ID"], e["Actor"]["Attributes"]) for e in events]

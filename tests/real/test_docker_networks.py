@@ -219,7 +219,6 @@ async def test_addresses_that_are_asked_for(daemon: DaemonUnderTest) -> None:
         (("-d", "macvlan", "-o", "parent=nosuch"), "was not found on the host"),
         (("-d", "macvlan", "-o", "parent=lo"), "loopback interface is not a valid macvlan parent"),
         (("-d", "host"), 'only one instance of "host" network is allowed'),
-        (("--ipv4=false",), "IPv4 or IPv6 must be enabled"),
         (("-d", "weave"), "weave"),
         (("-o", "com.docker.network.bridge.nosuch=eth0"), "nosuch"),
         (("-o", "com.docker.network.bridge.gateway_mode_ipv4=nosuch"), "gateway_mode_ipv4"),
@@ -371,7 +370,17 @@ async def test_two_containers_alone_on_a_pair_of_addresses(daemon: DaemonUnderTe
     await clear(daemon)
 
 
-async def test_the_gateway_is_the_network_of_the_highest_priority(daemon: DaemonUnderTest) -> None:
+async def test_a_network_without_any_addresses_is_refused(docker: DockerClient) -> None:
+    status, answer = await docker.post(
+        "/networks/create", json={"Name": "odd", "EnableIPv4": False}
+    )
+    assert (status, "IPv4 or IPv6 must be enabled" in answer["message"]) == (400, True), answer
+    assert (await docker.get("/networks/odd"))[0] == 404
+
+
+async def test_the_gateway_is_the_network_of_the_highest_priority(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
     port = free_port()
     for name in ("low", "high"):
         await daemon.docker("network", "create", name)
@@ -381,7 +390,8 @@ async def test_the_gateway_is_the_network_of_the_highest_priority(daemon: Daemon
     await daemon.docker("network", "connect", "low", "web")
     low = (await inside(daemon, "web", "ip route | grep ^default")).split()[2]
     await published(port, "web")
-    await daemon.docker("network", "connect", "--gw-priority", "5", "high", "web")
+    first = {"Container": "web", "EndpointConfig": {"GwPriority": 5}}
+    assert await docker.post("/networks/high/connect", json=first) == (200, "")
     high = (await inside(daemon, "web", "ip route | grep ^default")).split()[2]
     assert low != high
     assert high == await field(daemon, "web", "high", "Gateway")

@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,9 @@ async def test_a_copy_goes_nowhere_but_into_the_volume(
     await daemon.docker("rmi", "evil")
 
 
-async def test_anonymous_volumes_go_with_their_container(daemon: DaemonUnderTest) -> None:
+async def test_anonymous_volumes_go_with_their_container(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
     before = await volumes(daemon)
     await run(daemon, "-v", "/anon", "busybox", "true")
     assert await volumes(daemon) == before
@@ -124,9 +127,9 @@ async def test_anonymous_volumes_go_with_their_container(daemon: DaemonUnderTest
     await daemon.docker("rm", "a3")
     (left,) = await volumes(daemon) - before
     await daemon.docker("volume", "create", "named")
-    await daemon.docker("volume", "prune", "-f")
+    assert (await docker.post("/volumes/prune"))[0] == 200
     assert await volumes(daemon) == before | {"named"}
-    await daemon.docker("volume", "prune", "-af")
+    assert (await docker.post("/volumes/prune", filters=json.dumps({"all": ["1"]})))[0] == 200
     assert not {"named", left} & await volumes(daemon)
 
 
@@ -264,7 +267,9 @@ async def test_part_of_a_volume(daemon: DaemonUnderTest, docker: DockerClient) -
     await daemon.docker("volume", "rm", "parts")
 
 
-async def test_an_empty_part_takes_the_images_content(daemon: DaemonUnderTest) -> None:
+async def test_an_empty_part_takes_the_images_content(
+    daemon: DaemonUnderTest, docker: DockerClient
+) -> None:
     await run(daemon, "-v", "part2:/p", "busybox", "mkdir", "-p", "/p/deep/bin", "/p/cut")
     # One that was cut short while entries were moved in goes on where it was meant to go.
     await daemon.kill9()
@@ -273,10 +278,14 @@ async def test_an_empty_part_takes_the_images_content(daemon: DaemonUnderTest) -
     (folder / ".copy" / "marked").touch()
     (folder / ".copy.for").write_text("cut")
     await daemon.start()
-    mount = "type=volume,src=part2,dst=/new,volume-subpath=cut"
-    assert await run(daemon, "--mount", mount, "busybox", "ls", "/new") == "marked"
-    mount = "type=volume,src=part2,dst=/bin,volume-subpath=deep/bin"
-    assert "sh" in (await run(daemon, "--mount", mount, "busybox", "ls", "/bin")).split()
+
+    async def part(target: str, path: str) -> list[str]:
+        options = {"VolumeOptions": {"Subpath": path}}
+        mount = {"Type": "volume", "Source": "part2", "Target": target, **options}
+        return (await docker.run({"Mounts": [mount]}, "ls", "-1", target)).split()
+
+    assert await part("/new", "cut") == ["marked"]
+    assert "sh" in await part("/bin", "deep/bin")
     assert sorted(os.listdir(folder)) == ["_data"]
     assert "sh" in os.listdir(folder / "_data" / "deep" / "bin")
     assert sorted(os.listdir(folder / "_data")) == ["cut", "deep"]
@@ -326,29 +335,32 @@ def nested(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "seen", "writable"),
+    ("mount", "seen", "writable"),
     [
-        (("-v", "{}:/m"), True, True),
-        (("-v", "{}:/m:ro"), True, False),
-        (("--mount", "type=bind,src={},dst=/m,readonly"), True, False),
-        (("--mount", "type=bind,src={},dst=/m,readonly,bind-recursive=writable"), True, True),
+        (":/m", True, True),
+        (":/m:ro", True, False),
+        ({"ReadOnly": True}, True, False),
+        ({"ReadOnly": True, "BindOptions": {"ReadOnlyNonRecursive": True}}, True, True),
         (
-            (
-                "--mount",
-                "type=bind,src={},dst=/m,readonly,bind-propagation=rprivate,bind-recursive=readonly",
-            ),
+            {
+                "ReadOnly": True,
+                "BindOptions": {"ReadOnlyForceRecursive": True, "Propagation": "rprivate"},
+            },
             True,
             False,
         ),
-        (("--mount", "type=bind,src={},dst=/m,bind-recursive=disabled"), False, True),
+        ({"BindOptions": {"NonRecursive": True}}, False, True),
     ],
 )
 async def test_what_is_mounted_below_a_bind(
-    daemon: DaemonUnderTest, nested: Path, arguments: tuple[str, str], seen: bool, writable: bool
+    docker: DockerClient, nested: Path, mount: str | dict[str, Any], seen: bool, writable: bool
 ) -> None:
-    flag, value = arguments
     script = "test -e /m/below/f && echo seen; touch /m/below/g && echo wrote"
-    said = await run(daemon, flag, value.format(nested), "busybox", "sh", "-c", f"{script}; true")
+    if isinstance(mount, str):
+        host: dict[str, Any] = {"Binds": [f"{nested}{mount}"]}
+    else:
+        host = {"Mounts": [{"Type": "bind", "Source": str(nested), "Target": "/m", **mount}]}
+    said = await docker.run(host, "sh", "-c", script)
     assert ("seen" in said, "wrote" in said) == (seen, writable)
 
 
@@ -483,15 +495,14 @@ async def test_volumes_of_another_container(daemon: DaemonUnderTest, tmp_path: P
     await daemon.docker("volume", "rm", "kept2")
 
 
-async def test_prune_by_labels(daemon: DaemonUnderTest) -> None:
+async def test_prune_by_labels(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     before = await volumes(daemon)
     await daemon.docker("volume", "create", "--label", "tier=one", "p1")
     await daemon.docker("volume", "create", "--label", "tier=two", "p2")
     listed = await daemon.docker("volume", "ls", "-q", "--filter", "label=tier=one")
     assert listed.stdout.split() == ["p1"]
-    await daemon.docker(
-        "volume", "prune", "-af", "--filter", "label=tier", "--filter", "label!=tier=two"
-    )
+    wanted = {"all": ["1"], "label": ["tier"], "label!": ["tier=two"]}
+    assert (await docker.post("/volumes/prune", filters=json.dumps(wanted)))[0] == 200
     assert await volumes(daemon) == before | {"p2"}
     await daemon.docker("volume", "rm", "p2")
 
@@ -526,20 +537,12 @@ async def test_what_a_crash_left_is_removed(daemon: DaemonUnderTest) -> None:
     await daemon.docker("volume", "rm", "stays")
 
 
-async def test_an_image_as_a_mount(daemon: DaemonUnderTest) -> None:
-    mount = "type=image,src=busybox,dst=/i"
-    listed = await daemon.docker(
-        "run", "--rm", "--mount", mount, "busybox", "ls", "/i", check=False
-    )
-    if "unknown" in listed.stderr:
-        pytest.skip("this docker CLI does not know image mounts")
-    assert "bin" in listed.stdout.split()
-    part = f"{mount},image-subpath=etc"
-    assert "passwd" in await run(daemon, "--mount", part, "busybox", "ls", "/i")
-    written = await daemon.docker(
-        "run", "--rm", "--mount", mount, "busybox", "touch", "/i/f", check=False
-    )
-    assert "Read-only file system" in written.stderr
+async def test_an_image_as_a_mount(docker: DockerClient) -> None:
+    mount = {"Type": "image", "Source": "busybox", "Target": "/i"}
+    assert "bin" in (await docker.run({"Mounts": [mount]}, "ls", "-1", "/i")).split()
+    part = {**mount, "ImageOptions": {"Subpath": "etc"}}
+    assert "passwd" in await docker.run({"Mounts": [part]}, "ls", "/i")
+    assert "Read-only file system" in await docker.run({"Mounts": [mount]}, "touch", "/i/f")
 
 
 async def test_a_pod_with_an_image_mounted(daemon: DaemonUnderTest, cri: CriClient) -> None:

@@ -173,7 +173,7 @@ class Runner:
             spec = replace(spec, namespaces=replace(spec.namespaces, network=NamespaceRef(mode)))
             networks = ()
         return NewContainer(
-            name="",
+            name=f"build-{id[:_SHORT]}",
             image=str(state.id or "scratch"),
             base=state.as_image(),
             spec=spec,
