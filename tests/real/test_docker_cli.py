@@ -22,9 +22,9 @@ async def inspected(daemon: DaemonUnderTest, name: str, template: str) -> str:
 
 
 async def in_terminal(
-    daemon: DaemonUnderTest, command: str, *typed: tuple[float, str]
+    daemon: DaemonUnderTest, command: str, *typed: tuple[str, str]
 ) -> tuple[int, str]:
-    """Run ``command`` under a terminal of its own and type: (seconds to wait before, keys)."""
+    """Run ``command`` under a terminal of its own and type: (what has to be on the screen before, keys)."""
     process = await asyncio.create_subprocess_exec(
         *("script", "-qec", f"stty rows 33 cols 99; {command}", "/dev/null"),
         env=daemon.environment,
@@ -34,13 +34,17 @@ async def in_terminal(
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        output = group.create_task(process.stdout.read())
-        for delay_s, keys in typed:
-            await asyncio.sleep(delay_s)
+    screen = b""
+    async with asyncio.timeout(30):
+        for seen, keys in typed:
+            while seen.encode() not in screen:
+                shown = await process.stdout.read(4096)
+                assert shown, f"{seen!r} is not in {screen!r}"
+                screen += shown
             process.stdin.write(keys.encode())
             await process.stdin.drain()
-    return await process.wait(), output.result().decode(errors="replace")
+        screen += await process.stdout.read()
+    return await process.wait(), screen.decode(errors="replace")
 
 
 async def test_run_keeps_streams_apart_and_passes_exit_codes(daemon: DaemonUnderTest) -> None:
@@ -86,8 +90,8 @@ async def test_a_terminal_of_the_right_size(daemon: DaemonUnderTest) -> None:
     code, output = await in_terminal(
         daemon,
         "docker run -it --rm busybox sh",
-        (2, "stty size; echo x$((40+2))x\n"),
-        (1, "exit 5\n"),
+        ("# ", "until [ \"$(stty size)\" = '33 99' ]; do sleep 0.1; done; echo x$((40+2))x\n"),
+        ("x42x", "stty size; exit 5\n"),
     )
     assert code == 5
     assert "33 99" in output
@@ -138,7 +142,7 @@ async def test_exec(daemon: DaemonUnderTest) -> None:
     assert missing.returncode == 127
     assert "not found" in missing.stdout + missing.stderr
     code, output = await in_terminal(
-        daemon, "docker exec -it box sh", (1.5, "echo y$((6*7))y\n"), (1, "exit 3\n")
+        daemon, "docker exec -it box sh", ("# ", "echo y$((6*7))y\n"), ("y42y", "exit 3\n")
     )
     assert code == 3
     assert "y42y" in output
@@ -148,7 +152,7 @@ async def test_exec(daemon: DaemonUnderTest) -> None:
 async def test_attach_and_detach_keys(daemon: DaemonUnderTest) -> None:
     await daemon.docker("run", "-dit", "--name", "shell", "busybox", "sh")
     _, output = await in_terminal(
-        daemon, "docker attach shell", (1.5, "echo k$((1+1))k\r"), (1, "\x10\x11")
+        daemon, "docker attach shell", ("", "echo k$((1+1))k\r"), ("k2k", "\x10\x11")
     )
     assert "k2k" in output
     assert await inspected(daemon, "shell", "{{.State.Status}}") == "running"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.real.clients import DockerClient
+from tests.real.clients import DockerClient, docker_client
 from tests.real.daemon import DaemonUnderTest
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -216,14 +216,19 @@ async def test_a_cdi_device(tmp_path: Path, busybox_archive: Path) -> None:
     try:
         await daemon.start()
         await daemon.cli("-n", "moby", "images", "import", str(busybox_archive))
-        told = await daemon.docker("info", "-f", "{{json .DiscoveredDevices}} {{.CDISpecDirs}}")
-        assert "vendor1.com/device=foo" in told.stdout
-        assert str(tmp_path) in told.stdout
-        device = ("--device", "vendor1.com/device=foo")
-        assert "FOO=injected" in await run(daemon, *device, "busybox", "env")
-        refused = await daemon.docker(
-            "run", "--rm", "--device", "vendor1.com/device=bar", "busybox", check=False
-        )
-        assert "unresolvable CDI devices vendor1.com/device=bar" in refused.stderr
+        async with docker_client(daemon.socket("docker")) as docker:
+            _, told = await docker.get("/info")
+            assert told["DiscoveredDevices"] == [{"Source": "cdi", "ID": "vendor1.com/device=foo"}]
+            assert told["CDISpecDirs"] == [str(tmp_path)]
+
+            def asked(name: str) -> dict[str, Any]:
+                ids = [f"vendor1.com/device={name}"]
+                return {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ids}]}
+
+            assert "FOO=injected" in await docker.run(asked("foo"), "env")
+            with pytest.raises(
+                AssertionError, match=r"unresolvable CDI devices vendor1\.com/device=bar"
+            ):
+                await docker.run(asked("bar"), "env")
     finally:
         await daemon.purge()

@@ -511,7 +511,7 @@ async def test_registries_that_are_spoken_to_in_the_clear(
 
 
 async def docker_info(daemon: DaemonUnderTest) -> Any:
-    return json.loads((await daemon.docker("info", "--format", "json")).stdout)
+    return json.loads((await daemon.docker("info", "--format", "{{json .}}")).stdout)
 
 
 # ---------------------------------------------------------------- lists, names, removal

@@ -406,7 +406,7 @@ async def test_stats_as_a_stream_and_as_the_cli_draws_them(
             for what in ("bytes", "packets", "errors", "dropped")
         }
         assert _written(await _figures_once_written(docker, id)) >= 4 << 20
-        shown = await daemon.docker("stats", "--no-stream", "--format", "json", "figured")
+        shown = await daemon.docker("stats", "--no-stream", "--format", "{{json .}}", "figured")
         drawn = json.loads(shown.stdout)
         assert 0 < float(drawn["CPUPerc"].rstrip("%")) < 150
         assert drawn["MemUsage"].endswith("/ 64MiB")

@@ -417,7 +417,7 @@ async def test_events_by_every_filter_also_after_a_restart(
     async def told(*filters: str, start: str = since, end: str = until) -> list[dict[str, Any]]:
         chosen = [word for text in filters for word in ("-f", text)]
         out = await daemon.docker(
-            "events", "--format", "json", "--since", start, "--until", end, *chosen
+            "events", "--format", "{{json .}}", "--since", start, "--until", end, *chosen
         )
         return [json.loads(line) for line in out.stdout.splitlines()]
 

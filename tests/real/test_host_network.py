@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.netlab import HOST, HOST6, OUTSIDE, Lab, laboratory
 from tests.real import waiting
+from tests.real.clients import DockerClient
 from tests.real.daemon import DaemonUnderTest
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -190,13 +191,12 @@ async def test_macvlan_on_the_wire(daemon: DaemonUnderTest, lab: Lab) -> None:
     assert "wire" in lab.sh("host", "ip", "link")
 
 
-async def test_ipv6_alone(daemon: DaemonUnderTest, lab: Lab) -> None:
-    await daemon.docker("network", "create", "--ipv4=false", "--ipv6", "six")
+async def test_ipv6_alone(daemon: DaemonUnderTest, docker: DockerClient, lab: Lab) -> None:
+    six = {"Name": "six", "EnableIPv4": False, "EnableIPv6": True}
+    assert (await docker.post("/networks/create", json=six))[0] == 201
     await run(daemon, "web", "--network", "six", "-p", "8080:80")
-    shown = await daemon.docker(
-        "network", "inspect", "-f", "{{.EnableIPv4}} {{.EnableIPv6}}", "six"
-    )
-    assert shown.stdout == "false true\n"
+    _, shown = await docker.get("/networks/six")
+    assert (shown["EnableIPv4"], shown["EnableIPv6"]) == (False, True)
     for where, address in (("outside", HOST6), ("outside", HOST), ("host", "::1")):
         await until(lambda w=where, a=address: lab.ask(w, a, 8080).startswith("web"))  # type: ignore[misc]
     looked = await daemon.docker(
@@ -297,7 +297,9 @@ async def test_what_a_bridge_can_be_told(daemon: DaemonUnderTest, lab: Lab) -> N
         lab.end_servers()
 
 
-async def test_a_bridge_without_nat(daemon: DaemonUnderTest, lab: Lab) -> None:
+async def test_a_bridge_without_nat(
+    daemon: DaemonUnderTest, docker: DockerClient, lab: Lab
+) -> None:
     """Published ports, and nothing else, are reached at the containers' own addresses."""
     n = daemon.number
     mode = "com.docker.network.bridge.gateway_mode_ipv"
@@ -345,7 +347,8 @@ async def test_a_bridge_without_nat(daemon: DaemonUnderTest, lab: Lab) -> None:
     assert await inside(daemon, "late", web, 80) == "web"
     # With its gateway on a network that has NAT, the port is the host's, as it was asked for.
     await daemon.docker("rm", "-f", "other")
-    await daemon.docker("network", "connect", "--gw-priority", "9", "later", "web")
+    first = {"Container": "web", "EndpointConfig": {"GwPriority": 9}}
+    assert await docker.post("/networks/later/connect", json=first) == (200, "")
     await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"))
     assert lab.ask("outside", web, 80) == "no answer"
     await daemon.docker("network", "disconnect", "later", "web")

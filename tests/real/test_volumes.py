@@ -315,11 +315,11 @@ async def test_an_empty_volume_takes_nothing(daemon: DaemonUnderTest, docker: Do
     assert [v["UsageData"] for v in df["Volumes"] if v["Name"] == "empty"] == [
         {"RefCount": 0, "Size": 0}
     ]
-    pruned = await daemon.docker("volume", "prune", "-af")
+    pruned = await daemon.docker("volume", "prune", "-f", "--filter", "all=1")
     assert "empty" in pruned.stdout
     assert pruned.stdout.endswith("Total reclaimed space: 0B\n")
     await run(daemon, "-v", "full:/f", "busybox", "sh", "-c", "echo 12345 >/f/a; ln /f/a /f/b")
-    pruned = await daemon.docker("volume", "prune", "-af")
+    pruned = await daemon.docker("volume", "prune", "-f", "--filter", "all=1")
     assert pruned.stdout.endswith("Total reclaimed space: 6B\n"), "a hard link takes nothing"
 
 
