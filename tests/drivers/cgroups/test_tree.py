@@ -23,13 +23,17 @@ def test_v2_hands_controllers_down(tmp_path: Path) -> None:
     ensure(Hierarchies(tmp_path), "/a/b")
     for part in ("", "a", "a/b"):
         assert (tmp_path / part / "cgroup.subtree_control").read_text().startswith("+memory")
+    (tmp_path / "a/b/cgroup.subtree_control").write_text("cpu memory\n")
+    ensure(Hierarchies(tmp_path), "/a/b", for_processes=True)
+    taken_back = (tmp_path / "a/b/cgroup.subtree_control").read_text()
+    assert taken_back.startswith("-cpu -memory"), "processes cannot enter a cgroup that hands down"
 
 
 @pytest.fixture
 async def cgroup() -> AsyncIterator[tuple[CgroupManager, str]]:
     cgroups = CgroupManager("cgroupfs")
     path = f"/srt-tree-{secrets.token_hex(4)}"
-    await cgroups.ensure(f"{path}/below")
+    await cgroups.ensure(f"{path}/below", for_processes=True)
     yield cgroups, path
     await cgroups.kill(path)
     assert await cgroups.remove(path)

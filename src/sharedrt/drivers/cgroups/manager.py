@@ -58,15 +58,17 @@ class CgroupManager:
         """The cgroup of a container below ``parent``. Raises InvalidArgument."""
         return container_cgroup(self.driver, parent, key)
 
-    async def ensure(self, path: str) -> None:
-        """Make a cgroup that containers' cgroups shall stand in. Idempotent. Raises Internal.
+    async def ensure(self, path: str, *, for_processes: bool = False) -> None:
+        """Make a cgroup that containers' cgroups shall stand in, or processes. Idempotent. Raises Internal.
 
         With the systemd driver nothing is done: systemd makes a slice when its first scope starts.
         """
         if self.driver is CgroupDriver.SYSTEMD:
             return
         try:
-            await asyncio.to_thread(tree.ensure, self.hierarchies, path)
+            await asyncio.to_thread(
+                tree.ensure, self.hierarchies, path, for_processes=for_processes
+            )
         except OSError as e:
             raise Internal(f"cgroup {path}", str(e)) from e
 

@@ -15,10 +15,11 @@ _REMOVE_PATIENCE_S: Final = 2.0
 _KILL_PATIENCE_S: Final = 10.0
 
 
-def ensure(hierarchies: Hierarchies, path: str) -> None:
+def ensure(hierarchies: Hierarchies, path: str, *, for_processes: bool = False) -> None:
     """Make the cgroup in every hierarchy, ready for children with limits. Idempotent. Raises OSError.
 
-    v2: every controller of each level is handed down, up to the cgroup itself's children.
+    v2: every controller of each level is handed down, up to the cgroup itself's children. One ``for_processes`` hands
+    nothing down: a v2 cgroup has either processes or children with controllers.
     v1: a new cpuset is given its parent's CPUs and memory nodes, since no process can enter an empty one.
     """
     parts = [p for p in path.split("/") if p]
@@ -26,11 +27,14 @@ def ensure(hierarchies: Hierarchies, path: str) -> None:
         folder = root
         if hierarchies.version == 2:
             _hand_down(folder)
-        for part in parts:
+        for depth, part in enumerate(parts, start=1):
             folder = folder / part
             _make(folder)
             if hierarchies.version == 2:
-                _hand_down(folder)
+                if for_processes and depth == len(parts):
+                    _keep_all(folder)
+                else:
+                    _hand_down(folder)
             elif root == hierarchies.v1.get("cpuset"):
                 _fill_cpuset(folder)
 
@@ -54,6 +58,13 @@ def _hand_down(folder: Path) -> None:
             # Its children then do without that controller, and a limit that needs it fails by name.
             if e.errno not in (errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT):
                 raise
+
+
+def _keep_all(folder: Path) -> None:
+    """What was handed down is taken back."""
+    control = folder / "cgroup.subtree_control"
+    if on := read_text(control).split():
+        write_text(control, " ".join(f"-{controller}" for controller in on))
 
 
 def _fill_cpuset(folder: Path) -> None:

@@ -156,5 +156,5 @@ async def _move(cgroups: Cgroups, path: str, pid: int) -> None:
     try:
         await cgroups.move(path, pid)
     except Fault:
-        await cgroups.ensure(path)
+        await cgroups.ensure(path, for_processes=True)
         await cgroups.move(path, pid)

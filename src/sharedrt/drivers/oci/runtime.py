@@ -75,7 +75,7 @@ class OciDriver:
                 wanted=settings.default_handler, used=handlers.default, why=why,
             )  # fmt: skip
         if context.conmon_cgroup:
-            await cgroups.ensure(context.conmon_cgroup)
+            await cgroups.ensure(context.conmon_cgroup, for_processes=True)
         return cls(context)
 
     def handlers(self) -> Mapping[str, str]:
