@@ -46,9 +46,9 @@ async def test_macvlan_is_on_the_wire_of_its_parent(lab: Lab) -> None:
     assert "mtu 1400" in link
     assert "02:42:cb:00:71:0b" in link
     # Plugged in again: the same interface, not another.
-    before = lab.sh("a", "cat", "/sys/class/net/eth0/ifindex")
+    before = lab.sh("a", "ip", "-o", "link", "show", "eth0").split(":")[0]
     await lab.bridges.connect(first)
-    assert lab.sh("a", "cat", "/sys/class/net/eth0/ifindex") == before
+    assert lab.sh("a", "ip", "-o", "link", "show", "eth0").split(":")[0] == before
     for _ in range(2):
         await lab.bridges.disconnect(first)
     assert "eth0" not in lab.sh("a", "ip", "link")
