@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,8 @@ from tests.real.leaks import look
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
+_CURED = pytest.StashKey[ExitStack]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -23,16 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hybrid_host_cured(pytestconfig: pytest.Config) -> Iterator[None]:
-    if not pytestconfig.getoption("--real"):
-        yield
-        return
-    with cured():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_left(pytestconfig: pytest.Config, _hybrid_host_cured: None) -> Iterator[None]:
+def _nothing_left(pytestconfig: pytest.Config) -> Iterator[None]:
     """The last look of all: of no daemon that this run has started is anything left on the host."""
     yield
     if pytestconfig.getoption("--real"):
@@ -40,10 +34,18 @@ def _nothing_left(pytestconfig: pytest.Config, _hybrid_host_cured: None) -> Iter
         assert not any(left.values()), f"left behind: {left}"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A shell's background jobs ignore SIGINT, and so would the programs that tests start and interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Workers side by side share the host: it is cured before the first begins, until the last has ended.
+    if config.getoption("--real") and not hasattr(config, "workerinput"):
+        config.stash[_CURED] = ExitStack()
+        config.stash[_CURED].enter_context(cured())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash.get(_CURED, ExitStack()).close()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

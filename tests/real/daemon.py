@@ -259,7 +259,7 @@ class DaemonUnderTest:
             [*self._command, "--purge"],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=110,
         )
         shutil.rmtree(self.root)
 
