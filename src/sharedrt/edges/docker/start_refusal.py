@@ -23,6 +23,9 @@ def start_refusal(record: ContainerRecord, fault: Fault) -> Refusal:
             return _not_running(record, fault)
         case InvalidArgument(field="block device", value=value, reason=reason):
             return Refusal(500, f"stat {value}: {reason.lower()}")
+        case InvalidArgument(field="mount sub path", reason=reason):
+            # Mounts come before all that is the engine's trouble.
+            return Refusal(404 if reason.startswith("cannot access") else 400, to_http(fault)[1])
         case InvalidArgument() | NotFound(kind="user") | NotFound(kind="group"):
             return Refusal(500, to_http(fault)[1])
     return Refusal(*to_http(cast(AnyFault, fault)))
