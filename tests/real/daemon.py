@@ -33,9 +33,9 @@ _held: list[int] = []
 
 def _free_number() -> int:
     """A number that no other run on this machine has, nor has left a bridge of."""
-    base = os.getpid() % 120
-    for step in range(120):
-        number = (base + step) % 120 + 100
+    base = os.getpid() % 150
+    for step in range(150):
+        number = (base + step) % 150 + 100
         lock = os.open(
             f"/tmp/sharedrt-test-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
@@ -55,7 +55,7 @@ def _free_number() -> int:
 def _has_traces(number: int) -> bool:
     """Whether another run has left something under this number: that must not count as ours."""
     name = f"srt{number}"
-    places = (("/sys/class/net", name), ("/sys/fs/cgroup", f"{name}*"))
+    places = (("/sys/class/net", name), ("/sys/fs/cgroup", f"{name}*"), ("/tmp", f"{name}-*"))
     below = ("/sys/fs/cgroup", f"*/{name}*")
     return any(any(Path(folder).glob(pattern)) for folder, pattern in (*places, below))
 

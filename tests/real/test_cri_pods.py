@@ -53,10 +53,10 @@ async def dual(busybox_archive: Path) -> AsyncIterator[ShortQueues]:
     own = daemon.root / "own-runc"
     own.write_text(f'#!/bin/sh\necho "$@" >> {daemon.root}/own.log\nexec runc "$@"\n')
     own.chmod(0o755)
-    handlers = f'[runtime]\nhandlers = {{runc = "runc", own = "{own}"}}'
+    handlers = f'handlers = {{own = "{own}", '
     text = daemon.config_path.read_text()
     second = f'[network]\npod_second_subnet = "fd89:{daemon.number}::/64"'
-    text = text.replace("[network]", second).replace("[runtime]", handlers)
+    text = text.replace("[network]", second).replace("handlers = {", handlers)
     daemon.config_path.write_text(text)
     try:
         await daemon.start()
