@@ -159,7 +159,7 @@ async def test_a_handler_of_the_configuration_and_its_features(dual: ShortQueues
     async with client(dual) as cri:
         reply = await cri.runtime.status(pb.StatusRequest())
         features = {handler.name: handler.features for handler in reply.runtime_handlers}
-        assert set(features) == {"", "own", "runc"}
+        assert set(features) == {"", "crun", "own", "runc"}
         default = features[""]
         assert all(found == default for found in features.values())
         async with pod(cri, "by-own", handler="own") as (id, config):
