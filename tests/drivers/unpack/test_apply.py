@@ -19,6 +19,7 @@ import pytest
 import zstandard
 
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
+from sharedrt.drivers.unpack.zygote import Zygote
 from sharedrt.model.drivers import LayerResult
 from sharedrt.model.faults import (
     DataLoss,
@@ -486,6 +487,16 @@ def _children(parent: int) -> list[int]:
     return found
 
 
+async def test_a_start_that_is_cancelled_leaves_no_helper() -> None:
+    before = set(_children(os.getpid()))
+    start = asyncio.get_running_loop().create_task(Zygote.start())
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert set(_children(os.getpid())) == before
+
+
 async def test_confinement_cancellation_and_death(target: Path, tmp_path: Path) -> None:
     unpacker = ChrootUnpacker(max_bytes=1 << 50)
     good, endless = tmp_path / "good", tmp_path / "endless"
@@ -544,6 +555,7 @@ _DAEMON = """
 import asyncio, sys
 from pathlib import Path
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
+from sharedrt.drivers.unpack.zygote import Zygote
 
 async def main():
     unpacker = ChrootUnpacker(max_bytes=1 << 50)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import complete, run_blocking
 from sharedrt.drivers.unpack import messages
 from sharedrt.drivers.unpack.messages import Message
 from sharedrt.model.faults import Internal
@@ -34,12 +34,22 @@ class Zygote:
 
     @classmethod
     async def start(cls) -> "Zygote":
-        """Start the process; it may take its first jobs at once. Raises Internal."""
+        """Start the process; it may take its first jobs at once. Raises Internal. Cancelled, it leaves none behind."""
+        made: list[Zygote] = []
+
+        async def make() -> None:
+            made.append(cls(*await run_blocking(None, _spawn)))
+
         try:
-            process, control = await run_blocking(None, _spawn)
+            await complete(make())
         except OSError as error:
             raise Internal("layer worker", f"cannot start: {error}") from error
-        return cls(process, control)
+        except asyncio.CancelledError:
+            for zygote in made:
+                zygote.close()
+                await complete(zygote.wait())
+            raise
+        return made[0]
 
     @property
     def pid(self) -> int:
