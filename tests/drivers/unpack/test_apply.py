@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from sharedrt.drivers.unpack import zygote
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
-from sharedrt.drivers.unpack.zygote import Zygote
 from sharedrt.model.drivers import LayerResult
 from sharedrt.model.faults import (
     DataLoss,
@@ -487,14 +488,22 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-async def test_a_start_that_is_cancelled_leaves_no_helper() -> None:
-    before = set(_children(os.getpid()))
-    start = asyncio.get_running_loop().create_task(Zygote.start())
+async def test_a_start_that_is_cancelled_leaves_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    spawn = zygote._spawn
+
+    def spawned() -> "tuple[subprocess.Popen[bytes], socket.socket]":
+        made.append(spawn())
+        return made[-1]
+
+    monkeypatch.setattr(zygote, "_spawn", spawned)
+    start = asyncio.get_running_loop().create_task(zygote.Zygote.start())
     await asyncio.sleep(0)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert set(_children(os.getpid())) == before
+    assert [process.returncode for process, _ in made] == [0]
+    assert [control.fileno() for _, control in made] == [-1]
 
 
 async def test_confinement_cancellation_and_death(target: Path, tmp_path: Path) -> None:
@@ -555,7 +564,6 @@ _DAEMON = """
 import asyncio, sys
 from pathlib import Path
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
-from sharedrt.drivers.unpack.zygote import Zygote
 
 async def main():
     unpacker = ChrootUnpacker(max_bytes=1 << 50)
