@@ -255,6 +255,23 @@ async def test_a_slow_plugin_is_killed_with_its_children(tmp_path: Path, script:
     assert calls(tmp_path) == ["ADD slow", "DEL slow"] * 2
 
 
+async def test_an_undo_goes_to_its_end_though_it_is_cancelled(
+    tmp_path: Path, script: Script
+) -> None:
+    script("one", OK)
+    script("two", "sleep 1")
+    cni = driver(tmp_path, conflist({"type": "one"}, {"type": "two"}))
+    task = asyncio.get_running_loop().create_task(cni.add(request()))
+    for step in ("ADD two", "DEL two"):
+        async with asyncio.timeout(30):
+            while not (tmp_path / "log").exists() or calls(tmp_path)[-1] != step:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls(tmp_path) == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
 # ---------------------------------------------------------------- Debian's plugins
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import structlog
 
+from sharedrt.aio.completion import complete
 from sharedrt.drivers.network.cni_config import (
     ConfigurationError,
     ConfigurationFolder,
@@ -69,12 +70,12 @@ class CniPlugins:
                 result = await self._run("ADD", network, plugin, request, result)
         except BaseException:
             # Plugins that ran leave things behind, and so may the failing one.
-            await self._undo(network, request, result)
+            await complete(self._undo(network, request, result))
             raise
         try:
             return _result(network, request, result)
         except (KeyError, TypeError, ValueError) as error:
-            await self._undo(network, request, result)
+            await complete(self._undo(network, request, result))
             raise Unavailable(f"CNI network {network.name!r}", f"bad result: {error}") from error
 
     async def delete(self, request: CniRequest, previous: Json) -> None:
