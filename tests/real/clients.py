@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 from grpclib.client import Channel
+from grpclib.encoding.base import CodecBase
 
 from sharedrt.pb.runtime.v1 import (
     ContainerConfig,
@@ -32,6 +33,19 @@ from sharedrt.pb.runtime.v1 import (
 )
 
 IMAGE = "docker.io/library/busybox:latest"
+
+
+class Raw(CodecBase):
+    """Bytes as they are."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: object, message_type: object) -> bytes:
+        assert isinstance(message, bytes)
+        return message
+
+    def decode(self, data: bytes, message_type: object) -> bytes:
+        return data
 
 
 @dataclass

@@ -17,10 +17,9 @@ import pytest
 import pytest_asyncio
 from grpclib import GRPCError, Status
 from grpclib.client import Channel, UnaryUnaryMethod
-from grpclib.encoding.base import CodecBase
 
 from sharedrt.pb.runtime import v1 as pb
-from tests.real.clients import CriClient, DockerClient, cri_client, docker_client
+from tests.real.clients import CriClient, DockerClient, Raw, cri_client, docker_client
 from tests.real.daemon import DaemonUnderTest, running_daemon
 from tests.real.flaky_proxy import FlakyProxy, Rule, flaky_proxy
 from tests.real.oci_images import MadeImage, index_of, layer_tar, publish, put_manifest, sha256
@@ -181,19 +180,6 @@ async def test_malformed_json(
         assert response.status == 400, said
         assert one_line("", said["message"])
     await nothing_left(daemon, cri, docker)
-
-
-class Raw(CodecBase):
-    """Bytes as they are."""
-
-    __content_subtype__ = "proto"
-
-    def encode(self, message: object, message_type: object) -> bytes:
-        assert isinstance(message, bytes)
-        return message
-
-    def decode(self, data: bytes, message_type: object) -> bytes:
-        return data
 
 
 @pytest.mark.parametrize("door", ["cri", "containerd"])

@@ -12,11 +12,10 @@ import pytest
 import pytest_asyncio
 from grpclib import GRPCError, Status
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
-from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import StreamTerminatedError
 
 from sharedrt.pb.runtime import v1 as pb
-from tests.real.clients import IMAGE, CriClient, cri_client, docker_client
+from tests.real.clients import IMAGE, CriClient, Raw, cri_client, docker_client
 from tests.real.daemon import DaemonUnderTest
 from tests.real.owned import listed, unowned
 from tests.real.test_cri import pod, secured
@@ -27,19 +26,6 @@ pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 MIB = 1 << 20
 NONE = "0" * 64
 """An id that no object has."""
-
-
-class Raw(CodecBase):
-    """Bytes as they are."""
-
-    __content_subtype__ = "proto"
-
-    def encode(self, message: object, message_type: object) -> bytes:
-        assert isinstance(message, bytes)
-        return message
-
-    def decode(self, data: bytes, message_type: object) -> bytes:
-        return data
 
 
 @dataclass(frozen=True)

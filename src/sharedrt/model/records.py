@@ -272,6 +272,17 @@ class SandboxRecord:
     boot_id: str = ""
     """/proc/sys/kernel/random/boot_id of the boot that made it."""
 
+    @property
+    def namespace_paths(self) -> dict[str, str]:
+        """Of the namespaces that are its own, by the OCI runtime spec's names of their types."""
+        pins = {
+            "network": self.netns_path,
+            "ipc": self.ipcns_path,
+            "uts": self.utsns_path,
+            "user": self.userns_path,
+        }
+        return {kind: path for kind, path in pins.items() if path}
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

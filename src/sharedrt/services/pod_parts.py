@@ -139,16 +139,7 @@ class PodParts:
     async def _start_pause(self, record: SandboxRecord, folder: Path) -> ProcessIdentity:
         """catatonit as the first process of the pod's PID namespace."""
         key = self.pause_key(record)
-        paths = {
-            kind: path
-            for kind, path in (
-                ("network", record.netns_path),
-                ("ipc", record.ipcns_path),
-                ("uts", record.utsns_path),
-                ("user", record.userns_path),
-            )
-            if path
-        }
+        paths = record.namespace_paths
         root = folder / _PAUSE_ROOT
         # The runtime makes mount points there, as the root of the pod's own user namespace if it has one.
         owner = (_root_of(record.spec.user_mappings), _root_of(record.spec.group_mappings))

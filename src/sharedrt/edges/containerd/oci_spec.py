@@ -22,16 +22,7 @@ def spec_of(record: ContainerRecord) -> AnyMessage:
 
 def pod_spec_of(record: SandboxRecord) -> AnyMessage:
     """The same of a pod, which has namespaces and hardly ever a process."""
-    namespaces = [
-        {"type": kind, "path": path}
-        for kind, path in (
-            ("network", record.netns_path),
-            ("ipc", record.ipcns_path),
-            ("uts", record.utsns_path),
-            ("user", record.userns_path),
-        )
-        if path
-    ]
+    namespaces = [{"type": kind, "path": path} for kind, path in record.namespace_paths.items()]
     return _in_any(
         {
             "ociVersion": _OCI_VERSION,

@@ -23,16 +23,7 @@ def sandbox_info(record: SandboxRecord, pid: int) -> dict[str, str]:
         pid: of the process that stands for the pod, see :meth:`Pods.first_process`.
     """
     ready = record.state is SandboxState.READY
-    namespaces = [
-        {"type": kind, "path": path} if path else {"type": kind}
-        for kind, path in (
-            ("network", record.netns_path),
-            ("ipc", record.ipcns_path),
-            ("uts", record.utsns_path),
-            ("user", record.userns_path),
-        )
-        if path
-    ]
+    namespaces = [{"type": kind, "path": path} for kind, path in record.namespace_paths.items()]
     return _info(
         {
             "sandboxID": record.id,
