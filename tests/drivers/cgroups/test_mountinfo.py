@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sharedrt.drivers.cgroups.mountinfo import parse_hierarchies, read_hierarchies
+from sharedrt.drivers.cgroups.mountinfo import Hierarchies, parse_hierarchies, read_hierarchies
 
 UNIFIED = "25 23 0:22 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 HYBRID = """\
@@ -41,15 +41,33 @@ def test_odd_lines_are_skipped() -> None:
     assert parse_hierarchies("\nnonsense\n1 2 3 - cgroup\n").v1 == {}
 
 
-def test_left_over_controllers(tmp_path: Path) -> None:
-    unified = tmp_path / "unified"
+MEMORY = "2 1 0:2 / /c/memory rw - cgroup cgroup rw,memory\n"
+
+
+def read(folder: Path, controllers: str, mounts: str, memberships: str) -> Hierarchies:
+    """The host whose v2 hierarchy has ``controllers``, and ``mounts`` beside it."""
+    unified = folder / "unified"
     unified.mkdir()
-    (unified / "cgroup.controllers").write_text("hugetlb misc\n")
-    (tmp_path / "self").mkdir()
-    lines = f"1 1 0:1 / {unified} rw - cgroup2 cgroup2 rw\n2 1 0:2 / /c/memory rw - cgroup cgroup rw,memory\n"
-    (tmp_path / "self/mountinfo").write_text(lines)
-    assert read_hierarchies(tmp_path).left_over == {"hugetlb", "misc"}
-    (tmp_path / "self/mountinfo").write_text(lines.splitlines()[0])
-    found = read_hierarchies(tmp_path)
+    (unified / "cgroup.controllers").write_text(controllers)
+    (folder / "self").mkdir()
+    lines = f"1 1 0:1 / {unified} rw - cgroup2 cgroup2 rw\n{mounts}"
+    (folder / "self/mountinfo").write_text(lines)
+    (folder / "self/cgroup").write_text(memberships)
+    return read_hierarchies(folder)
+
+
+def test_left_over_controllers_have_their_v1_names(tmp_path: Path) -> None:
+    found = read(tmp_path, "hugetlb io misc\n", MEMORY, "4:memory:/\n0::/\n")
+    assert found.left_over == {"blkio", "hugetlb", "misc"}
+
+
+def test_nothing_is_left_over_on_v2(tmp_path: Path) -> None:
+    found = read(tmp_path, "hugetlb io\n", "", "0::/a:b\n")
     assert found.left_over == frozenset()
-    assert found.unified_controllers == {"hugetlb", "misc"}
+    assert found.unified_controllers == {"hugetlb", "io"}
+
+
+def test_a_hierarchy_that_lives_on_unmounted_is_left_over(tmp_path: Path) -> None:
+    memberships = "16:hugetlb,cpuset:/\n9:name=systemd:/\n4:memory:/a,b:c\n0::/\n"
+    found = read(tmp_path, "\n", MEMORY, memberships)
+    assert found.unmounted == found.left_over == {"hugetlb", "cpuset"}

@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 
 from sharedrt.config import Config, DaemonConfig
+from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.drivers.hostcheck import check_host
 from sharedrt.drivers.hostcheck.judge import judge
 from sharedrt.drivers.hostcheck.state import HostState, dropping_chains
 from sharedrt.model.findings import Finding, Level
 
+V2 = Path("/sys/fs/cgroup")
 GOOD = HostState(
     tools={tool: f"/usr/bin/{tool}" for tool in ("crun", "runc", "conmon", "nft", "catatonit")},
     file_systems=frozenset({"overlay", "ext4"}),
     namespaces=frozenset({"cgroup", "ipc", "mnt", "net", "pid", "uts"}),
-    cgroup_v2="/sys/fs/cgroup",
-    cgroup_v2_controllers=("cpuset", "cpu", "io", "memory", "pids"),
+    cgroups=Hierarchies(
+        V2, unified_controllers=frozenset({"cpuset", "cpu", "io", "memory", "pids"})
+    ),
     nameservers=("192.0.2.1",),
     state_file_system="ext4",
     state_free_bytes=100 << 30,
 )
 V1 = {
-    name: f"/sys/fs/cgroup/{name}"
-    for name in ("cpu", "cpuset", "blkio", "memory", "pids", "devices", "freezer")
+    name: V2 / name for name in ("cpu", "cpuset", "blkio", "memory", "pids", "devices", "freezer")
 }
 BASIC_CAPABILITIES = frozenset({"CAP_NET_ADMIN", "CAP_SYS_ADMIN"})
 
@@ -47,13 +49,13 @@ def test_a_good_host_has_no_problems() -> None:
         ({"namespaces": frozenset({"mnt"})}, "namespaces", Level.ERROR, "kernel"),
         ({"capabilities": frozenset({"CAP_NET_ADMIN"})}, "capabilities", Level.ERROR, "outside"),
         ({"capabilities": BASIC_CAPABILITIES}, "capabilities", Level.WARNING, "CAP_SYS_RESOURCE"),
+        ({"cgroups": Hierarchies()}, "cgroups", Level.ERROR, "mount -t cgroup2"),
         (
-            {"cgroup_v2": "", "cgroup_v2_controllers": ()},
+            {"cgroups": Hierarchies(V2, unified_controllers=frozenset({"cpu"}))},
             "cgroups",
-            Level.ERROR,
-            "mount -t cgroup2",
+            Level.WARNING,
+            "cgroup_enable=memory",
         ),
-        ({"cgroup_v2_controllers": ("cpu",)}, "cgroups", Level.WARNING, "cgroup_enable=memory"),
         ({"cni_configured": True, "cni_plugins": False}, "CNI plugins", Level.ERROR, "networking"),
         ({"nft_problem": "nft fails: x"}, "nftables", Level.ERROR, "modprobe"),
         (
@@ -103,17 +105,21 @@ def test_no_runtime_at_all() -> None:
 
 def test_hybrid_cgroups_name_the_mounts_that_cure_them() -> None:
     [finding] = problems(
-        cgroup_v1=V1,
-        cgroup_v2="/sys/fs/cgroup/unified",
-        cgroup_v2_controllers=("hugetlb", "io"),
+        cgroups=Hierarchies(V2 / "unified", V1, frozenset({"hugetlb", "io"})),
     )
     assert "runc is used instead" in finding.detail
     assert "mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb" in finding.cure
     assert "mount -t cgroup -o blkio cgroup /sys/fs/cgroup/blkio" in finding.cure
 
 
+def test_an_unmounted_hierarchy_names_its_mount() -> None:
+    [finding] = problems(cgroups=Hierarchies(V2 / "unified", V1, unmounted=frozenset({"hugetlb"})))
+    assert "runc is used instead" in finding.detail
+    assert "mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb" in finding.cure
+
+
 def test_v1_alone_is_fine() -> None:
-    assert problems(cgroup_v1=V1, cgroup_v2="/u", cgroup_v2_controllers=()) == []
+    assert problems(cgroups=Hierarchies(V2 / "unified", V1)) == []
 
 
 def test_a_stub_with_known_servers_is_fine() -> None:

@@ -1,5 +1,6 @@
-"""Which cgroup hierarchies a host has mounted, read from ``/proc/self/mountinfo`` (proc(5))."""
+"""Which cgroup hierarchies a host has, by ``mountinfo`` and ``cgroup`` of ``/proc/self`` (proc(5), cgroups(7))."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ V1_CONTROLLERS: Final = frozenset(
     ]
 )
 SYSTEMD_HIERARCHY: Final = "name=systemd"
+_V1_NAMES: Final = {"io": "blkio"}
+"""Controllers that v2 calls otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Hierarchies:
     unified: Path | None = None
     v1: Mapping[str, Path] = field(default_factory=dict)
     unified_controllers: frozenset[str] = frozenset()
+    unmounted: frozenset[str] = frozenset()
+    """v1 controllers of a hierarchy that lives on without a mount: it was unmounted while it had cgroups."""
 
     @property
     def version(self) -> int:
@@ -44,8 +49,14 @@ class Hierarchies:
 
     @property
     def left_over(self) -> frozenset[str]:
-        """Controllers still on the v2 hierarchy of a v1 host. crun refuses to run there (its 'hybrid mode')."""
-        return self.unified_controllers if self.version == 1 else frozenset()
+        """Controllers of a v1 host, by their v1 names, that are not mounted as v1. crun cannot run there.
+
+        It refuses those still on the v2 hierarchy ('hybrid mode'). Where a hierarchy lives on unmounted, it makes
+        folders in the tmpfs below, which limit nothing.
+        """
+        if self.version != 1:
+            return frozenset()
+        return self.unmounted | {_V1_NAMES.get(name, name) for name in self.unified_controllers}
 
     def roots(self) -> tuple[Path, ...]:
         """Every hierarchy's mount point, once."""
@@ -93,10 +104,15 @@ def _unescape(text: str) -> str:
 def read_hierarchies(proc: Path = Path("/proc")) -> Hierarchies:
     """The host's hierarchies as they are now (small reads only)."""
     found = parse_hierarchies((proc / "self/mountinfo").read_text())
-    if found.unified is None:
-        return found
-    try:
-        controllers = (found.unified / "cgroup.controllers").read_text().split()
-    except FileNotFoundError:
-        controllers = []
-    return Hierarchies(found.unified, found.v1, frozenset(controllers))
+    unmounted = _v1_memberships((proc / "self/cgroup").read_text()) - found.v1.keys()
+    controllers: list[str] = []
+    if found.unified is not None:
+        with contextlib.suppress(FileNotFoundError):
+            controllers = (found.unified / "cgroup.controllers").read_text().split()
+    return Hierarchies(found.unified, found.v1, frozenset(controllers), unmounted)
+
+
+def _v1_memberships(cgroup: str) -> frozenset[str]:
+    """Controllers of all v1 hierarchies that are alive, from ``/proc/PID/cgroup``: lines of ``ID:CONTROLLERS:PATH``."""
+    names = {name for line in cgroup.splitlines() for name in line.split(":", 2)[1].split(",")}
+    return frozenset(names & V1_CONTROLLERS)

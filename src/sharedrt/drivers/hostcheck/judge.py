@@ -1,8 +1,7 @@
 """What to think of a host: pure, so that tests can show it hosts that they are not on."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Set
 from typing import Final
 
 from sharedrt.config import Config
@@ -122,37 +121,31 @@ def _tools(state: HostState) -> Iterator[Finding]:
 
 
 def _cgroups(state: HostState) -> Iterator[Finding]:
-    if not state.cgroup_v1:
-        if not state.cgroup_v2:
-            yield Finding(
-                "cgroups",
-                Level.ERROR,
-                "no cgroup file system is mounted",
-                "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-            )
-            return
-        yield from _lacking(state.cgroup_v2_controllers, "v2")
-        return
-    if state.cgroup_v2_controllers:
-        left = state.cgroup_v2_controllers
-        base = os.path.dirname(next(iter(state.cgroup_v1.values())))
-        cures = [
-            f"mkdir -p {base}/{_V1_NAMES.get(name, name)} && "
-            f"mount -t cgroup -o {_V1_NAMES.get(name, name)} cgroup {base}/{_V1_NAMES.get(name, name)}"
-            for name in left
-        ]
+    cgroups = state.cgroups
+    if not cgroups.roots():
+        yield Finding(
+            "cgroups",
+            Level.ERROR,
+            "no cgroup file system is mounted",
+            "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )
+    elif cgroups.version == 2:
+        yield from _lacking(cgroups.unified_controllers, "v2")
+    elif left := sorted(cgroups.left_over):
+        base = next(iter(cgroups.v1.values())).parent
+        cures = [f"mkdir -p {base}/{n} && mount -t cgroup -o {n} cgroup {base}/{n}" for n in left]
         yield Finding(
             "cgroups",
             Level.WARNING,
-            f"hybrid: v1, while the v2 hierarchy still holds {', '.join(left)}; crun refuses to run "
-            "containers here, runc is used instead",
+            f"v1, but without a mount of {', '.join(left)}; crun cannot run containers here, "
+            "runc is used instead",
             "; ".join(cures) + " (or boot with systemd.unified_cgroup_hierarchy=1)",
         )
-        return
-    yield from _lacking(tuple(state.cgroup_v1), "v1")
+    else:
+        yield from _lacking(cgroups.v1.keys(), "v1")
 
 
-def _lacking(controllers: Sequence[str], version: str) -> Iterator[Finding]:
+def _lacking(controllers: Set[str], version: str) -> Iterator[Finding]:
     names = {_V1_NAMES.get(n, n) if version == "v1" else n: n for n in _WANTED_CONTROLLERS}
     lacking = [name for name in names if name not in controllers]
     if not lacking:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.config import Config
+from sharedrt.drivers.cgroups.mountinfo import Hierarchies, read_hierarchies
 from sharedrt.drivers.hostinfo import find_tool
 
 _CAPABILITY_BITS: Final = {"CAP_SYS_ADMIN": 21, "CAP_NET_ADMIN": 12, "CAP_SYS_RESOURCE": 24}
@@ -31,10 +32,7 @@ class HostState:
     file_systems: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset(_CAPABILITY_BITS)
-    cgroup_v1: Mapping[str, str] = field(default_factory=dict)
-    """Controller to mount point."""
-    cgroup_v2: str = ""
-    cgroup_v2_controllers: tuple[str, ...] = ()
+    cgroups: Hierarchies = field(default_factory=Hierarchies)
     ip_forward: bool = True
     ip_forward_settable: bool = True
     nft_problem: str = ""
@@ -51,14 +49,6 @@ class HostState:
 def read_host_state(config: Config) -> HostState:
     """Look at this host as a daemon of this configuration would find it."""
     mounts = _mounts()
-    v1 = {
-        option: mount.point
-        for mount in mounts
-        if mount.kind == "cgroup"
-        for option in mount.options
-        if option not in ("rw", "ro", "none", "xattr") and not option.startswith("name=")
-    }
-    v2 = next((mount.point for mount in mounts if mount.kind == "cgroup2"), "")
     tools = {
         "crun": config.runtime.handlers.get("crun", "crun"),
         "runc": config.runtime.handlers.get("runc", "runc"),
@@ -83,9 +73,7 @@ def read_host_state(config: Config) -> HostState:
         file_systems=frozenset(_text("/proc/filesystems").split()),
         namespaces=frozenset(_names_in(Path("/proc/self/ns"))),
         capabilities=_bounding_set(),
-        cgroup_v1=v1,
-        cgroup_v2=v2,
-        cgroup_v2_controllers=tuple(_text(f"{v2}/cgroup.controllers").split()) if v2 else (),
+        cgroups=read_hierarchies(),
         ip_forward=_text(_IP_FORWARD).strip() == "1",
         ip_forward_settable=os.access(_IP_FORWARD, os.W_OK),
         nft_problem=nft_problem,
@@ -102,23 +90,22 @@ def read_host_state(config: Config) -> HostState:
 class _MountLine:
     point: str
     kind: str
-    options: tuple[str, ...]
 
 
 def _mounts() -> list[_MountLine]:
-    """proc(5), mountinfo: the type and the super block's options stand behind a lone dash."""
+    """proc(5), mountinfo: the type stands behind a lone dash."""
     lines = []
     for line in _text("/proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
-        kind, _, rest = right.partition(" ")
+        kind = right.partition(" ")[0]
         point = left.split(" ")[4].encode().decode("unicode_escape")
-        lines.append(_MountLine(point, kind, tuple(rest.split(" ")[-1].split(","))))
+        lines.append(_MountLine(point, kind))
     return lines
 
 
 def _file_system(mounts: Sequence[_MountLine], path: Path) -> str:
     """Of the innermost mount that holds the path; of those on one point, the last."""
-    best = _MountLine("", "unknown", ())
+    best = _MountLine("", "unknown")
     for mount in mounts:
         inside = (
             mount.point == "/" or path == Path(mount.point) or Path(mount.point) in path.parents

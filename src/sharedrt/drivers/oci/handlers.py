@@ -88,7 +88,7 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
     """Ask each configured runtime for its version.
 
     Args:
-        left_over: controllers still on the v2 hierarchy of a v1 host; crun starts nothing there.
+        left_over: v1 controllers of a v1 host that are not mounted as such; crun starts nothing right there.
     """
     # Even to say its version, crun makes its root folder: /run/crun, if not told otherwise.
     env = {"XDG_RUNTIME_DIR": str(Layout.of(settings).runtimes)}
@@ -139,7 +139,7 @@ def no_checkpoints(told: str) -> str:
 
 
 def hybrid_problem(program: str, left_over: frozenset[str]) -> Problem:
-    """crun's refusal of 'hybrid mode' (crun, ``cgroup-setup.c``), with the way out."""
+    """Why crun cannot run (see its ``cgroup-setup.c``), with the way out."""
     names = " ".join(sorted(left_over))
     mounts = "; ".join(
         f"mkdir -p /sys/fs/cgroup/{c} && mount -t cgroup -o {c} cgroup /sys/fs/cgroup/{c}"
@@ -147,6 +147,6 @@ def hybrid_problem(program: str, left_over: frozenset[str]) -> Problem:
     )
     return Problem(
         program,
-        f"crun refuses hybrid cgroups: the v2 hierarchy of this v1 host still has {names}",
+        f"crun needs every controller of a v1 host mounted as v1, and {names} is not",
         f"mount what is left over as v1 ({mounts}), or boot with cgroup v2 alone",
     )
