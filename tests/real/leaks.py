@@ -74,7 +74,8 @@ def _cgroups(marks: tuple[str, ...]) -> list[str]:
 def _units() -> list[str]:
     if not Path("/run/systemd/system").is_dir():
         return []
-    command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full"]
+    kinds = "--type=slice,scope,service"  # a mount's unit goes a moment after the mount
+    command = ["systemctl", "list-units", "--all", kinds, "--plain", "--no-legend", "--full"]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line.split()[0] for line in listing.splitlines() if line.strip()]
 

@@ -528,6 +528,34 @@ async def test_a_conmon_that_ends_at_once_is_quoted(world: World) -> None:
     assert "No such process" not in str(caught.value)
 
 
+async def test_a_conmon_that_ends_before_it_is_let_go_is_quoted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cgroup of v2 takes a process that has ended, so that it is the pipe that tells."""
+    request = world.request("true")
+    folder = world.folder / "a-folder.log"
+    folder.mkdir()
+
+    async def move(path: str, pid: int) -> None:
+        async with asyncio.timeout(20):
+            while has_not_ended(pid):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(world.cgroups, "move", move)
+    with pytest.raises(StartFailed, match=r"(?i)log") as caught:
+        await world.driver.create(replace(request, log_path=str(folder)))
+    assert "Broken pipe" not in str(caught.value)
+
+
+def has_not_ended(pid: int) -> bool:
+    """Neither gone nor waiting to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 async def test_a_new_driver_adopts(world: World) -> None:
     """Exits while no daemon runs, exits after, and attach, exec, delete by the new one."""
     gone, gone_identity = await world.run("sh", "-c", "sleep 0.2; exit 11")
@@ -640,7 +668,7 @@ async def test_unknown_container(world: World) -> None:
 
 async def test_privileged_and_confined(world: World) -> None:
     script = "mount -t tmpfs none /tmp && echo mounted; (: > /proc/sys/kernel/ns_last_pid); ls /dev | grep -c ."
-    outputs = []
+    outputs, devices = [], []
     for privileged in (False, True):
         spec = Spec(args=("sh", "-c", script), security=Security(privileged=privileged))
         request = world.request(spec=spec)
@@ -648,10 +676,13 @@ async def test_privileged_and_confined(world: World) -> None:
         await world.driver.start(request.key)
         await world.driver.wait(request.key, identity)
         outputs.append(world.log(request.key))
+        # Two streams: the log may have their lines in any order.
+        devices += [int(line) for line in outputs[-1].splitlines() if line.isdecimal()]
     assert "mounted" not in outputs[0]
     assert "Read-only" in outputs[0]
     assert "mounted" in outputs[1]
-    assert int(outputs[1].split()[-1]) > int(outputs[0].split()[-1])
+    confined, privileged_devices = devices
+    assert privileged_devices > confined
 
 
 def test_on_uvloop(tmp_path: Path) -> None:
