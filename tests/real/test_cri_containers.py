@@ -535,10 +535,15 @@ async def test_stop_signals_and_timeouts(cri: CriClient, images: None) -> None:
 # ---------------------------------------------------------------- limits
 
 
-def v1_file(pid: int, controller: str, name: str) -> str:
+V2 = exists("/sys/fs/cgroup/cgroup.controllers")
+
+
+def cgroup_file(pid: int, controller: str, name: str) -> str:
     """A setting of that process's cgroup."""
     for line in read(f"/proc/{pid}/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
+        if V2:
+            return read(f"/sys/fs/cgroup{path}/{name}").strip()
         if controller in controllers.split(","):
             return read(f"/sys/fs/cgroup/{controller}{path}/{name}").strip()
     raise AssertionError(f"no {controller} cgroup")
@@ -554,22 +559,31 @@ async def info(cri: CriClient, id: str) -> dict[str, Any]:
 
 MIB = 1 << 20
 LIMITS: list[tuple[str, str]] = [
-    ("cpu", "cpu.shares"),
-    ("cpu", "cpu.cfs_quota_us"),
-    ("cpu", "cpu.cfs_period_us"),
+    ("cpu", "cpu.weight" if V2 else "cpu.shares"),
+    ("cpu", "cpu.max" if V2 else "cpu.cfs_quota_us"),
+    ("cpu", "cpu.max" if V2 else "cpu.cfs_period_us"),
     ("cpuset", "cpuset.cpus"),
-    ("memory", "memory.limit_in_bytes"),
-    ("memory", "memory.memsw.limit_in_bytes"),
-    ("hugetlb", "hugetlb.2MB.limit_in_bytes"),
+    ("memory", "memory.max" if V2 else "memory.limit_in_bytes"),
+    ("memory", "memory.swap.max" if V2 else "memory.memsw.limit_in_bytes"),
+    ("hugetlb", "hugetlb.2MB.max" if V2 else "hugetlb.2MB.limit_in_bytes"),
 ]
+
+
+def as_written(
+    shares: int, quota: int, period: int, cpus: str, memory: int, swap: int, pages: int
+) -> list[str]:
+    """What the files of :data:`LIMITS` say. v2 has a weight for shares, one file for CPU time, swap without memory."""
+    if not V2:
+        return [str(shares), str(quota), str(period), cpus, str(memory), str(swap), str(pages)]
+    time = f"{quota if quota > 0 else 'max'} {period}"
+    weight = str(1 + (shares - 2) * 9999 // 262142)
+    return [weight, time, time, cpus, str(memory), str(swap - memory), str(pages)]
 
 
 @pytest.mark.parametrize("handler", ["crun", "runc"])
 async def test_limits_in_the_kernels_files_and_their_live_update(
     cri: CriClient, handler: str
 ) -> None:
-    if exists("/sys/fs/cgroup/cgroup.controllers"):
-        pytest.skip("a cgroup v2 host: these are v1's files")
     asked = pb.LinuxContainerResources(
         cpu_shares=512,
         cpu_quota=60_000,
@@ -588,18 +602,10 @@ async def test_limits_in_the_kernels_files_and_their_live_update(
         pid = (await info(cri, main))["pid"]
 
         def values() -> list[str]:
-            return [v1_file(pid, controller, name) for controller, name in LIMITS]
+            return [cgroup_file(pid, controller, name) for controller, name in LIMITS]
 
-        assert values() == [
-            "512",
-            "60000",
-            "50000",
-            "0",
-            str(64 * MIB),
-            str(96 * MIB),
-            str(8 * MIB),
-        ]
-        assert v1_file(pid, "cpuset", "cpuset.mems") == "0"
+        assert values() == as_written(512, 60_000, 50_000, "0", 64 * MIB, 96 * MIB, 8 * MIB)
+        assert cgroup_file(pid, "cpuset", "cpuset.mems") == "0"
         assert read(f"/proc/{pid}/oom_score_adj") == "321\n"
 
         async def update(**fields: Any) -> None:
@@ -618,26 +624,32 @@ async def test_limits_in_the_kernels_files_and_their_live_update(
             memory_swap_limit_in_bytes=160 * MIB,
             hugepage_limits=[pb.HugepageLimit(page_size="2MB", limit=4 * MIB)],
         )
-        assert values() == [
-            "128", "20000", "100000", "0-1", str(128 * MIB), str(160 * MIB), str(4 * MIB)
-        ]  # fmt: skip
+        wider = (128, 20_000, 100_000, "0-1", 128 * MIB, 160 * MIB, 4 * MIB)
+        assert values() == as_written(*wider)
         await update(memory_limit_in_bytes=32 * MIB, memory_swap_limit_in_bytes=32 * MIB)
-        assert values()[4:6] == [str(32 * MIB), str(32 * MIB)]
+        smaller = as_written(*wider[:4], 32 * MIB, 32 * MIB, 4 * MIB)
+        assert values() == smaller
         await update(cpu_quota=-1)
-        assert values()[:3] == ["128", "-1", "100000"], "the quota is lifted, and nothing else"
+        lifted = as_written(128, -1, 100_000, "0-1", 32 * MIB, 32 * MIB, 4 * MIB)
+        assert values() == lifted, "the quota is lifted, and nothing else"
         await update(memory_limit_in_bytes=-1)
-        assert int(values()[4]) > 1 << 50
-        assert int(values()[5]) > 1 << 50
+        for value in values()[4:6]:
+            assert value == "max" if V2 else int(value) > 1 << 50
         shown = (await cri.status(main)).resources.linux
         assert (shown.cpu_shares, shown.cpu_quota, shown.cpuset_cpus) == (128, -1, "0-1")
 
 
-async def test_unified_settings_are_refused_on_v1_by_name(cri: CriClient) -> None:
-    if exists("/sys/fs/cgroup/cgroup.controllers"):
-        pytest.skip("a cgroup v2 host has them")
-    resources = pb.LinuxContainerResources(unified={"memory.high": "100M"})
+async def test_unified_settings(cri: CriClient) -> None:
+    """v2's files by their names; refused by name on v1."""
+    resources = pb.LinuxContainerResources(unified={"memory.high": "104857600"})
     async with pod(cri, "unified") as (id, config):
-        main = await cri.create(id, config, "main", ["true"], linux=secured(resources=resources))
+        command = ["sleep", "60"]
+        main = await cri.create(id, config, "main", command, linux=secured(resources=resources))
+        if V2:
+            await cri.start(main)
+            pid = (await info(cri, main))["pid"]
+            assert cgroup_file(pid, "memory", "memory.high") == "104857600"
+            return
         with pytest.raises(GRPCError) as caught:
             await cri.start(main)
         assert caught.value.status is Status.FAILED_PRECONDITION

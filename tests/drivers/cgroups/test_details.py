@@ -1,5 +1,7 @@
 """Details of the recorded trees, and of a cgroup that is not there."""
 
+from pathlib import Path
+
 from sharedrt.drivers.cgroups import Hierarchies
 from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.model.drivers import CgroupDetails, HugetlbStats
@@ -25,3 +27,13 @@ def test_v1() -> None:
 def test_gone() -> None:
     assert read_details(V1, "/gone") == CgroupDetails()
     assert read_details(V2, "/gone") == CgroupDetails()
+
+
+def test_below_a_scope(tmp_path: Path) -> None:
+    """crun's own cgroup in systemd's scope has the limits."""
+    for folder, low in (("a.scope", "0"), ("a.scope/container", "4096"), ("b.scope", "8192")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "memory.low").write_text(f"{low}\n")
+    tree = Hierarchies(unified=tmp_path)
+    assert read_details(tree, "/a.scope").memory_low_bytes == 4096
+    assert read_details(tree, "/b.scope").memory_low_bytes == 8192

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sharedrt.drivers.cgroups import limits
 from sharedrt.drivers.cgroups.limits import (
     cpu_weight,
     systemd_properties,
@@ -38,7 +39,7 @@ def test_v2() -> None:
     assert found["memory.swap.max"] == str(1 << 29)
     assert (found["cpu.max"], found["cpu.weight"]) == ("150000 100000", "39")
     assert {n: v for _, n, v in v2_settings(LIFTED)} == {
-        "memory.max": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "pids.max": "max",
+        "memory.max": "max", "memory.swap.max": "max", "cpu.max": "max", "pids.max": "max",
     }  # fmt: skip
 
 
@@ -83,3 +84,33 @@ async def test_other_limits_are_refused() -> None:
     cgroups = CgroupManager("cgroupfs", hierarchies=Hierarchies(), systemd_running=False)
     with pytest.raises(InvalidArgument, match="blkio_weight"):
         await cgroups.set_limits("/x", Resources(blkio_weight=100))
+
+
+async def test_the_cgroup_that_crun_makes_below_a_scope(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limits are there, and a scope without any lifts none of them."""
+    told: list[object] = []
+
+    async def set_property(unit: str, properties: list[str]) -> None:
+        told.append((unit, properties))
+
+    monkeypatch.setattr(limits, "_set_property", set_property)
+    scope = tmp_path / "a.slice/b.scope"
+    (scope / "container").mkdir(parents=True)
+    names = ("cpu.max", "hugetlb.2MB.max")
+    for folder in (scope, scope / "container"):
+        for name in names:
+            (folder / name).write_text("old")
+    cgroups = CgroupManager(
+        "systemd", hierarchies=Hierarchies(unified=tmp_path), systemd_running=True
+    )
+    asked = Resources(cpu_quota_us=-1, hugepage_limits={"2MB": 777})
+    await cgroups.set_limits("/a.slice/b.scope", asked)
+    assert told == [("b.scope", ["CPUQuota="])]
+    assert [(scope / "container" / name).read_text() for name in names] == ["max", "777"]
+    (scope / "container").rename(tmp_path / "gone")
+    await cgroups.set_limits("/a.slice/b.scope", asked)
+    assert [(scope / name).read_text() for name in names] == ["old", "777"], (
+        "systemd writes the first"
+    )

@@ -7,6 +7,7 @@ from typing import Final
 from sharedrt.drivers.cgroups import parse
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.drivers.cgroups.reader import read_text
+from sharedrt.drivers.cgroups.tree import limited
 from sharedrt.model.drivers import CgroupDetails, HugetlbStats
 
 _PAGE_SIZES: Final = re.compile(r"hugetlb\.(\d+[KMG]B)\.(?:usage_in_bytes|current)")
@@ -15,7 +16,7 @@ _PAGE_SIZES: Final = re.compile(r"hugetlb\.(\d+[KMG]B)\.(?:usage_in_bytes|curren
 def read_details(hierarchies: Hierarchies, path: str) -> CgroupDetails:
     """Zeros, and no huge pages, where a controller is missing."""
     if hierarchies.version == 2:
-        folder = f"{hierarchies.unified}{path}"
+        folder = f"{hierarchies.unified}{limited(hierarchies, path)}"
         stat = parse.flat_keyed(read_text(f"{folder}/memory.stat"))
         return CgroupDetails(
             oom_kills=parse.flat_keyed(read_text(f"{folder}/memory.events")).get("oom_kill", 0),

@@ -6,6 +6,7 @@ from pathlib import Path
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.drivers.cgroups.paths import CgroupDriver
 from sharedrt.drivers.cgroups.reader import write_text
+from sharedrt.drivers.cgroups.tree import limited
 from sharedrt.drivers.cgroups.units import set_properties
 from sharedrt.model.faults import Internal, InvalidArgument
 from sharedrt.model.spec import Resources
@@ -35,7 +36,10 @@ async def set_limits(
     settings = v2_settings(resources) if hierarchies.version == 2 else v1_settings(resources)
     if driver is CgroupDriver.SYSTEMD:
         await set_properties(path.rstrip("/").rpartition("/")[2], systemd_properties(resources))
-        settings = unknown_to_systemd(settings, resources)
+        below = limited(hierarchies, path) if hierarchies.version == 2 else path
+        if below == path:
+            settings = unknown_to_systemd(settings, resources)
+        path = below
     try:
         await asyncio.to_thread(_write, hierarchies, path, settings)
     except OSError as e:
@@ -82,7 +86,8 @@ def v2_settings(r: Resources) -> list[tuple[str, str, str]]:
     quota = ""
     if r.cpu_quota_us is not None or r.cpu_period_us is not None:
         limit = str(r.cpu_quota_us) if r.cpu_quota_us and r.cpu_quota_us > 0 else "max"
-        quota = f"{limit} {r.cpu_period_us or _DEFAULT_PERIOD_US}"
+        # The period stays as it is when it is not written.
+        quota = f"{limit} {r.cpu_period_us}" if r.cpu_period_us else limit
     found = [
         ("", "memory.max", _max_or(r.memory_bytes)),
         ("", "memory.swap.max", swap),

@@ -9,6 +9,7 @@ from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
 from sharedrt.drivers.cgroups.limits import set_limits
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies, read_hierarchies
+from sharedrt.drivers.cgroups.oom_log import OomLog
 from sharedrt.drivers.cgroups.paths import CgroupDriver, CgroupName, container_cgroup, parent_path
 from sharedrt.drivers.cgroups.reader import OpenFiles, read_text
 from sharedrt.drivers.cgroups.stats import HostCpu, read_oom_kills, read_stats
@@ -44,6 +45,7 @@ class CgroupManager:
         self._proc = proc
         self._host = HostCpu(str(proc / "stat"))
         self._files = OpenFiles()
+        self._oom_log = OomLog()
 
     @property
     def version(self) -> int:
@@ -142,13 +144,18 @@ class CgroupManager:
         """How many processes of the cgroup the OOM killer took; ``None`` when it is gone."""
         return read_oom_kills(self.hierarchies, path)
 
+    def oom_told(self, path: str, started_us: int) -> bool:
+        """Whether the kernel's log tells of such a kill in the run that started then. For a thread."""
+        return self._oom_log.tells_of(path, started_us)
+
     def network_stats(self, pid: int) -> Sequence[NetworkStats]:
         """Interfaces of that process's network namespace, without ``lo``; empty when it has ended."""
         return parse.net_dev(read_text(f"{self._proc}/{pid}/net/dev"))
 
     def close(self) -> None:
-        """Close the files that are kept open for :meth:`stats`."""
+        """Close the files that are kept open."""
         self._files.close()
+        self._oom_log.close()
 
 
 def choose_driver(configured: str, *, systemd_running: bool) -> CgroupDriver:

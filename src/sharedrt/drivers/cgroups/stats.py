@@ -8,6 +8,7 @@ from typing import Final
 from sharedrt.drivers.cgroups import parse
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.drivers.cgroups.reader import OpenFiles, read_text
+from sharedrt.drivers.cgroups.tree import limited
 from sharedrt.model.drivers import CgroupStats, CpuStats, MemoryStats
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -42,7 +43,7 @@ class HostCpu:
 def read_stats(hierarchies: Hierarchies, path: str, host: HostCpu, files: OpenFiles) -> CgroupStats:
     """All figures of the cgroup ``path``; zeros where a controller is missing."""
     if hierarchies.version == 2:
-        return _read_v2(_limited(f"{hierarchies.unified}{path}"), host, files)
+        return _read_v2(f"{hierarchies.unified}{limited(hierarchies, path)}", host, files)
     return _read_v1(hierarchies, path, host, files)
 
 
@@ -117,12 +118,6 @@ def _swap_limit_v1(limit: int, memsw_limit: int) -> int:
     if not memsw_limit:
         return 0  # no swap accounting in this kernel
     return parse.UNLIMITED if memsw_limit >= parse.UNLIMITED else max(0, memsw_limit - limit)
-
-
-def _limited(folder: str) -> str:
-    """Where a container's limits are: crun with systemd puts it and them in a cgroup below the scope."""
-    below = f"{folder}/container"
-    return below if folder.endswith(".scope") and os.path.isdir(below) else folder
 
 
 def _read_v2(folder: str, host: HostCpu, files: OpenFiles) -> CgroupStats:

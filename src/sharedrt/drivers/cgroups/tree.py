@@ -73,6 +73,16 @@ def _fill_cpuset(folder: Path) -> None:
             write_text(folder / name, read_text(folder.parent / name).strip())
 
 
+def limited(hierarchies: Hierarchies, path: str) -> str:
+    """Where a container's v2 limits are: crun with systemd puts it and them in a cgroup below the scope."""
+    below = f"{path}/container"
+    return (
+        below
+        if path.endswith(".scope") and os.path.isdir(f"{hierarchies.unified}{below}")
+        else path
+    )
+
+
 def move(hierarchies: Hierarchies, path: str, pid: int) -> None:
     """Put a process into the cgroup, in every hierarchy. Raises OSError (ESRCH: it has ended)."""
     for root in hierarchies.roots():

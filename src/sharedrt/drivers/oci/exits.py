@@ -26,7 +26,8 @@ _LONGEST_PAUSE_S: Final = 0.05
 class ExitSource:
     """One run: whom to watch and where the exit code will be.
 
-    ``stop`` kills the whole container; ``on_end`` is told as soon as the process has ended.
+    ``stop`` kills the whole container; ``on_end`` is told as soon as the process has ended. ``oom_kills`` is the
+    cgroup's own count, ``None`` when it is gone; ``oom_told``, which blocks, is what the kernel's log says.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ExitSource:
     stop: Callable[[], object]
     on_end: Callable[[], object]
     oom_kills: Callable[[], int | None]
+    oom_told: Callable[[], bool]
 
 
 async def wait_for_exit(source: ExitSource) -> ExitStatus:
@@ -45,6 +47,8 @@ async def wait_for_exit(source: ExitSource) -> ExitStatus:
     try:
         if process is not None:
             await _until_ended(source, process, conmon)
+        # At once: systemd removes the cgroup now.
+        kills = source.oom_kills()
         source.on_end()
         found = await _exit_code(source, conmon)
     finally:
@@ -52,7 +56,9 @@ async def wait_for_exit(source: ExitSource) -> ExitStatus:
             if held is not None:
                 held.close()
     code, finished_ns = found if found is not None else (KILLED, time.time_ns())
-    return ExitStatus(code, finished_ns, oom_killed=_oom_killed(source), known=found is not None)
+    return ExitStatus(
+        code, finished_ns, oom_killed=await _oom_killed(source, kills), known=found is not None
+    )
 
 
 async def _until_ended(source: ExitSource, process: PidFd, conmon: PidFd | None) -> None:
@@ -110,7 +116,10 @@ def _read(exit_file: Path) -> tuple[int, int] | None:
     return (code if code >= 0 else KILLED), finished_ns
 
 
-def _oom_killed(source: ExitSource) -> bool:
-    """The kernel's own count while the cgroup is there, else conmon's mark."""
-    kills = source.oom_kills()
-    return source.oom_mark.exists() if kills is None else kills > 0
+async def _oom_killed(source: ExitSource, kills: int | None) -> bool:
+    """The kernel's own count while the cgroup is there, else conmon's mark or the kernel's log."""
+    if kills == 0:
+        return False
+    # Asked also where it is known: what is told to this run is not told to the container's next one.
+    told = await asyncio.to_thread(source.oom_told)
+    return told or kills is not None or source.oom_mark.exists()

@@ -169,7 +169,7 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
     """Change limits of a running container; what is ``None`` stays as it is.
 
     crun cannot take back a limit of processes or of CPU time, and runc passes over huge pages and v2's own
-    settings: these are written without them.
+    settings: these are written without them. runc also writes the huge pages that it knows of at each change.
     """
     state = context.state(key)
     features = context.facts.cgroups
@@ -187,12 +187,12 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
         await context.cgroups.set_limits(state.cgroup, lifted)
     if given:
         await context.must(state, "update", "--resources", str(file), key.id)
-    rest = Resources(
-        hugepage_limits=resources.hugepage_limits if features.hugetlb else {},
-        unified=resources.unified,
-    )
+    hugepages = {**state.hugepages, **(resources.hugepage_limits if features.hugetlb else {})}
+    rest = Resources(hugepage_limits=hugepages, unified=resources.unified)
     if rest != Resources():
         await context.cgroups.set_limits(state.cgroup, rest)
+    if hugepages != state.hugepages:
+        context.keep(key, replace(context.state(key), hugepages=hugepages))
 
 
 def _lifted(asked: Resources, *, swap: bool) -> Resources:

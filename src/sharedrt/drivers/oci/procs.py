@@ -30,6 +30,11 @@ def _stat(pid: int) -> list[str]:
     return [] if fields[0] in "ZX" else fields
 
 
+def started_us(identity: ProcessIdentity) -> int:
+    """When the process started, in µs since boot."""
+    return identity.start_ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 def alive(identity: ProcessIdentity) -> bool:
     return identity.pid > 0 and start_ticks(identity.pid) == identity.start_ticks
 

@@ -22,7 +22,7 @@ from sharedrt.drivers.oci.host import read_host
 from sharedrt.drivers.oci.hub import AttachHub, AttachSession
 from sharedrt.drivers.oci.lost_execs import end_lost_execs
 from sharedrt.drivers.oci.ports import Cgroups
-from sharedrt.drivers.oci.procs import alive, identify, kill_process
+from sharedrt.drivers.oci.procs import alive, identify, kill_process, started_us
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.spawn import keep_to_ourselves
@@ -175,6 +175,9 @@ class OciDriver:
                 stop=stop,
                 on_end=on_end,
                 oom_kills=lambda: context.cgroups.oom_kills(cgroup) if cgroup else None,
+                oom_told=lambda: (
+                    bool(cgroup) and context.cgroups.oom_told(cgroup, started_us(identity))
+                ),
             )
         )
 

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ class BundleState:
     conmon_ticks: int = 0
     started: bool = False
     paused: bool = False
+    hugepages: Mapping[str, int] = field(default_factory=dict)
+    """Limits that were changed since it was made: the runtime knows the old ones."""
 
     @property
     def process(self) -> ProcessIdentity:
