@@ -90,7 +90,10 @@ class OciDriver:
 
     async def purge(self) -> None:
         cgroups = self._context.cgroups
-        await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
+        parent = cgroups.parent_path(self._context.parent_cgroup)
+        # A helper of a runtime that was killed just now may not have ended yet.
+        await cgroups.kill(parent)
+        await cgroups.remove(parent)
         await asyncio.to_thread(self._context.layout.remove)
 
     @property
