@@ -103,6 +103,22 @@ def test_no_runtime_at_all() -> None:
     assert "nothing can run" in finding.detail
 
 
+def test_crun_where_locked_memory_is_bound() -> None:
+    """On v2 alone, and without the capability that lifts the limit."""
+    bound = {"locked_memory_bound": True, "capabilities": BASIC_CAPABILITIES}
+    capabilities, crun = problems(**bound)
+    assert (capabilities.subject, crun.subject, crun.level) == (
+        "capabilities",
+        "crun",
+        Level.WARNING,
+    )
+    assert "runc is used instead" in crun.detail
+    assert "LimitMEMLOCK=infinity" in crun.cure
+    assert problems(locked_memory_bound=True) == []
+    [other] = problems(**bound, cgroups=Hierarchies(V2 / "unified", V1))
+    assert other.subject == "capabilities"
+
+
 def test_hybrid_cgroups_name_the_mounts_that_cure_them() -> None:
     [finding] = problems(
         cgroups=Hierarchies(V2 / "unified", V1, frozenset({"hugetlb", "io"})),

@@ -96,6 +96,10 @@ class World:
         name = self.cgroups.container_name(self.settings.cgroup_parent, key)
         return len(self.cgroups.pids(name.path))
 
+    def is_empty(self) -> bool:
+        """No process is in the configured parent cgroup, nor below it."""
+        return not self.cgroups.pids(self.settings.cgroup_parent)
+
     def parent_cgroups(self) -> list[Path]:
         """Where the configured parent cgroup is there."""
         parents = [
@@ -194,7 +198,9 @@ async def open_world(tmp_path: Path, open_files: None) -> AsyncIterator[Opener]:
         for key in world.made:
             await world.driver.delete(key)
         await world.driver.close()
-        assert await world.cgroups.remove(world.settings.cgroup_parent), "processes left in cgroups"
+        await until(world.is_empty)  # what is about to end is in its cgroup still
+        parent = world.settings.cgroup_parent
+        assert await world.cgroups.remove(parent), "processes left in cgroups"
     assert left_over_processes(tmp_path) == []
     assert zombies() == []
     assert str(tmp_path) not in mountinfo()

@@ -78,6 +78,19 @@ async def test_hybrid_hosts_do_without_crun(tmp_path: Path) -> None:
         found.get("crun")
 
 
+async def test_crun_needs_memory_to_lock_for_the_device_rules_of_v2(tmp_path: Path) -> None:
+    crun, runc = (
+        program(tmp_path, "crun", "crun version 1.8.1"),
+        program(tmp_path, "runc", "runc version 1.1"),
+    )
+    found = await probe(
+        settings(tmp_path, "crun", crun=crun, runc=runc), frozenset(), locked_memory_bound=True
+    )
+    assert (found.default, found.get("").path) == ("runc", runc)
+    with pytest.raises(FailedPrecondition, match="LimitMEMLOCK"):
+        found.get("crun")
+
+
 async def test_broken_ones(tmp_path: Path) -> None:
     broken, text = program(tmp_path, "broken", "oops", 3), tmp_path / "text"
     text.write_text("not a program")

@@ -5,14 +5,18 @@ import contextlib
 import os
 import secrets
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 
 from sharedrt.drivers.cgroups import CgroupManager
+from sharedrt.drivers.oci import lifecycle
+from sharedrt.drivers.oci.bundle import write_bundle
 from sharedrt.drivers.oci.procs import identify
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
@@ -281,8 +285,8 @@ async def test_terminal_and_its_size(world: World) -> None:
         for width, height in ((80, 24), (132, 43), (100, 50)):
             await session.resize(width, height)
         await world.driver.resize(request.key, 101, 51)
-        await asyncio.sleep(0.05)
-        await session.write(b"stty size; echo $TERM\n")
+        # conmon does it when it comes to it.
+        await session.write(b"until stty size | grep -x '51 101'; do :; done; echo $TERM\n")
         await read_until(session, b"51 101\r\nxterm")
         await session.write(b"exit 9\n")
         assert await session.wait() == 9
@@ -581,6 +585,29 @@ async def test_cancelled_create_leaves_nothing(world: World) -> None:
                 await world.driver.create(request)
         await world.driver.delete(request.key)
     assert left_over_processes(world.folder) == []
+
+
+async def test_a_cancelled_create_waits_for_its_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be stopped: what it still writes has to be there when all is removed."""
+    begun, let_go = threading.Event(), threading.Event()
+
+    def late(bundle: Path, exits: Path, config: dict[str, Any]) -> None:
+        begun.set()
+        let_go.wait(20)
+        write_bundle(bundle, exits, config)
+
+    monkeypatch.setattr(lifecycle, "write_bundle", late)
+    async with asyncio.TaskGroup() as group:
+        creating = group.create_task(world.driver.create(world.request("true")))
+        assert await asyncio.to_thread(begun.wait, 20)
+        creating.cancel()
+        await asyncio.wait({creating}, timeout=0.2)
+        assert not creating.done()
+        let_go.set()
+    assert creating.cancelled()
+    assert await world.driver.leftovers() == []
 
 
 async def test_same_id_in_two_namespaces(world: World) -> None:

@@ -100,7 +100,14 @@ def _tools(state: HostState) -> Iterator[Finding]:
     if not runtimes:
         yield missing("crun", Level.ERROR, "no OCI runtime, so nothing can run")
     for tool in ("crun", "runc"):
-        if path := state.tools.get(tool):
+        if (path := state.tools.get(tool)) and tool == "crun" and _is_bound(state):
+            yield Finding(
+                tool,
+                Level.WARNING,
+                f"{path} cannot run containers here, for it lifts its limit of locked memory; runc is used instead",
+                "start the daemon with CAP_SYS_RESOURCE, or with ulimit -l unlimited (LimitMEMLOCK=infinity)",
+            )
+        elif path:
             yield Finding(tool, Level.OK, path)
         elif runtimes:
             yield missing(tool, Level.WARNING, f"only {runtimes[0]} can be used")
@@ -118,6 +125,12 @@ def _tools(state: HostState) -> Iterator[Finding]:
             "there is a CNI configuration, but no plugins in the configured folders",
             "apt-get install containernetworking-plugins",
         )
+
+
+def _is_bound(state: HostState) -> bool:
+    """As :meth:`OciDriver.open` finds it: device rules of v2 are programs, for which crun lifts the limit first."""
+    free = "CAP_SYS_RESOURCE" in state.capabilities
+    return state.cgroups.version == 2 and state.locked_memory_bound and not free
 
 
 def _cgroups(state: HostState) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ class HostState:
     file_systems: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset(_CAPABILITY_BITS)
+    locked_memory_bound: bool = False
+    """The hard limit of locked memory is not 'unlimited'."""
     cgroups: Hierarchies = field(default_factory=Hierarchies)
     ip_forward: bool = True
     ip_forward_settable: bool = True
@@ -73,6 +76,8 @@ def read_host_state(config: Config) -> HostState:
         file_systems=frozenset(_text("/proc/filesystems").split()),
         namespaces=frozenset(_names_in(Path("/proc/self/ns"))),
         capabilities=_bounding_set(),
+        locked_memory_bound=resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+        != resource.RLIM_INFINITY,
         cgroups=read_hierarchies(),
         ip_forward=_text(_IP_FORWARD).strip() == "1",
         ip_forward_settable=os.access(_IP_FORWARD, os.W_OK),

@@ -84,11 +84,14 @@ class Handlers:
         raise InvalidArgument("runtime handler", name, "not configured")
 
 
-async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
+async def probe(
+    settings: OciSettings, left_over: frozenset[str], *, locked_memory_bound: bool = False
+) -> Handlers:
     """Ask each configured runtime for its version.
 
     Args:
         left_over: v1 controllers of a v1 host that are not mounted as such; crun starts nothing right there.
+        locked_memory_bound: a v2 host where this daemon may not lift its limit of locked memory.
     """
     # Even to say its version, crun makes its root folder: /run/crun, if not told otherwise.
     env = {"XDG_RUNTIME_DIR": str(Layout.of(settings).runtimes)}
@@ -113,6 +116,8 @@ async def probe(settings: OciSettings, left_over: frozenset[str]) -> Handlers:
         handler = Handler(name, path, version, no_checkpoints(answer.output))
         if handler.is_crun and left_over:
             refused[name] = hybrid_problem(program, left_over)
+        elif handler.is_crun and locked_memory_bound:
+            refused[name] = _locked_memory_problem(program)
         else:
             usable[name] = handler
     default = settings.default_handler
@@ -136,6 +141,15 @@ def no_checkpoints(told: str) -> str:
     if found is None or (int(found[1]), int(found[2])) < _CRUN_RESTORES:
         return f"{version} cannot restore into another cgroup, as 1.21 can; use runc"
     return ""
+
+
+def _locked_memory_problem(program: str) -> Problem:
+    """crun insists on lifting RLIMIT_MEMLOCK before it loads the device rules of a v2 cgroup; runc does without."""
+    return Problem(
+        program,
+        "crun lifts its limit of locked memory, which needs CAP_SYS_RESOURCE here",
+        "start the daemon with that capability, or with ulimit -l unlimited (LimitMEMLOCK=infinity)",
+    )
 
 
 def hybrid_problem(program: str, left_over: frozenset[str]) -> Problem:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.drivers.oci.context import Context
-from sharedrt.drivers.oci.procs import identify, kill_process
+from sharedrt.drivers.oci.procs import alive, identify, kill_process
 from sharedrt.drivers.oci.state import BundleState
 from sharedrt.model.drivers import ProcessIdentity
 from sharedrt.model.ids import ContainerKey
@@ -37,10 +37,15 @@ def kill_makers(bundle: Path) -> None:
     """SIGKILL conmon and the runtime that work on this bundle, known by their arguments, until none is left.
 
     Killing conmon kills the runtime below it (PR_SET_PDEATHSIG), and a process that may fork meanwhile is found
-    in the next round.
+    in the next round. One that is about to end has no arguments any more, but is in its cgroup still.
     """
     deadline = time.monotonic() + _PATIENCE_S
-    while makers := [found for pid in _pids() if (found := _maker(pid, bundle)) is not None]:
+    killed: set[ProcessIdentity] = set()
+    while True:
+        makers = {found for pid in _pids() if (found := _maker(pid, bundle)) is not None}
+        killed |= makers
+        if not any(alive(maker) for maker in killed):
+            return
         for maker in makers:
             kill_process(maker)
         if time.monotonic() > deadline:

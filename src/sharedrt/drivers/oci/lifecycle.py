@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 
+from sharedrt.aio.completion import run_blocking
 from sharedrt.drivers.oci.bundle import remove_bundle, write_bundle
 from sharedrt.drivers.oci.cdi import add_cdi_devices
 from sharedrt.drivers.oci.checkpoint import require_criu
@@ -76,7 +77,7 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
     if request.checkpoint is not None:
         criu = await require_criu(handler, context.settings.criu)
     try:
-        config = await asyncio.to_thread(prepare)
+        config = await run_blocking(None, prepare)
         context.notes.log_new()
         context.keep(key, state)
         await context.cgroups.ensure(context.cgroups.parent_path(parent))
@@ -181,7 +182,7 @@ async def update(context: Context, key: ContainerKey, resources: Resources) -> N
         file.write_text(json.dumps(rendered))
         return bool(rendered)
 
-    given = await asyncio.to_thread(prepare)
+    given = await run_blocking(None, prepare)
     context.notes.log_new()
     if lifted != Resources():
         await context.cgroups.set_limits(state.cgroup, lifted)

@@ -65,8 +65,10 @@ class OciDriver:
         keep_to_ourselves()
         for folder in (settings.run_dir, settings.state_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-        handlers = await probe(settings, cgroups.hierarchies.left_over)
-        context = Context(settings, cgroups, read_host(cgroups.features), handlers)
+        facts = read_host(cgroups.features)
+        bound = cgroups.features.version == 2 and facts.hard_limits.get("memlock", -1) >= 0
+        handlers = await probe(settings, cgroups.hierarchies.left_over, locked_memory_bound=bound)
+        context = Context(settings, cgroups, facts, handlers)
         if handlers.usable and handlers.default != settings.default_handler:
             refused = handlers.refused.get(settings.default_handler)
             why = f"{refused.reason}: {refused.cure}" if refused else "not configured"
@@ -90,7 +92,10 @@ class OciDriver:
 
     async def purge(self) -> None:
         cgroups = self._context.cgroups
-        await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
+        parent = cgroups.parent_path(self._context.parent_cgroup)
+        # A helper of a runtime that was killed just now may not have ended yet.
+        await cgroups.kill(parent)
+        await cgroups.remove(parent)
         await asyncio.to_thread(self._context.layout.remove)
 
     @property
