@@ -17,7 +17,7 @@ from sharedrt.model.drivers import (
     RootView,
     VolumeFolders,
 )
-from sharedrt.model.faults import InvalidArgument, NotFound
+from sharedrt.model.faults import Internal, InvalidArgument, NotFound
 from sharedrt.model.ids import ContainerId, SnapshotKey, new_id
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
 from sharedrt.model.spec import IdMapping, Mount, MountKind
@@ -328,7 +328,7 @@ def _tmpfs(mount: Mount) -> ResolvedMount:
 
 def _bind_source(mount: Mount) -> tuple[str, bool]:
     """The path without links, and whether it is a folder."""
-    if not mount.source.startswith("/"):
+    if not mount.source.startswith("/") or "\0" in mount.source:
         raise InvalidArgument("bind source", mount.source, "must be an absolute path")
     source = os.path.realpath(mount.source)
     try:
@@ -340,8 +340,18 @@ def _bind_source(mount: Mount) -> tuple[str, bool]:
                 mount.source,
                 f"bind source path does not exist: {mount.source}",
             ) from None
-        Path(source).mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_source(source)
         is_folder = True
     except OSError as error:
         raise InvalidArgument("bind source", mount.source, error.strerror or str(error)) from error
     return source, is_folder
+
+
+def _make_source(path: str) -> None:
+    try:
+        Path(path).mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        where, words = error.filename or path, (error.strerror or str(error)).lower()
+        raise Internal(
+            f"error while creating mount source path '{path}'", f"mkdir {where}: {words}"
+        ) from error
