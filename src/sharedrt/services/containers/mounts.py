@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.aio.completion import complete
+from sharedrt.aio.priority import thread_pool
 from sharedrt.model.drivers import (
     HostFiles,
     ResolvedMount,
@@ -29,6 +30,9 @@ from sharedrt.services.volumes import ANONYMOUS_LABEL, DRIVER, NewVolume, Volume
 
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
 _BIND: Final = ("rbind", "rprivate")
+_LOOKERS: Final = thread_pool(32, "bind-sources")
+"""A source may be a file server's that does not answer, and then holds a thread for as long: not one of those that all
+else needs."""
 
 
 def settle_volumes(
@@ -303,7 +307,8 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 
 async def _bind(mount: Mount) -> ResolvedMount:
-    source, is_folder = await asyncio.to_thread(_bind_source, mount)
+    loop = asyncio.get_running_loop()
+    source, is_folder = await loop.run_in_executor(_LOOKERS, _bind_source, mount)
     if not is_folder:
         # Nothing can be mounted below a file, and crun would refuse to look.
         mount = replace(mount, recursive_readonly=False)
