@@ -479,7 +479,11 @@ class Content(Protocol):
         ...
 
     async def grant(self, digest: Digest, size: int, labels: Mapping[str, str]) -> BlobRecord:
-        """Record that this namespace has the blob that it has just written itself."""
+        """Record that this namespace has the blob that it has just written itself.
+
+        Raises:
+            Unavailable: the collector came between; to be written again.
+        """
         ...
 
 
