@@ -1,6 +1,7 @@
 """Housekeeping goes on for ever, also when a round of it fails."""
 
 import asyncio
+import struct
 from typing import cast
 
 import pytest
@@ -10,7 +11,10 @@ from sharedrt.model.faults import Internal, Unavailable
 from sharedrt.services import housekeeping
 
 
-async def test_a_failed_round_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [Unavailable("disk", "away"), OSError(5, "Input/output error")])
+async def test_a_failed_round_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     monkeypatch.setattr(housekeeping, "COLLECT_EVERY_S", 0.0)
     rounds = 0
     enough = asyncio.Event()
@@ -20,7 +24,7 @@ async def test_a_failed_round_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -
         rounds += 1
         if rounds == 3:
             enough.set()
-        raise Unavailable("disk", "away")
+        raise error
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(housekeeping.collect_garbage(collect))
@@ -29,24 +33,38 @@ async def test_a_failed_round_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -
     assert rounds >= 3
 
 
+@pytest.mark.parametrize("error", [Unavailable("disk", "away"), OSError(5, "Input/output error")])
+async def test_what_fails_in_one_namespace_is_done_in_the_others(error: Exception) -> None:
+    done = []
+
+    async def fails() -> None:
+        raise error
+
+    async def works() -> None:
+        done.append("b")
+
+    await housekeeping.each("garbage collection", fails, works)
+    assert done == ["b"]
+
+
 class Rules:
     """Of BridgeNetwork what housekeeping uses."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
         self.mended = asyncio.Event()
-        self.deaf = False
+        self.deaf: Exception | None = None
 
     async def rules_changed(self) -> None:
         if self.deaf:
-            raise Internal("network", "no netlink")
+            raise self.deaf
         await self.changed.wait()
         self.changed.clear()
 
     async def mend(self) -> bool:
         self.mended.set()
         if self.deaf:
-            raise Internal("network", "no nftables")
+            raise self.deaf
         return True
 
 
@@ -60,7 +78,7 @@ async def test_rules_are_mended_when_they_change_and_now_and_then(
         task = group.create_task(housekeeping.mend_networks(cast(BridgeNetwork, rules)))
         rules.changed.set()
         await asyncio.wait_for(rules.mended.wait(), 0.15)
-        for deaf in (False, True, True):
+        for deaf in (None, Internal("network", "no netlink"), struct.error("cut short"), None):
             rules.deaf = deaf
             rules.mended.clear()
             await asyncio.wait_for(rules.mended.wait(), 2)

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from sharedrt.model.drivers import ContentStore, Ingest
-from sharedrt.model.faults import NotFound
+from sharedrt.model.faults import NotFound, Unavailable
 from sharedrt.model.ids import Digest, LeaseId
 from sharedrt.model.records import BlobRecord, LeaseRecord
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.images import ImageHost
 
 _Resources: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -19,10 +20,9 @@ _Resources: TypeAlias = tuple[tuple[str, str], ...]
 class ContentService:
     """Blobs by digest, as far as this namespace has access to them."""
 
-    def __init__(
-        self, store: NamespacedStore, content: ContentStore, events: NamespacedEvents
-    ) -> None:
-        self._store, self._content, self._events = store, content, events
+    def __init__(self, store: NamespacedStore, host: ImageHost, events: NamespacedEvents) -> None:
+        self._store, self._host, self._events = store, host, events
+        self._content: ContentStore = host.content
 
     async def info(self, digest: Digest) -> BlobRecord:
         record = await self._store.read(lambda tx: tx.blobs.get(digest))
@@ -55,9 +55,14 @@ class ContentService:
 
     async def grant(self, digest: Digest, size: int, labels: Mapping[str, str]) -> BlobRecord:
         record = BlobRecord(digest, size, labels=dict(labels), created_ns=time.time_ns())
-        return await self._events.commit(
-            lambda tx: tx.blobs.grant(record), NewEvent("content", "create", digest)
-        )
+        async with self._host.hold() as hold:
+            await hold.blob(digest)
+            if await self._content.size(digest) is None:
+                # Sealed, and nobody's yet, as the collector came by.
+                raise Unavailable(f"content {digest}", "was collected as garbage: write it again")
+            return await self._events.commit(
+                lambda tx: tx.blobs.grant(record), NewEvent("content", "create", digest)
+            )
 
 
 class LeaseService:

@@ -328,11 +328,11 @@ class Execs(Protocol):
     async def resize(self, id: ExecId, width: int, height: int) -> None: ...
 
     def get(self, id: str) -> ExecRecord:
-        """Also after its end, as long as the container is there. Raises NotFound (kind ``exec``)."""
+        """Also for some minutes after its end, as long as the container is there. Raises NotFound (kind ``exec``)."""
         ...
 
     def of_container(self, id: ContainerId) -> Sequence[ExecRecord]:
-        """All execs of a container that is still there."""
+        """Execs of a container that is still there, as far as :meth:`get` has them."""
         ...
 
     async def run(self, request: NewExec, *, kill_on_close: bool = True) -> StdioSession:
@@ -481,7 +481,11 @@ class Content(Protocol):
         ...
 
     async def grant(self, digest: Digest, size: int, labels: Mapping[str, str]) -> BlobRecord:
-        """Record that this namespace has the blob that it has just written itself."""
+        """Record that this namespace has the blob that it has just written itself.
+
+        Raises:
+            Unavailable: the collector came between; to be written again.
+        """
         ...
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -28,9 +30,15 @@ from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
 
+ENDED_KEPT_S: Final = 600.0
+"""How long one that has ended can be asked about: about as long as at dockerd."""
+_REMOVED_MAX: Final = 100
+"""In one transaction."""
+
 
 class ExecService:
-    """Execs of one namespace. Records live as long as their container."""
+    """Execs of one namespace. A record lives as long as its container, and no longer than a while after the exec's end:
+    a container that lives for months may have one a second."""
 
     def __init__(
         self,
@@ -49,6 +57,8 @@ class ExecService:
         self._owner = owner
         self._sessions: dict[ExecId, StdioSession] = {}
         self._pids: dict[ExecId, int] = {}
+        self._ended: deque[tuple[float, ExecId]] = deque()
+        """Those that have ended, and when, on the loop's clock; the first to end first."""
 
     async def create(self, request: NewExec) -> ExecRecord:
         return await self._owner.finish(self._create(request), "create exec")
@@ -62,12 +72,39 @@ class ExecService:
             # Whom the container does not know is told now, not in the stream of the start.
             key = ContainerKey(self._namespace, record.container_id)
             await self._runtime.check_exec(key, record)
-        await self._events.commit(
-            lambda tx: tx.execs.add(record),
-            self._event(container, record, f"exec_create: {' '.join(record.args)}"),
-            then=lambda: self._records.put(record),
-        )
+        old = self._take_old()
+
+        def write(tx: Transaction) -> None:
+            tx.execs.add(record)
+            for id in old:
+                tx.execs.delete(id)
+
+        def show() -> None:
+            self._records.put(record)
+            for id in old:
+                self._records.drop(id)
+
+        try:
+            await self._events.commit(
+                write,
+                self._event(container, record, f"exec_create: {' '.join(record.args)}"),
+                then=show,
+            )
+        except BaseException:
+            self._ended.extendleft((0.0, id) for id in old)
+            raise
         return record
+
+    def _take_old(self) -> list[ExecId]:
+        """Those that ended long ago: whoever makes a new one removes them, at no cost of its own."""
+        before = asyncio.get_running_loop().time() - ENDED_KEPT_S
+        old: list[ExecId] = []
+        while self._ended and self._ended[0][0] <= before and len(old) < _REMOVED_MAX:
+            old.append(self._ended.popleft()[1])
+        return old
+
+    def _note_end(self, id: ExecId) -> None:
+        self._ended.append((asyncio.get_running_loop().time(), id))
 
     async def start(
         self, id: ExecId, *, detach: bool = False, size: tuple[int, int] | None = None
@@ -92,10 +129,11 @@ class ExecService:
             )
         except BaseException as error:
             code = error.exit_code if isinstance(error, StartFailed) else 126
-            self._records.put(replace(record, running=False, exit_code=code))
+            self._keep(replace(record, running=False, exit_code=code))
+            self._note_end(id)
             self._pids.pop(id, None)
             raise
-        record = self._records.put(replace(record, pid=self._pids.pop(id, 0)))
+        record = self._keep(replace(record, pid=self._pids.pop(id, 0)))
         self._sessions[id] = session
         self._owner.spawn(self._see_end(id, session), f"exec {id[:12]}")
         if detach:
@@ -104,6 +142,12 @@ class ExecService:
             record, self._event(container, record, f"exec_start: {' '.join(record.args)}")
         )
         return None if detach else session
+
+    def _keep(self, record: ExecRecord) -> ExecRecord:
+        """Bring it up to date, unless it has gone with its container meanwhile."""
+        if self._records.find(record.id) is not None:
+            self._records.put(record)
+        return record
 
     async def _record(self, record: ExecRecord, event: NewEvent) -> None:
         """What cannot be recorded does not make an exec fail: it may be the one that makes room on the disk."""
@@ -121,6 +165,7 @@ class ExecService:
     async def _see_end(self, id: ExecId, session: StdioSession) -> None:
         code = await session.wait()
         self._sessions.pop(id, None)
+        self._note_end(id)
         record = self._records.find(id)
         if record is None:
             return
@@ -165,7 +210,9 @@ class ExecService:
         """Execs that ran under an earlier daemon have lost their streams and their exit code."""
         for record in self._records.list():
             if record.running:
-                self._records.put(replace(record, running=False, pid=0, exit_code=255))
+                record = self._records.put(replace(record, running=False, pid=0, exit_code=255))
+            if record.exit_code is not None:
+                self._note_end(record.id)
 
     def _runnable(self, id: ContainerId) -> ContainerRecord:
         container = self._life.running(id)

@@ -1,8 +1,8 @@
 """What is done now and then, so that a daemon of many months stays as it was on its first day."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -27,19 +27,16 @@ async def mend_networks(bridge: BridgeNetwork) -> None:
                 await _heard(bridge)
         # A reload is many changes, and a first look at an unfinished one would be for nothing.
         await asyncio.sleep(MEND_DELAY_S)
-        try:
+        with _going_on("network rules"):
             if await bridge.mend():
                 log.warning("network rules were changed by somebody else and have been put back")
-        except Fault as fault:
-            log.warning("housekeeping failed", work="network rules", error=str(fault))
 
 
 async def _heard(bridge: BridgeNetwork) -> None:
-    try:
+    with _going_on("hearing of changed network rules"):
         await bridge.rules_changed()
-    except Fault as fault:
-        log.warning("changes of network rules are not heard of", error=str(fault))
-        await asyncio.sleep(MEND_EVERY_S)
+        return
+    await asyncio.sleep(MEND_EVERY_S)
 
 
 async def collect_garbage(collect: Callable[[], Awaitable[None]]) -> None:
@@ -50,8 +47,22 @@ async def collect_garbage(collect: Callable[[], Awaitable[None]]) -> None:
 async def _repeat(what: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(every_s)
-        try:
+        await each(what, work)
+
+
+async def each(what: str, *works: Callable[[], Awaitable[object]]) -> None:
+    """Parts of a round that do not need each other: one that fails, always perhaps, does not keep the rest from
+    being done."""
+    for work in works:
+        with _going_on(what):
             await work()
-        except Fault as fault:
-            # The next round may go better; what is wrong stands in the log once a round.
-            log.warning("housekeeping failed", work=what, error=str(fault))
+
+
+@contextmanager
+def _going_on(work: str) -> Iterator[None]:
+    """The next round may go better, whatever it was; what is wrong stands in the log once a round."""
+    try:
+        yield
+    except Exception as error:
+        bug = None if isinstance(error, Fault) else error
+        log.warning("housekeeping failed", work=work, error=str(error), exc_info=bug)

@@ -89,7 +89,7 @@ class NamespaceServices:
             drivers.name_servers,
             self._owner_names,
         )
-        self.content = ContentService(self._store, drivers.content, self.events)
+        self.content = ContentService(self._store, image_host, self.events)
         self.leases = LeaseService(self._store)
         snapshots = ContainerSnapshots(layout, self._store, drivers.snapshotter, drivers.unpacker)
         restores = Restores(layout, self.images, drivers.oci, drivers.checkpoints, drivers.host)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
@@ -10,7 +11,7 @@ from sharedrt.model.ids import DOCKER_NAMESPACE, K8S_NAMESPACE, Namespace
 from sharedrt.services.contracts import HostInfo
 from sharedrt.services.directory import NamespaceDirectory
 from sharedrt.services.events import EventBus
-from sharedrt.services.housekeeping import collect_garbage, mend_networks
+from sharedrt.services.housekeeping import collect_garbage, each, mend_networks
 from sharedrt.services.images import ImageHost, collect_orphans
 from sharedrt.services.logged import logged
 from sharedrt.services.namespace import NamespaceServices
@@ -75,12 +76,14 @@ class RuntimeService:
         self._owner.spawn(collect_garbage(self._collect), "collect garbage")
 
     async def _collect(self) -> None:
-        settings = self._settings
+        max_bytes = self._settings.build_cache_bytes_max
+        max_age_s = self._settings.build_cache_days_max * 86400.0
         for service in list(self._services.values()):
-            await service.builds.cache.collect(
-                settings.build_cache_bytes_max, settings.build_cache_days_max * 86400.0
+            await each(
+                f"garbage collection in {service.namespace}",
+                partial(service.builds.cache.collect, max_bytes, max_age_s),
+                service.images.gc,
             )
-            await service.images.gc()
         await collect_orphans(self._image_host, self._drivers.database)
 
     async def _remove_unowned_containers(self) -> Mapping[Namespace, set[str]]:

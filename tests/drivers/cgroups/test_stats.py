@@ -141,6 +141,15 @@ def test_host_cpu_is_read_once_a_tick(tmp_path: Path) -> None:
     assert host.total_ns(now_ns + tick_ns) == first // 100 * 110
 
 
+def test_host_cpu_goes_on_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    file = tmp_path / "stat"
+    file.write_text("cpu  10 0 0 90 0 0 0 0 0 0\n")
+    host, now_ns = HostCpu(str(file)), 3600 * 1_000_000_000
+    first = host.total_ns(now_ns)
+    file.write_text("cpu  20 0 0 90 0 0 0 0 0 0\n")
+    assert host.total_ns(now_ns - 1_000_000_000) == first // 100 * 110
+
+
 def test_a_cgroup_made_anew_is_read_anew(tmp_path: Path) -> None:
     """Kept descriptors are of the old file; forget() is what remove() does."""
     (tmp_path / "box").mkdir()

@@ -34,7 +34,8 @@ class HostCpu:
         return self._online
 
     def _refresh(self, now_ns: int) -> None:
-        if not self._read_ns or now_ns - self._read_ns >= _HOST_CPU_MAX_AGE_NS:
+        # The clock may have been set back since.
+        if not self._read_ns or not 0 <= now_ns - self._read_ns < _HOST_CPU_MAX_AGE_NS:
             self._total_ns = parse.system_cpu_ticks(read_text(self.proc_stat)) * _TICK_NS
             self._online = os.sysconf("SC_NPROCESSORS_ONLN")
             self._read_ns = now_ns

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.priority import thread_pool
 from sharedrt.drivers import inroot, libc, mountapi, trees
 from sharedrt.drivers.volumes.mounting import mount_volume
 from sharedrt.model.drivers import Usage
@@ -35,30 +36,35 @@ _STAGED: Final = ".copy"
 _STAGED_FOR: Final = ".copy.for"
 _GONE: Final = ".gone-"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_THREADS: Final = 16
 _BUSY_DELAYS_S: Final = (0.05, 0.2)
 
 
 class LocalVolumeFolders:
-    """Implements VolumeFolders, each call on a thread."""
+    """Implements VolumeFolders, on threads of its own: a server that does not answer holds a thread, and those that
+    all else needs must not run out."""
+
+    def __init__(self) -> None:
+        self._threads = thread_pool(_THREADS, "volumes")
 
     def data(self, folder: Path) -> Path:
         return folder / DATA
 
     async def make(self, folder: Path) -> None:
-        await _run(folder, _make, folder)
+        await self._run(folder, _make, folder)
 
     async def mount(self, folder: Path, options: Mapping[str, str]) -> None:
-        await _run(folder, _mount, folder, dict(options))
+        await self._run(folder, _mount, folder, dict(options))
 
     async def unmount(self, folder: Path) -> None:
-        await _run(folder, _unmount, folder)
+        await self._run(folder, _unmount, folder)
 
     async def remove(self, folder: Path) -> None:
         for delay_s in (*_BUSY_DELAYS_S, None):
             try:
-                going = await run_blocking(None, _take_away, folder)
+                going = await run_blocking(self._threads, _take_away, folder)
                 if going is not None:
-                    await run_blocking(None, trees.remove, str(going))
+                    await run_blocking(self._threads, trees.remove, str(going))
                 return
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY) or delay_s is None:
@@ -66,32 +72,33 @@ class LocalVolumeFolders:
                 await asyncio.sleep(delay_s)
 
     async def names(self, root: Path) -> Sequence[str]:
-        return await _run(root, _names, root)
+        return await self._run(root, _names, root)
 
     async def usage(self, folder: Path) -> Usage:
         for _ in range(3):
             try:
-                found = await _run(folder, trees.usage, str(folder / DATA))
+                found = await self._run(folder, trees.usage, str(folder / DATA))
             except trees.TreeChanged:
                 continue
             return Usage(found.size_bytes, found.inodes, found.content_bytes)
         raise Unavailable("volume usage", f"folders of {folder.name!r} move while counted")
 
     async def wants_copy(self, folder: Path, rootfs: Path, target: str, sub_path: str = "") -> bool:
-        return await _run(folder, _wants_copy, folder, rootfs, target, sub_path)
+        return await self._run(folder, _wants_copy, folder, rootfs, target, sub_path)
 
     async def staging(self, folder: Path) -> Path:
-        return await _run(folder, _new_staging, folder)
+        return await self._run(folder, _new_staging, folder)
 
     async def finish_copy(self, folder: Path, sub_path: str = "") -> None:
-        await _run(folder, _finish_copy, folder, sub_path)
+        await self._run(folder, _finish_copy, folder, sub_path)
 
-
-async def _run(folder: Path, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
-        return await run_blocking(None, function, *args, **kwargs)
-    except OSError as error:
-        raise _fault(folder, error) from error
+    async def _run(
+        self, folder: Path, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        try:
+            return await run_blocking(self._threads, function, *args, **kwargs)
+        except OSError as error:
+            raise _fault(folder, error) from error
 
 
 def _fault(folder: Path, error: OSError) -> Exception:

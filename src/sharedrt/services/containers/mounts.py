@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.aio.completion import complete
+from sharedrt.aio.priority import thread_pool
 from sharedrt.model.drivers import (
     HostFiles,
     ResolvedMount,
@@ -17,7 +18,7 @@ from sharedrt.model.drivers import (
     RootView,
     VolumeFolders,
 )
-from sharedrt.model.faults import InvalidArgument, NotFound
+from sharedrt.model.faults import Internal, InvalidArgument, NotFound
 from sharedrt.model.ids import ContainerId, SnapshotKey, new_id
 from sharedrt.model.records import ContainerRecord, SnapshotKind, SnapshotRecord
 from sharedrt.model.spec import IdMapping, Mount, MountKind
@@ -29,6 +30,9 @@ from sharedrt.services.volumes import ANONYMOUS_LABEL, DRIVER, NewVolume, Volume
 
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
 _BIND: Final = ("rbind", "rprivate")
+_LOOKERS: Final = thread_pool(32, "bind-sources")
+"""A source may be a file server's that does not answer, and then holds a thread for as long: not one of those that all
+else needs."""
 
 
 def settle_volumes(
@@ -303,7 +307,8 @@ def _access(mount: Mount) -> tuple[str, ...]:
 
 
 async def _bind(mount: Mount) -> ResolvedMount:
-    source, is_folder = await asyncio.to_thread(_bind_source, mount)
+    loop = asyncio.get_running_loop()
+    source, is_folder = await loop.run_in_executor(_LOOKERS, _bind_source, mount)
     if not is_folder:
         # Nothing can be mounted below a file, and crun would refuse to look.
         mount = replace(mount, recursive_readonly=False)
@@ -328,7 +333,7 @@ def _tmpfs(mount: Mount) -> ResolvedMount:
 
 def _bind_source(mount: Mount) -> tuple[str, bool]:
     """The path without links, and whether it is a folder."""
-    if not mount.source.startswith("/"):
+    if not mount.source.startswith("/") or "\0" in mount.source:
         raise InvalidArgument("bind source", mount.source, "must be an absolute path")
     source = os.path.realpath(mount.source)
     try:
@@ -340,8 +345,18 @@ def _bind_source(mount: Mount) -> tuple[str, bool]:
                 mount.source,
                 f"bind source path does not exist: {mount.source}",
             ) from None
-        Path(source).mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_source(source)
         is_folder = True
     except OSError as error:
         raise InvalidArgument("bind source", mount.source, error.strerror or str(error)) from error
     return source, is_folder
+
+
+def _make_source(path: str) -> None:
+    try:
+        Path(path).mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        where, words = error.filename or path, (error.strerror or str(error)).lower()
+        raise Internal(
+            f"error while creating mount source path '{path}'", f"mkdir {where}: {words}"
+        ) from error

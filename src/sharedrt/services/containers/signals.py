@@ -1,9 +1,13 @@
 """Signal names and numbers as clients write them."""
 
+import re
 import signal
+from typing import Final
 
 from sharedrt.model.faults import InvalidArgument
 
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+_OFFSET: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _REALTIME = {"RTMIN": int(signal.SIGRTMIN), "RTMAX": int(signal.SIGRTMAX)}
 
 
@@ -14,7 +18,7 @@ def parse_signal(text: str) -> int:
         InvalidArgument: no signal of Linux.
     """
     name = text.strip().upper()
-    if name.isdecimal():
+    if _NUMBER.fullmatch(name):
         number = int(name)
         if 1 <= number <= signal.SIGRTMAX:
             return number
@@ -22,7 +26,7 @@ def parse_signal(text: str) -> int:
     name = name.removeprefix("SIG")
     for base, first in _REALTIME.items():
         offset = name.removeprefix(base)
-        if name.startswith(base) and (not offset or offset.lstrip("+-").isdecimal()):
+        if name.startswith(base) and (not offset or _OFFSET.fullmatch(offset)):
             number = first + int(offset or 0)
             if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
                 return number

@@ -8,7 +8,8 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from itertools import zip_longest
@@ -17,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from sharedrt.aio.completion import complete
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import BridgeNetwork, EndpointConfig
@@ -101,6 +103,10 @@ class Endpoints:
         self._pools: dict[NetworkId, Sequence[AddressPool]] = {}
         self._chooser = HostPortChooser(bridge)
         self._locks = KeyedLocks()
+        self._joining: dict[NetworkId, list[str]] = {}
+        """Owners whose connection to a network is under way."""
+        self._leaving: set[NetworkId] = set()
+        """Networks whose removal is under way."""
         self._tasks = TaskOwner(f"endpoints of {name}")
 
     # ------------------------------------------------------------ look
@@ -124,6 +130,41 @@ class Endpoints:
         record = self._records.get(EndpointId(id))
         return (record.owner, Path(record.netns)) if record else ("", Path())
 
+    # ------------------------------------------------------------ a network that comes or goes
+
+    @contextmanager
+    def joining(self, network: NetworkRecord, owner: str) -> Iterator[None]:
+        """In the block the network cannot be removed. Raises NotFound: its removal is under way, or over."""
+        if network.id in self._leaving or self._find_network(network.id) is None:
+            raise NotFound("network", network.name)
+        owners = self._joining.setdefault(network.id, [])
+        owners.append(owner)
+        try:
+            yield
+        finally:
+            owners.remove(owner)
+            if not owners:
+                del self._joining[network.id]
+
+    @contextmanager
+    def leaving(self, network: NetworkRecord) -> Iterator[None]:
+        """In the block nobody can join the network, which goes.
+
+        Raises:
+            InUse: with those who are on it, or about to be. NotFound: somebody else is removing it.
+        """
+        users = [endpoint.owner for endpoint in self.on_network(network.id)]
+        users += self._joining.get(network.id, ())
+        if users:
+            raise InUse("network", network.name, tuple(dict.fromkeys(users)))
+        if network.id in self._leaving:
+            raise NotFound("network", network.name)
+        self._leaving.add(network.id)
+        try:
+            yield
+        finally:
+            self._leaving.discard(network.id)
+
     # ------------------------------------------------------------ connect
 
     async def connect(self, network: NetworkRecord, asked: Attachment) -> EndpointRecord:
@@ -141,6 +182,10 @@ class Endpoints:
         if network.config_only:
             why = "cannot create endpoint on configuration-only network"
             raise FailedPrecondition("network", network.name, why)
+        with self.joining(network, asked.owner):
+            return await self._connect_in_turn(network, asked)
+
+    async def _connect_in_turn(self, network: NetworkRecord, asked: Attachment) -> EndpointRecord:
         async with self._locks.hold(asked.owner):
             others = self.of_owner(asked.owner)
             if any(other.network_id == network.id for other in others):
@@ -280,7 +325,8 @@ class Endpoints:
         return max(able, key=lambda record: record.priority, default=None)
 
     async def _hand_over(self, old: EndpointRecord, new: EndpointRecord) -> EndpointRecord:
-        """Route and ports from one endpoint to another, in one transaction; then on the host."""
+        """Route and ports from one endpoint to another, in one transaction; then on the host. When that fails they
+        are where they were."""
         old_network = self._find_network(old.network_id)
         new_network = self._find_network(new.network_id)
         assert old_network is not None, "its endpoint keeps it from being removed"
@@ -294,9 +340,30 @@ class Endpoints:
         await self._events.commit(lambda tx: (tx.endpoints.put(without), tx.endpoints.put(heir)))
         self._keep(without)
         self._keep(heir)
-        await self._bridge.connect(self._config(without, old_network))
-        await self._bridge.connect(self._config(heir, new_network))
+        try:
+            await self._bridge.connect(self._config(without, old_network))
+            await self._bridge.connect(self._config(heir, new_network))
+        except BaseException:
+            await complete(self._give_back(old, new))
+            raise
         return heir
+
+    async def _give_back(self, old: EndpointRecord, new: EndpointRecord) -> None:
+        """Both as they were before a hand-over that failed. Raises nothing: the first error is the one to report."""
+        # The heir first: a port can be one endpoint's alone.
+        records = (new, old)
+        try:
+            await self._events.commit(lambda tx: [tx.endpoints.put(each) for each in records])
+        except Fault as error:
+            log.error("cannot undo a hand-over", endpoint=old.id, reason=str(error))
+            return
+        for record in records:
+            self._keep(record)
+            try:
+                network = self._find_network(record.network_id)
+                await self._bridge.connect(self._config(record, network))
+            except Fault as error:
+                log.error("cannot undo a hand-over", endpoint=record.id, reason=str(error))
 
     async def release(self, owner: str) -> None:
         """Disconnect an owner from everything. Idempotent."""

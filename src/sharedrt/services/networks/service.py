@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from ipaddress import ip_address
@@ -13,7 +14,7 @@ import structlog
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import BridgeNetwork, NameServers
 from sharedrt.model.faults import FailedPrecondition, Fault, InUse, NotFound, Unavailable
-from sharedrt.model.ids import DOCKER_NAMESPACE, NetworkId, new_id
+from sharedrt.model.ids import DOCKER_NAMESPACE, Namespace, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
@@ -53,6 +54,9 @@ _INSIDE: Final = "inside"
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
 _SUBNET_ATTEMPTS: Final = 10
+_TENANT_BRIDGE: Final = "srt-"
+"""How the bridge of a tenant's network ``bridge`` begins."""
+_SAME_BRIDGE: Final = "networks have same bridge name"
 
 
 class Networks:
@@ -114,8 +118,7 @@ class Networks:
                     record = NetworkRecord(
                         NetworkId(new_id()), driver, driver, created_ns=time.time_ns()
                     )
-                    await self._add_row(record)
-                    self._records.put(record)
+                    self._records.put(await self._add_row(record))
 
     async def ensure_pods(self) -> NetworkRecord:
         """The built-in pod network, made when it is first needed; made anew when other subnets have been configured and
@@ -125,9 +128,13 @@ class Networks:
             for record in self._records.list():
                 if record.name != POD_NETWORK:
                     continue
-                if is_as_configured(record, settings.pod_subnets) or self.endpoints_on(record.id):
+                if is_as_configured(record, settings.pod_subnets):
                     return record
-                await self._drop(record)
+                try:
+                    with self._endpoints.leaving(record):
+                        await self._drop(record)
+                except InUse:
+                    return record
             first = settings.pod_subnets[0]
             record = pod_bridge(
                 POD_NETWORK, settings.pod_bridge, settings.pod_subnets, settings.mtu
@@ -139,7 +146,7 @@ class Networks:
         """A network of a client.
 
         Raises:
-            AlreadyExists: the name. InUse: kind ``subnet``. InvalidArgument, Unimplemented.
+            AlreadyExists: the name. InUse: kind ``subnet`` or ``bridge``. InvalidArgument, Unimplemented.
             NotFound: kind ``configuration network``.
             ResourceExhausted: no pool has a free subnet.
         """
@@ -147,6 +154,8 @@ class Networks:
             request = configured(request, self._configuration(request.config_from))
         check_request(request)
         record = make_record(request)
+        if record.driver == "bridge" and self._is_spoken_for(record.bridge):
+            raise InUse("bridge", record.bridge, (), _SAME_BRIDGE)
         self._records.reserve(record.name, record.id)
         try:
             if record.config_only:
@@ -181,11 +190,9 @@ class Networks:
         made = [other.id for other in self._records if other.config_from == record.name]
         if record.config_only and made:
             raise InUse("configuration network", record.name, tuple(made))
-        users = tuple(endpoint.owner for endpoint in self._endpoints.on_network(record.id))
-        if users:
-            raise InUse("network", record.name, users)
-        await self._name_servers.stop(record.id)
-        await self._drop(record, NewEvent("network", "destroy", record.id, _attributes(record)))
+        with self._endpoints.leaving(record):
+            await self._drop(record, NewEvent("network", "destroy", record.id, _attributes(record)))
+            await self._name_servers.stop(record.id)
 
     async def _drop(self, record: NetworkRecord, *events: NewEvent) -> None:
         """Off the host, then out of the database."""
@@ -205,7 +212,12 @@ class Networks:
         if self._store.namespace == DOCKER_NAMESPACE:
             return self._settings.bridge, self._settings.subnet
         digest = sha256(f"{self._settings.bridge} {self._store.namespace}".encode()).hexdigest()
-        return f"srt-{digest[:11]}", ""
+        return f"{_TENANT_BRIDGE}{digest[:11]}", ""
+
+    def _is_spoken_for(self, bridge: str) -> bool:
+        """Whether a bridge is a network's that we make ourselves, in any namespace, even if it is not there yet."""
+        ours = (self._settings.bridge, self._settings.pod_bridge)
+        return bridge in ours or bridge.startswith(_TENANT_BRIDGE)
 
     async def _add_bridge(
         self, record: NetworkRecord, *, preferred: str, only: bool = False
@@ -213,10 +225,10 @@ class Networks:
         """Row, then bridge. The first subnet is ``preferred`` if it is free, else (unless ``only``) a pool's."""
         for _ in range(_SUBNET_ATTEMPTS):
             record = await self._with_subnet(record, preferred, only)
-            await self._add_row(record)
-            if not await self._lost_subnet(record):
+            record = await self._add_row(record)
+            if not await self._is_beaten(record):
                 break
-            # Another namespace took it in the same moment; the older row keeps it.
+            # Somebody else took it in the same moment; the older row keeps it.
             await self._delete_row(record.id)
         else:
             raise InUse("subnet", record.subnets[0], ())
@@ -269,8 +281,11 @@ class Networks:
         if all(o.bridge != record.bridge or o.id == record.id for _, o in networks):
             await self._bridge.remove_parent(record.bridge)
 
-    async def _add_row(self, record: NetworkRecord) -> None:
-        await self._store.write(lambda tx: tx.networks.add(record))
+    async def _add_row(self, record: NetworkRecord) -> NetworkRecord:
+        """Made when it is written, since writes have an order: of two rows the later one is who gives way."""
+        return await self._store.write(
+            lambda tx: tx.networks.add(replace(record, created_ns=time.time_ns()))
+        )
 
     async def _delete_row(self, id: NetworkId) -> None:
         await self._store.write(lambda tx: tx.networks.delete(id))
@@ -279,15 +294,20 @@ class Networks:
         self, record: NetworkRecord, preferred: str, only: bool
     ) -> NetworkRecord:
         networks = await self._database.read_global(lambda tx: tx.all_networks())
+        for namespace, network in networks:
+            if _share_bridge(record, network):
+                raise InUse("bridge", record.bridge, self._shown(namespace, network), _SAME_BRIDGE)
         taken = {
-            subnet: network
-            for _, network in networks
+            subnet: (namespace, network)
+            for namespace, network in networks
             if not network.config_only
             for subnet in network.subnets
         }
         for subnet in record.subnets[0 if only else 1 :]:
             if other := overlaps(subnet, taken):
-                raise InUse("subnet", subnet, (taken[other].id,), f"overlaps with {other}")
+                users = self._shown(*taken[other])
+                what = other if users else "another network"
+                raise InUse("subnet", subnet, users, f"overlaps with {what}")
         if only:
             return record
         in_the_way = [*taken, *await self._bridge.host_subnets()]
@@ -300,15 +320,19 @@ class Networks:
                 )
         return with_ipv4_subnet(record, subnet)
 
-    async def _lost_subnet(self, record: NetworkRecord) -> bool:
+    def _shown(self, namespace: Namespace, network: NetworkRecord) -> tuple[str, ...]:
+        """Who is in the way, as far as it is this namespace's to know."""
+        return (network.id,) if namespace == self._store.namespace else ()
+
+    async def _is_beaten(self, record: NetworkRecord) -> bool:
+        """Whether an older row has a subnet, or the bridge, that this one has taken."""
         networks = await self._database.read_global(lambda tx: tx.all_networks())
         return any(
-            overlaps(subnet, other.subnets)
+            _share_bridge(record, other)
+            or any(overlaps(subnet, other.subnets) for subnet in record.subnets)
             for _, other in networks
-            if other.id != record.id
-            and not other.config_only
+            if not other.config_only
             and (other.created_ns, other.id) < (record.created_ns, record.id)
-            for subnet in record.subnets
         )
 
     # ------------------------------------------------------------ endpoints
@@ -362,10 +386,11 @@ class Networks:
             ipv6,
         )
         network = self.get(network_ref)
-        if not self._name_servers.serves(network.id):
-            await self._serve_names(network)  # what held the port may be gone by now
-        before = self._server_of(owner)
-        endpoint = await self._endpoints.connect(network, asked)
+        with self._endpoints.joining(network, owner):
+            if not self._name_servers.serves(network.id):
+                await self._serve_names(network)  # what held the port may be gone by now
+            before = self._server_of(owner)
+            endpoint = await self._endpoints.connect(network, asked)
         try:
             await self._point_names(owner, netns, before)
         except BaseException:
@@ -517,6 +542,12 @@ class Networks:
 
 def _inside_key(owner: str) -> str:
     return f"inside:{owner}"
+
+
+def _share_bridge(record: NetworkRecord, other: NetworkRecord) -> bool:
+    """Whether one's addresses and rules would be the other's. (Networks stacked on one parent may share that.)"""
+    both = record.driver == other.driver == "bridge"
+    return both and record.id != other.id and record.bridge == other.bridge
 
 
 def _attributes(record: NetworkRecord) -> dict[str, str]:
