@@ -234,6 +234,7 @@ async def test_list_and_filters(door: DoorUnderTest) -> None:
     assert await tags({"before": ["busybox"]}) == [[]]
     assert await tags({"until": ["2021-01-01"]}) == [[]]
     assert await tags({"until": ["2021-01-01", "2030-01-01"]}) == [[]]
+    assert await tags({"until": ["0"]}) == []
     status, value, _ = await door.call("GET", '/images/json?filters={"since":["nope"]}')
     assert (status, value["message"]) == (404, "No such image: nope:latest")
     _, listed, _ = await door.call("GET", "/images/json?shared-size=1")

@@ -33,7 +33,7 @@ class ImageFilter:
         return (
             (self._dangling is None or self._dangling == (not image.repo_tags))
             and self._filters.labels(image.config.labels)
-            and (not self._until or created < self._until)
+            and (self._until is None or created < self._until)
             and (self._before is None or created < self._before)
             and (self._since is None or created > self._since)
             and (not self._references or bool(self.matching(image)))

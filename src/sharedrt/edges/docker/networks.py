@@ -210,7 +210,7 @@ async def post_networks_prune(call: Call) -> web.StreamResponse:
     for record in networks(call):
         if record.name in _PREDEFINED or record.config_only:
             continue
-        if until and record.created_ns >= until:
+        if until is not None and record.created_ns >= until:
             continue
         if not filters.labels(record.labels) or not filters.without_labels(record.labels):
             continue
