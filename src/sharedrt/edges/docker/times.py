@@ -7,7 +7,6 @@ from sharedrt.edges.docker.words import bad_request
 from sharedrt.wire.docker_filters import FilterError, Filters
 from sharedrt.wire.docker_time import parse_timestamp
 
-
 _LATEST_NS: Final = (1 << 63) - 1
 
 
