@@ -31,6 +31,17 @@ async def test_stored_then_live_without_gap_or_repeat(database: SqliteDatabase) 
     assert second.sequence > first.sequence
 
 
+async def test_either_bound_asks_for_what_is_stored(database: SqliteDatabase) -> None:
+    events = NamespacedEvents(database.within(DOCKER_NAMESPACE), EventBus())
+    await events.publish("container", "create", "c1", {})
+    async with events.subscribe(since_ns=0) as stream:
+        assert (await anext(stream)).action == "create"
+    async with events.subscribe(until_ns=time.time_ns()) as stream:
+        assert [event.action async for event in stream] == ["create"]
+    async with events.subscribe(until_ns=0) as stream:
+        assert [event.action async for event in stream] == []
+
+
 async def test_one_namespace_never_hears_of_another(database: SqliteDatabase) -> None:
     bus = EventBus()
     moby = NamespacedEvents(database.within(DOCKER_NAMESPACE), bus)

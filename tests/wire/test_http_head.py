@@ -1,5 +1,7 @@
 """Heads of upgrade requests."""
 
+import time
+
 import pytest
 
 from sharedrt.wire.http_head import HeadDecoder, HeadError, response_head
@@ -40,6 +42,16 @@ def test_any_split(step: int) -> None:
 def test_what_is_no_head(data: bytes) -> None:
     with pytest.raises(HeadError):
         HeadDecoder().receive_data(data)
+
+
+def test_blanks_cost_no_more_than_letters() -> None:
+    """60 kB of them took half a minute, and anybody on the host can send them to the streaming door."""
+    blanks = b" " * 60_000
+    began = time.process_time()
+    found = HeadDecoder().receive_data(b"GET / HTTP/1.1\r\nx: a" + blanks + b"b\r\n\r\n")
+    assert time.process_time() - began < 2
+    assert found is not None
+    assert found[0].first("x") == "a" + blanks.decode() + "b"
 
 
 def test_response() -> None:

@@ -448,9 +448,9 @@ class Events(Protocol):
         ...
 
     def subscribe(
-        self, *, since_ns: int = 0, until_ns: int = 0
+        self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[EventRecord]]:
-        """Events from now, or from ``since_ns`` on out of the store and then live, without gap or repeat.
+        """Events from now; with either bound, those in the store first, from ``since_ns`` on, without gap or repeat.
 
         A subscriber that lags more than 4096 events behind is ended with ResourceExhausted.
         With ``until_ns`` the iterator ends at that time.

@@ -134,28 +134,28 @@ class NamespacedEvents:
 
     @asynccontextmanager
     async def subscribe(
-        self, *, since_ns: int = 0, until_ns: int = 0
+        self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> AsyncIterator[AsyncIterator[EventRecord]]:
         """See :class:`sharedrt.services.contracts.Events`."""
         async with self._bus.subscription(self._store.namespace) as live:
             past: Sequence[EventRecord] = ()
-            if since_ns:
-                until = until_ns or time.time_ns()
+            if since_ns is not None or until_ns is not None:
+                since, until = since_ns or 0, time.time_ns() if until_ns is None else until_ns
                 past = await self._store.read(
-                    lambda tx: tx.events.since(since_ns, until, _REPLAY_LIMIT)
+                    lambda tx: tx.events.since(since, until, _REPLAY_LIMIT)
                 )
             yield _merge(past, live, until_ns)
 
 
 async def _merge(
-    past: Sequence[EventRecord], live: _Subscriber, until_ns: int
+    past: Sequence[EventRecord], live: _Subscriber, until_ns: int | None
 ) -> AsyncIterator[EventRecord]:
     """The stored ones, then the live ones that were not among them."""
     last = past[-1].sequence if past else -1
     for record in past:
         yield record
     while True:
-        left_s = (until_ns - time.time_ns()) / 1e9 if until_ns else None
+        left_s = None if until_ns is None else (until_ns - time.time_ns()) / 1e9
         if left_s is not None and left_s <= 0:
             return
         try:

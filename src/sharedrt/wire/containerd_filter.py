@@ -12,7 +12,7 @@
 Spec: the package documentation of containerd's ``pkg/filters``. Text in double quotes has Go's escapes. A field
 that is not there equals nothing, matches nothing and differs (``!=``) from everything.
 
-Regular expressions are Python's here and RE2's there: what ``ctr`` users write means the same in both.
+Regular expressions are Go's (:mod:`sharedrt.wire.go_regexp`).
 """
 
 import re
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.go_regexp import Regexp, RegexpError, compile_regexp
 
 Fields = Callable[[Sequence[str]], str | None]
 """Looks a field up by its path; ``None`` when the object has no such field."""
@@ -41,7 +42,7 @@ class Selector:
     path: tuple[str, ...]
     operator: str = ""
     value: str = ""
-    pattern: re.Pattern[str] | None = None
+    pattern: Regexp | None = None
 
     def matches(self, fields: Fields) -> bool:
         found = fields(self.path)
@@ -51,11 +52,7 @@ class Selector:
             case "!=":
                 return found != self.value
             case "~=":
-                return (
-                    found is not None
-                    and self.pattern is not None
-                    and bool(self.pattern.search(found))
-                )
+                return found is not None and self.pattern is not None and self.pattern.search(found)
             case _:
                 return found is not None
 
@@ -115,8 +112,8 @@ class _Parser:
         if operator != "~=":
             return Selector(tuple(path), operator, value)
         try:
-            return Selector(tuple(path), operator, value, re.compile(value))
-        except (re.error, OverflowError, RecursionError) as error:
+            return Selector(tuple(path), operator, value, compile_regexp(value))
+        except RegexpError as error:
             raise self._fault(f"not a regular expression: {error}") from error
 
     def _field(self) -> str:

@@ -4,8 +4,9 @@
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
+
+from sharedrt.wire.go_regexp import RegexpError, compile_regexp
 
 
 class FilterError(ValueError):
@@ -78,7 +79,7 @@ def parse_filters(text: str) -> Filters:
         return Filters({})
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FilterError(f"invalid filter: {error}") from error
     if data is None:
         return Filters({})
@@ -104,9 +105,10 @@ def _boolean(name: str, value: str) -> bool:
 
 
 def _search(pattern: str, text: str) -> bool:
+    """As in dockerd, what is no expression is found nowhere."""
     try:
-        return re.search(pattern, text) is not None
-    except re.error:
+        return compile_regexp(pattern).search(text)
+    except RegexpError:
         return False
 
 

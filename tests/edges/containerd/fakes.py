@@ -337,11 +337,11 @@ class FakeEvents:
     def __init__(self) -> None:
         self.stored: list[EventRecord] = []
         self.live: asyncio.Queue[EventRecord] = asyncio.Queue()
-        self.since: list[int] = []
+        self.since: list[int | None] = []
 
     @asynccontextmanager
     async def subscribe(
-        self, *, since_ns: int = 0, until_ns: int = 0
+        self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> AsyncIterator[AsyncIterator[EventRecord]]:
         self.since.append(since_ns)
 

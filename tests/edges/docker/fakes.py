@@ -530,7 +530,7 @@ class FakeEvents:
     def __init__(self) -> None:
         self.published: list[tuple[str, str, str, dict[str, str]]] = []
         self.stored: list[EventRecord] = []
-        self.bounds: tuple[int, int] | None = None
+        self.bounds: tuple[int | None, int | None] | None = None
 
     async def publish(
         self, kind: str, action: str, actor: str, attributes: Mapping[str, str]
@@ -540,7 +540,7 @@ class FakeEvents:
 
     @asynccontextmanager
     async def subscribe(
-        self, *, since_ns: int = 0, until_ns: int = 0
+        self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> AsyncIterator[AsyncIterator[EventRecord]]:
         self.bounds = (since_ns, until_ns)
 

@@ -245,6 +245,7 @@ async def test_the_cache(door: DoorUnderTest, builds: ScriptedBuilds) -> None:
         ('all=1&filters={"type":["regular"]}', ["a", "c"]),
         ('all=1&filters={"until":["1h"],"description":["COPY"]}', ["c"]),
         ('all=1&filters={"until":["2010-01-01T00:00:00Z"]}', ["a", "c"]),
+        ('all=1&filters={"until":["0"]}', []),
         ('all=1&filters={"shared":["true"]}', ["a"]),
         ('all=1&filters={"id":["b"]}', ["b"]),
         ('all=1&filters={"label":["a"]}', []),

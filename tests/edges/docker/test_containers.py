@@ -459,6 +459,34 @@ async def test_prune(door: DoorUnderTest) -> None:
     assert [r.id for r in door.runtime.containers.list()] == [id]
 
 
+@pytest.mark.parametrize("until", ["0", "", "9999999h", "1960-01-01"])
+async def test_a_prune_until_before_all_takes_nothing(door: DoorUnderTest, until: str) -> None:
+    """It was taken for no bound at all."""
+    id = await door.create()
+    filters = json.dumps({"until": [until]})
+    _, value, _ = await door.call("POST", f"/containers/prune?filters={filters}")
+    assert value["ContainersDeleted"] is None
+    assert [r.id for r in door.runtime.containers.list()] == [id]
+
+
+@pytest.mark.parametrize(
+    ("query", "bounds"),
+    [
+        ("since=0&until=0", (0, 0)),
+        ("since=-7&until=-7", (0, 1)),
+        ("since=9999999h&until=9999999h", (0, 1)),
+    ],
+)
+async def test_log_bounds_before_1970(
+    door: DoorUnderTest, query: str, bounds: tuple[int, int]
+) -> None:
+    id = await door.create()
+    await logs(door, f"/containers/{id}/logs?stdout=1&{query}")
+    asked = door.runtime.containers.log_query
+    assert asked is not None
+    assert (asked.since_ns, asked.until_ns) == bounds
+
+
 async def test_stats_of_a_stopped_container_are_empty(door: DoorUnderTest) -> None:
     id = await door.create()
     status, value, _ = await door.call("GET", f"/containers/{id}/stats?stream=0&one-shot=1")

@@ -65,5 +65,15 @@ async def test_stream(door: DoorUnderTest) -> None:
         "id": "c" * 64,
         "from": "busybox:1",
     }
+    expected: dict[str, tuple[int | None, int | None]] = {
+        "": (None, None),
+        "since=0": (0, None),
+        "until=0": (None, 0),
+        "since=99999999999999999999": ((1 << 63) - 1, None),
+    }
+    for query, bounds in expected.items():
+        async with door.http.get(f"http://docker/events?{query}") as response:
+            await response.read()
+        assert door.runtime.events.bounds == bounds
     for query in ("since=9&until=1", "since=soon", 'filters={"colour":["red"]}'):
         assert (await door.call("GET", f"/events?{query}"))[0] == 400

@@ -33,6 +33,8 @@ async def test_list_and_filters(door: DoorUnderTest) -> None:
     assert await names({"type": ["custom"]}) == ["front"]
     assert await names({"driver": ["null"]}) == ["none"]
     assert await names({"name": ["fro"]}) == ["front"]
+    assert await names({"name": ["^bridge$", "nt$"]}) == ["bridge", "front"]
+    assert await names({"id": ["^98"]}) == []
     assert await names({"id": ["99"]}) == ["front"]
     assert await names({"label": ["a=b"]}) == ["front"]
     assert await names({"dangling": ["true"]}) == ["front"]

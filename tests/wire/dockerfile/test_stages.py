@@ -1,5 +1,7 @@
 """Whole Dockerfiles: lines, directives, here-documents, instructions, stages."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,15 @@ def test_empty_lines_inside_an_instruction_are_warned_of() -> None:
 def test_another_escape_character() -> None:
     text = "# escape=`\nFROM a\nRUN dir C:\\ `\n && x\n"
     assert steps(text) == [i.Run(i.Command("dir C:\\  && x"))]
+
+
+def test_blanks_in_a_directive_cost_no_more_than_letters() -> None:
+    """The whole daemon stood still meanwhile, for the square of their number."""
+    began = time.process_time()
+    with pytest.raises(DockerfileError, match="not supported"):
+        parse_dockerfile(b"# syntax=a" + b" " * 100_000 + b"b\nFROM x\n")
+    assert time.process_time() - began < 5
+    assert parse_dockerfile(b"# check = a b \t\nFROM x\n").directives.check == "a b"
 
 
 def test_directives_end_with_the_first_other_line() -> None:

@@ -38,7 +38,7 @@ async def _subscription(
             yield events
         return
     namespace = parse_namespace(name)
-    async with runtime.within(namespace).events.subscribe(since_ns=since_ns) as records:
+    async with runtime.within(namespace).events.subscribe(since_ns=since_ns or None) as records:
         yield _owned(namespace, records)
 
 

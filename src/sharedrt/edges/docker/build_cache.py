@@ -1,6 +1,5 @@
 """The build cache: ``POST /build/prune``, and its lines in ``GET /system/df``."""
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -8,10 +7,11 @@ from aiohttp import web
 
 from sharedrt.edges.docker.call import Call, answer
 from sharedrt.edges.docker.router import Route
+from sharedrt.edges.docker.times import moment
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.services.builds import CacheEntry
 from sharedrt.wire.docker_filters import FilterError, Filters
-from sharedrt.wire.docker_time import format_time, parse_timestamp
+from sharedrt.wire.docker_time import format_time
 
 _FILTERS: Final = (
     "label",
@@ -57,7 +57,7 @@ async def post_build_prune(call: Call) -> web.StreamResponse:
     filters = call.filters(*_FILTERS)
     try:
         chosen = _chooser(filters, everything=call.flag("all"))
-    except (FilterError, ValueError) as error:
+    except FilterError as error:
         raise bad_request(str(error)) from error
     keep = max(
         call.integer("keep-storage") or 0,
@@ -69,8 +69,10 @@ async def post_build_prune(call: Call) -> web.StreamResponse:
 
 
 def _chooser(filters: Filters, *, everything: bool) -> Callable[[CacheEntry], bool]:
-    until = filters.one("until") or filters.one("unused-for")
-    latest_ns = parse_timestamp(until or "", now_ns=time.time_ns())
+    until = filters.one("until")
+    if until is None:
+        until = filters.one("unused-for")
+    latest_ns = None if until is None else moment(until or "0", "until")
     wanted = {name: filters.boolean(name) for name in ("inuse", "shared", "private")}
 
     def choose(entry: CacheEntry) -> bool:
@@ -79,7 +81,7 @@ def _chooser(filters: Filters, *, everything: bool) -> Callable[[CacheEntry], bo
             (everything or not entry.shared)
             # ``system prune`` sends the labels that it was given, and the cache has none.
             and filters.labels({})
-            and (not latest_ns or entry.last_used_ns < latest_ns)
+            and (latest_ns is None or entry.last_used_ns < latest_ns)
             and all(wanted[name] in (None, fact) for name, fact in facts.items())
             and filters.matches("id", entry.id)
             and filters.matches("parent", entry.parent)

@@ -117,7 +117,7 @@ async def post_containers_prune(call: Call) -> web.StreamResponse:
     for view in views(call):
         record = view.record
         stopped = record.state is not ContainerState.RUNNING and not view.restarting
-        if not stopped or (until and record.created_ns >= until):
+        if not stopped or (until is not None and record.created_ns >= until):
             continue
         if not filters.labels(record.labels) or not filters.without_labels(record.labels):
             continue

@@ -238,10 +238,13 @@ def _log_query(call: Call) -> LogQuery:
     stdout, stderr = call.flag("stdout"), call.flag("stderr")
     if not stdout and not stderr:
         raise bad_request("Bad parameters: you must choose at least one stream")
+    until = moment(call.text("until"), "until")
+    if until is not None and until < 0:
+        until = 1  # before all lines, and not 0, which for a log is no bound (at dockerd as well)
     return LogQuery(
         follow=call.flag("follow"),
-        since_ns=moment(call.text("since"), "since"),
-        until_ns=moment(call.text("until"), "until"),
+        since_ns=max(moment(call.text("since"), "since") or 0, 0),
+        until_ns=until or 0,
         tail=_tail(call.text("tail", "all")),
         stdout=stdout,
         stderr=stderr,

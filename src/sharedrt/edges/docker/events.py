@@ -38,7 +38,7 @@ _KINDS: Final = frozenset(
 async def get_events(call: Call) -> web.StreamResponse:
     filters = call.filters(*_FILTERS)
     since, until = moment(call.text("since"), "since"), moment(call.text("until"), "until")
-    if since and until and until < since:
+    if since is not None and until is not None and until < since:
         raise bad_request(
             f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})"
         )

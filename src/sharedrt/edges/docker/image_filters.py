@@ -10,6 +10,7 @@ from sharedrt.edges.docker.times import earliest_until
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.services.images import Image
 from sharedrt.wire.docker_filters import FilterError, Filters
+from sharedrt.wire.go_regexp import Regexp, RegexpError, compile_regexp
 
 LIST_FILTERS: Final = ("before", "dangling", "label", "reference", "since", "until")
 
@@ -33,7 +34,7 @@ class ImageFilter:
         return (
             (self._dangling is None or self._dangling == (not image.repo_tags))
             and self._filters.labels(image.config.labels)
-            and (not self._until or created < self._until)
+            and (self._until is None or created < self._until)
             and (self._before is None or created < self._before)
             and (self._since is None or created > self._since)
             and (not self._references or bool(self.matching(image)))
@@ -56,7 +57,7 @@ def _without_tag(reference: str) -> str:
     return head + slash + last.partition(":")[0]
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
+def _glob(pattern: str) -> Regexp:
     """Go's path.Match: ``*`` and ``?`` stop at slashes."""
     translated = ""
     index = 0
@@ -76,8 +77,8 @@ def _glob(pattern: str) -> re.Pattern[str]:
             translated += re.escape(char)
         index += 1
     try:
-        return re.compile(translated)
-    except re.error as error:
+        return compile_regexp(translated)
+    except RegexpError as error:
         raise bad_request("syntax error in pattern") from error
 
 

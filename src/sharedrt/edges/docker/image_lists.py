@@ -207,7 +207,7 @@ async def post_images_prune(call: Call) -> web.StreamResponse:
         labels = image.config.labels
         if only_dangling and image.repo_tags:
             continue
-        if until and created_ns(image) >= until:
+        if until is not None and created_ns(image) >= until:
             continue
         if not filters.labels(labels) or not filters.without_labels(labels):
             continue

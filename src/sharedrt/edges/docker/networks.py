@@ -54,13 +54,12 @@ class _Selection:
     def passes(self, record: NetworkRecord) -> bool:
         filters = self._filters
         builtin = record.name in _PREDEFINED
-        ids, names = filters.get("id"), filters.get("name")
         return (
             filters.exact("driver", _DRIVERS.get(record.driver, record.driver))
             and filters.exact("scope", "local")
             and filters.exact("type", "builtin" if builtin else "custom")
-            and (not ids or any(record.id.startswith(id) for id in ids))
-            and (not names or any(name in record.name for name in names))
+            and filters.matches("id", record.id)
+            and filters.matches("name", record.name)
             and filters.labels(record.labels)
             and (self._dangling is None or self._dangling == (not builtin and self._unused(record)))
         )
@@ -210,7 +209,7 @@ async def post_networks_prune(call: Call) -> web.StreamResponse:
     for record in networks(call):
         if record.name in _PREDEFINED or record.config_only:
             continue
-        if until and record.created_ns >= until:
+        if until is not None and record.created_ns >= until:
             continue
         if not filters.labels(record.labels) or not filters.without_labels(record.labels):
             continue

@@ -8,6 +8,7 @@ from typing import Final
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.records import LogForward, LogTransport, SyslogTls
+from sharedrt.wire.go_regexp import RegexpError, compile_regexp
 from sharedrt.wire.log_tag import DEFAULT_TAG, TagError, check_tag
 
 DEFAULT_DRIVER: Final = "json-file"
@@ -190,8 +191,8 @@ def _pattern(text: str) -> Callable[[str], object] | None:
     if not text:
         return None
     try:
-        return re.compile(text).search
-    except re.error as error:
+        return compile_regexp(text).search
+    except RegexpError as error:
         raise bad_request(f"error parsing regexp: {error}: `{text}`") from error
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from sharedrt.wire.dockerfile.errors import DockerfileError, SyntaxFault, quoted
 
-_DIRECTIVE: Final = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.*?)\s*")
+_DIRECTIVE: Final = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.*)")
+"""For a line without white space at its end."""
 _KNOWN: Final = frozenset({"syntax", "escape", "check"})
 _ESCAPES: Final = ("\\", "`")
 _FRONTENDS: Final = re.compile(
