@@ -432,6 +432,8 @@ async def test_lists_by_every_filter(daemon: DaemonUnderTest, docker: DockerClie
     ):
         await docker.post("/containers/f-out/wait")
         every = ["f-out", "f-new", "f-up"]
+        inspected = (await docker.get("/containers/f-up/json"))[1]
+        port = inspected["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
         image = (await docker.get("/images/busybox/json"))[1]["Id"]
         chosen: list[tuple[dict[str, list[str]], list[str]]] = [
             ({}, every),
@@ -442,10 +444,11 @@ async def test_lists_by_every_filter(daemon: DaemonUnderTest, docker: DockerClie
             ({"since": ["f-new"]}, ["f-out"]),
             ({"exited": ["3"]}, ["f-out"]),
             ({"exited": ["0"]}, []),
-            ({"expose": ["9000/udp"]}, ["f-out"]),
-            ({"expose": ["8000-9999/udp"]}, ["f-out"]),
-            ({"publish": ["80"]}, ["f-up"]),
-            ({"publish": ["80/udp"]}, []),
+            ({"expose": ["9000/udp"]}, []),  # it does not run
+            ({"expose": ["79-81"]}, ["f-up"]),
+            ({"publish": ["80"]}, []),  # a port of the host is meant
+            ({"publish": [f"{port}-{port}"]}, ["f-up"]),
+            ({"publish": [f"{port}/udp"]}, []),
             ({"health": ["none"]}, ["f-out", "f-new"]),
             ({"health": ["starting", "healthy"]}, ["f-up"]),
             ({"id": [out[:10]]}, ["f-out"]),

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sharedrt.wire.go_regexp import MAX_PATTERN, Regexp, RegexpError
@@ -19,6 +19,7 @@ ATOMS = st.sampled_from(
 
 @given(st.lists(ATOMS, max_size=6).map("".join), st.text("abAB_.1 \n", max_size=12))
 def test_the_same_as_pythons_where_both_mean_the_same(pattern: str, text: str) -> None:
+    assume(text or r"\B" not in pattern)  # of no text Python says that nobody stands inside
     # Python's $ stands before a line's end at the end, too, and its classes know all of Unicode.
     theirs = re.compile(pattern.replace("$", r"\Z"), re.ASCII)
     assert Regexp(pattern).search(text) is (theirs.search(text) is not None)

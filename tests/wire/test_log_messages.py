@@ -42,6 +42,9 @@ def test_tags() -> None:
     assert render_tag("plain", fields) == "plain"
     with pytest.raises(TagError, match="Odd"):
         check_tag("{{.Odd}}")
+    assert render_tag("a{{- .Name -}}}b", fields) == "aweb}b"
+    with pytest.raises(TagError, match="longer"):
+        check_tag("{{" * 1000)
     with pytest.raises(TagError, match="split"):
         check_tag('{{split .Name ":"}}')
 

@@ -106,6 +106,18 @@ def test_config() -> None:
     assert config.raw == data
 
 
+@pytest.mark.parametrize("text", [b'"a\\ud800b"', b'"a\\udcffb"', b'"a\xed\xa0\x80b"', b'"a\xffb"'])
+def test_texts_of_a_configuration_can_be_told_to_others(text: bytes) -> None:
+    """One image with half a surrogate pair in a label or a user made every list of images fail, the kubelet's too."""
+    data = b'{"architecture":"amd64","os":"linux","config":{"User":%b,"Labels":{%b:%b}}}' % (
+        (text,) * 3
+    )
+    config = parse_config(data)
+    assert config.user.replace("\ufffd", "") == "ab"
+    ((name, value),) = config.labels.items()
+    assert f"{config.user}{name}{value}{config.raw}".encode()
+
+
 def test_chain_ids_of_the_specification() -> None:
     # The second one's value is what sha256sum says of "<A> <B>".
     second = "sha256:ccd722928bd92476ba1745586fed6e45a102504185ad88cd89e01ff116fd146c"

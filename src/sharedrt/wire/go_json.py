@@ -57,6 +57,18 @@ def read_first(raw: bytes) -> tuple[Any, bool]:
     return value, text[rest : rest + 1] not in ("", "]", "}")
 
 
+def read_valid_text(data: bytes) -> Any:
+    """A whole document, whose strings can all be written as UTF-8 again, as Go's are: half a surrogate pair, and what
+    is no UTF-8, is U+FFFD.
+
+    Raises:
+        ValueError, RecursionError: as ``json.loads`` does.
+    """
+    text = data.decode("utf-8", "replace")
+    value = json.loads(text)
+    return _without_halves(value) if _HALF.search(text) else value
+
+
 def syntax_error(text: str) -> str:
     """Go's complaint about the first value in ``text`` (one character a byte); empty when nothing is wrong."""
     try:

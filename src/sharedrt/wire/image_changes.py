@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from sharedrt.model.faults import InvalidArgument
 from sharedrt.wire.dockerfile import DockerfileError, Expander
+from sharedrt.wire.exposed_ports import PortError, exposed_ports
 
 Config = dict[str, Any]
 
 _WORD: Final = re.compile(r"""\s*((?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+)""", re.DOTALL)
 """With its quotes and escapes."""
 
-_PORT: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
 _UNITS_NS: Final = {
     "ns": 1,
@@ -157,16 +157,11 @@ def _label(config: Config, text: str, words: _Words) -> None:
 
 
 def _expose(config: Config, text: str, words: _Words) -> None:
-    ports = dict(config.get("ExposedPorts") or {})
-    for word in words.many(text):
-        found = _PORT.fullmatch(word)
-        first = int(found[1]) if found else 0
-        last = int(found[2] or first) if found else 0
-        if found is None or not 0 < first <= last < 1 << 16:
-            raise InvalidArgument("change", word, f"Invalid containerPort: {word}")
-        protocol = (found[3] or "tcp").lower()
-        ports |= {f"{port}/{protocol}": {} for port in range(first, last + 1)}
-    config["ExposedPorts"] = ports
+    try:
+        ports = exposed_ports(words.many(text))
+    except PortError as error:
+        raise InvalidArgument("change", str(error), f"Invalid containerPort: {error}") from error
+    config["ExposedPorts"] = (config.get("ExposedPorts") or {}) | {port: {} for port in ports}
 
 
 def _volume(config: Config, text: str, words: _Words) -> None:

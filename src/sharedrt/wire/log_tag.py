@@ -23,8 +23,9 @@ FIELDS: Final = frozenset(
     ]
 )
 
+MAX_TAG: Final = 1024
 _SHORT: Final = 12
-_ACTION: Final = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_ACTION: Final = re.compile(r"\{\{-?((?:[^}]|\}(?!\}))*)\}\}")
 
 
 class TagError(ValueError):
@@ -33,7 +34,10 @@ class TagError(ValueError):
 
 def check_tag(template: str) -> None:
     """Raises TagError."""
-    for action in _ACTION.findall(template):
+    if len(template) > MAX_TAG:
+        raise TagError(f"log tag: longer than {MAX_TAG} characters")
+    for inside in _ACTION.findall(template):
+        action = _bare(inside)
         if not action.startswith(".") or action[1:] not in FIELDS:
             raise TagError(f"log tag: {{{{{action}}}}} is none of the fields {_known()}")
 
@@ -41,7 +45,12 @@ def check_tag(template: str) -> None:
 def render_tag(template: str, fields: Mapping[str, str]) -> str:
     """The text. ``fields`` has a value for each of :data:`FIELDS`. Raises TagError."""
     check_tag(template)
-    return _ACTION.sub(lambda found: fields[found[1][1:]], template)
+    return _ACTION.sub(lambda found: fields[_bare(found[1])[1:]], template)
+
+
+def _bare(inside: str) -> str:
+    """Without the blanks and the dash at its end."""
+    return inside.removesuffix("-").strip()
 
 
 def tag_fields(record: ContainerRecord) -> dict[str, str]:

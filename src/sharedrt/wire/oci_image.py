@@ -6,7 +6,6 @@ hostile: every field that is used has its type checked, and all counts are bound
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +14,7 @@ from sharedrt.model.faults import InvalidArgument, Unimplemented
 from sharedrt.model.ids import Digest, SnapshotKey, parse_digest
 from sharedrt.model.records import Descriptor, Json
 from sharedrt.wire import media_types
+from sharedrt.wire.go_json import read_valid_text
 
 MAX_LAYERS: Final = 512
 MAX_INDEX_ENTRIES: Final = 4096
@@ -266,7 +266,7 @@ def _platform(value: Json, what: str) -> str:
 
 def _load(data: bytes, what: str) -> Json:
     try:
-        value: Json = json.loads(data)
+        value: Json = read_valid_text(data)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(what, data[:32], "not valid JSON") from error
     return value

@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -125,6 +126,12 @@ async def test_bodies_are_checked_before_anything_is_looked_up(
         f"http://docker/{path}", data=b"", headers={"Content-Type": "application/json"}
     ) as response:
         assert response.status < 500
+
+
+async def test_what_is_no_utf8_is_answered_as_go_writes_it(door: DoorUnderTest) -> None:
+    query = quote('{"a\\ud800":["x"]}')
+    status, value, _ = await door.call("GET", f"/containers/json?filters={query}")
+    assert (status, value["message"]) == (400, "invalid filter 'a\ufffd'")
 
 
 async def test_a_body_beyond_the_bound(door: DoorUnderTest) -> None:

@@ -393,7 +393,16 @@ async def test_filters(door: DoorUnderTest) -> None:
     assert await names({"network": ["bridge"]}) == ["/db", "/web"]
     assert await names({"network": ["none"]}) == []
     assert await names({"expose": ["80-81/tcp"]}) == ["/web"]
-    assert await names({"publish": ["80"]}) == []
+    assert await names({"expose": ["80/udp"]}) == []
+    published = (PortMapping("tcp", 90, 1090),)
+    door.runtime.containers.networks[first] = [
+        EndpointRecord(EndpointId("e" * 64), NetworkId("1" * 64), first, ports=published)
+    ]
+    assert await names({"publish": ["90"]}) == [], "a port of the host is meant"
+    assert await names({"publish": ["1000-1100", "7"]}) == ["/web"]
+    assert await names({"publish": ["7"], "expose": ["90"]}) == ["/web"], "one of them is enough"
+    many = [f"{low}-65535" for low in range(2000, 3000)]
+    assert await names({"publish": many}) == [], "took minutes, with the event loop standing still"
     assert await names({"is-task": ["true"]}) == []
     assert await names({"health": ["healthy"]}) == []
     for bad in ({"status": ["odd"]}, {"colour": ["red"]}, {"exited": ["x"]}, {"publish": ["x"]}):

@@ -191,6 +191,7 @@ def test_resources() -> None:
         ({"CapAdd": ["FLY"]}, "400 invalid CapAdd"),
         ({"SecurityOpt": ["odd"]}, '400 invalid --security-opt 2: "odd"'),
         ({"SecurityOpt": ["seccomp=/path"]}, "400 Decoding seccomp profile failed"),
+        ({"SecurityOpt": ["seccomp=" + "[" * 99_999]}, "400 Decoding seccomp profile failed"),
         ({"SecurityOpt": ["label=odd"]}, "400 bad label option"),
         ({"PidMode": "odd"}, "400 invalid PID mode: odd"),
         ({"UTSMode": "odd"}, "400 invalid UTS mode"),

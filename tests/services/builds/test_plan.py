@@ -11,7 +11,7 @@ from sharedrt.services.builds.configure import Words, configure
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import parse_git
 from sharedrt.services.builds.plan import Plan, make_plan
-from sharedrt.wire.dockerfile import Expander, parse_dockerfile
+from sharedrt.wire.dockerfile import DockerfileError, Expander, parse_dockerfile
 from sharedrt.wire.platforms import parse_platform
 
 AMD, ARM = parse_platform("linux/amd64"), parse_platform("linux/arm64")
@@ -174,6 +174,19 @@ def test_what_instructions_change(
     shell = " ".join(changed.get("Shell") or ("/bin/sh", "-c"))
     gap = "" if line.startswith("WORKDIR") else " "
     assert history == f"{shell} #(nop) {gap}{shown}"
+
+
+def test_variables_do_not_grow_for_ever() -> None:
+    """Doubled forty times, one would be a terabyte in the daemon's memory."""
+    value = "x" * 1000
+    for _ in range(10):
+        config, _ = configured({}, "ENV A=$A$A", A=value)
+        value = config["Env"][0].removeprefix("A=")
+    with pytest.raises(DockerfileError, match="over 1048576 characters"):
+        configured({}, "ENV A=$A$A", A=value)
+    config = {"Env": [f"B{number}={value}" for number in range(4)]}
+    with pytest.raises(BuildFailed, match="over 4194304 characters"):
+        configured(config, "ENV C=$A", A=value)
 
 
 @pytest.mark.parametrize(

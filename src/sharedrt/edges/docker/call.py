@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 MAX_JSON_BYTES: Final = 4 << 20
 _NO: Final = ("", "0", "no", "false", "none")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +225,12 @@ class Call:
 
 
 def dump(value: object) -> bytes:
-    """A value as compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
-        "utf-8", "surrogateescape"
-    )
+    """A value as compact JSON; of its texts, what is no UTF-8 is U+FFFD, as Go writes it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a file's name, say
+        return _SURROGATE.sub("\ufffd", text).encode()
 
 
 def answer(value: object, *, status: int = 200) -> web.Response:

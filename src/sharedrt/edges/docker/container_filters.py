@@ -6,6 +6,7 @@ from sharedrt.edges.docker.call import Call
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.image_access import ancestors
 from sharedrt.edges.docker.network_access import network_names
+from sharedrt.edges.docker.render_network_settings import render_port_list
 from sharedrt.edges.docker.translate_network import parse_port
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.faults import NotFound
@@ -98,10 +99,16 @@ class ContainerFilter:
             return False
         if self._networks is not None and not self._networks & self._networks_of(view):
             return False
-        published = {(p.container_port, p.protocol) for p in record.ports}
-        exposed = {parse_port(port) for port in view.exposed_ports} | published
-        return (not self._published or bool(self._published & published)) and (
-            not self._exposed or bool(self._exposed & exposed)
+        return not (self._published or self._exposed) or self._passes_ports(view)
+
+    def _passes_ports(self, view: ContainerView) -> bool:
+        """As at dockerd: ``publish`` is about ports of the host, one fit of either filter is enough, and a container
+        that does not run has no ports."""
+        endpoints = self._call.runtime.containers.endpoints(view.record.id)
+        return any(
+            (port["Type"], port.get("PublicPort", 0)) in self._published
+            or (port["Type"], port["PrivatePort"]) in self._exposed
+            for port in render_port_list(view, endpoints)
         )
 
     def _networks_of(self, view: ContainerView) -> set[str]:
@@ -130,9 +137,25 @@ class ContainerFilter:
         return min(found) if name == "before" else max(found)
 
 
-def _ports(filters: Filters, name: str) -> set[tuple[int, str]]:
+class _Ports:
+    """Ranges, kept as such: a request may have thousands."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[str, set[tuple[int, int]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
+
+    def add(self, protocol: str, low: int, high: int) -> None:
+        self._ranges.setdefault(protocol, set()).add((low, high))
+
+    def __contains__(self, port: tuple[str, int]) -> bool:
+        return any(low <= port[1] <= high for low, high in self._ranges.get(port[0], ()))
+
+
+def _ports(filters: Filters, name: str) -> _Ports:
     """``80``, ``80/udp`` and ranges ``8000-8010/tcp``."""
-    ports: set[tuple[int, str]] = set()
+    ports = _Ports()
     for text in filters.get(name):
         numbers, _, protocol = text.partition("/")
         first, _, last = numbers.partition("-")
@@ -140,5 +163,5 @@ def _ports(filters: Filters, name: str) -> set[tuple[int, str]]:
         high, protocol = parse_port(f"{last or first}/{protocol or 'tcp'}")
         if low > high:
             raise bad_request(f"invalid range in filter '{name}': {text}")
-        ports |= {(port, protocol) for port in range(low, high + 1)}
+        ports.add(protocol, low, high)
     return ports

@@ -46,7 +46,7 @@ async def _ps(args: str, pids: Sequence[int]) -> str:
     if binary is None:
         raise Refusal(500, "the host has no ps (package procps)")
     words = args.split()
-    for column, title in _RENAMED.findall(f" {args}"):
+    for column, title in _RENAMED.findall(f" {' '.join(words)}"):
         if column != "pid":
             # Another column under that title would show processes of others.
             raise bad_request(f'specifying "{column}={title}" is not allowed')

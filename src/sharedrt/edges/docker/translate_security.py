@@ -126,7 +126,7 @@ def _seccomp(value: str) -> Seccomp:
         return Seccomp()
     try:
         profile = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise bad_request(f"Decoding seccomp profile failed: {error}") from error
     if not isinstance(profile, dict):
         raise bad_request("Decoding seccomp profile failed: not an object")

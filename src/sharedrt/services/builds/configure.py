@@ -2,7 +2,6 @@
 
 import json
 import posixpath
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,13 +11,13 @@ from sharedrt.services.containers.signals import parse_signal
 from sharedrt.wire.docker_time import format_duration
 from sharedrt.wire.dockerfile import Expander
 from sharedrt.wire.dockerfile import instructions as i
+from sharedrt.wire.exposed_ports import PortError, exposed_ports
 from sharedrt.wire.oci_image import Healthcheck
 
 Config = dict[str, Any]
-_PORT: Final = re.compile(
-    r"(?:\d{1,5}(?:-\d{1,5})?:)?(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE
-)
 _DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+MAX_ENV: Final = 4 << 20
+"""Characters of all variables: no kernel starts a process with that much, and each step would carry it along."""
 
 
 class Words:
@@ -101,14 +100,14 @@ def _listed(words: list[str]) -> str:
 
 def _env(config: Config, pairs: list[tuple[str, str]]) -> str:
     env = list(config.get("Env") or ())
+    places = {str(item).partition("=")[0]: place for place, item in reversed([*enumerate(env)])}
     for name, value in pairs:
         if not name:
             raise BuildFailed("ENV names can not be blank")
-        names = [str(item).partition("=")[0] for item in env]
-        if name in names:
-            env[names.index(name)] = f"{name}={value}"
-        else:
-            env.append(f"{name}={value}")
+        place = places.setdefault(name, len(env))
+        env[place : place + 1] = [f"{name}={value}"]
+    if sum(map(len, env)) > MAX_ENV:
+        raise BuildFailed(f"the environment has over {MAX_ENV} characters")
     config["Env"] = env
     return "ENV " + " ".join(f"{name}={value}" for name, value in pairs)
 
@@ -119,16 +118,11 @@ def _label(config: Config, pairs: list[tuple[str, str]]) -> str:
 
 
 def _expose(config: Config, words: list[str]) -> str:
-    ports = dict(config.get("ExposedPorts") or {})
-    for word in words:
-        found = _PORT.fullmatch(word)
-        first = int(found[1]) if found else 0
-        last = int(found[2] or first) if found else 0
-        if found is None or not 0 < first <= last < 1 << 16:
-            raise BuildFailed(f"invalid containerPort: {word}")
-        protocol = (found[3] or "tcp").lower()
-        ports |= {f"{port}/{protocol}": {} for port in range(first, last + 1)}
-    config["ExposedPorts"] = ports
+    try:
+        ports = exposed_ports(words, published=True)
+    except PortError as error:
+        raise BuildFailed(f"invalid containerPort: {error}") from error
+    config["ExposedPorts"] = (config.get("ExposedPorts") or {}) | {port: {} for port in ports}
     return "EXPOSE " + " ".join(sorted(words))
 
 

@@ -12,6 +12,8 @@ from sharedrt.wire.dockerfile.globs import replaced, without_prefix, without_suf
 _END: Final = ""
 _SPECIAL: Final = frozenset("@*#?-$!0")
 _MAX_DEPTH: Final = 64
+MAX_GROWTH: Final = 1 << 20
+"""Characters that variables may bring into one text: ``ENV A=$A$A``, forty times, would be a terabyte."""
 
 
 class Expander:
@@ -85,6 +87,7 @@ class _Scanner:
         self._variables = variables
         self._at = 0
         self._depth = 0
+        self._grown = 0
 
     def run(self) -> tuple[str, list[str]]:
         return self._until(_END, raw_escapes=self._rules.raw_escapes)
@@ -171,6 +174,13 @@ class _Scanner:
     # ------------------------------------------------------------ variables
 
     def _dollar(self) -> str:
+        value = self._variable()
+        self._grown += len(value)
+        if self._grown > MAX_GROWTH:
+            raise DockerfileError(f"variables of over {MAX_GROWTH} characters in one text")
+        return value
+
+    def _variable(self) -> str:
         self._at += 1
         if self._peek() != "{":
             name = self._name()
