@@ -69,7 +69,7 @@ def test_what_go_means(pattern: str, text: str, found: bool) -> None:
     [
         *("(", ")", "a)", "[", "[a", "[b-a]", "[[:no:]]", "*", "a**", "a+*", "a{3}{2}", "a{2,1}"),
         *("a{1001}", "\\", r"\q", r"\1", r"\x", r"\x4", r"\x{110000}", "(?=a)", "(?<!a)", "(?P<>a)"),
-        *("(?P<a b>a)", "(?i", "(?z)", "(" * 200 + ")" * 200, "((a{100}){100}){100}", "x" * (MAX_PATTERN + 1)),
+        *("(?P<a b>a)", "(?i", "(?z)", "((a{100}){100}){100}", "x" * (MAX_PATTERN + 1)),
         "(((){1000}){1000}){1000}",
     ],
 )  # fmt: skip
@@ -89,7 +89,7 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     assert time.process_time() - began < 5
 
 
-def test_a_search_is_given_up() -> None:
-    began = time.process_time()
-    assert not Regexp("(x*)*(a|b){300}(?:a|b)*a(a|b){500}c").search("abbabaabbaab" * 10_000)
-    assert time.process_time() - began < 5
+def test_halves_of_characters_are_found_nowhere() -> None:
+    assert not Regexp("^b$").search("\ud800")
+    assert Regexp("a").search("\ud800a")
+    assert not Regexp("\ud800").search("a")

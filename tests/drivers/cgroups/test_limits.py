@@ -92,10 +92,10 @@ async def test_the_cgroup_that_crun_makes_below_a_scope(
     """Its limits are there, and a scope without any lifts none of them."""
     told: list[object] = []
 
-    async def set_property(unit: str, properties: list[str]) -> None:
+    async def set_properties(unit: str, properties: list[str]) -> None:
         told.append((unit, properties))
 
-    monkeypatch.setattr(limits, "_set_property", set_property)
+    monkeypatch.setattr(limits, "set_properties", set_properties)
     scope = tmp_path / "a.slice/b.scope"
     (scope / "container").mkdir(parents=True)
     names = ("cpu.max", "hugetlb.2MB.max")
