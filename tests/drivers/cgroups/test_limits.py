@@ -95,7 +95,7 @@ async def test_the_cgroup_that_crun_makes_below_a_scope(
     async def set_property(unit: str, properties: list[str]) -> None:
         told.append((unit, properties))
 
-    monkeypatch.setattr(limits, "_set_property", set_property)
+    monkeypatch.setattr(limits, "set_properties", set_property)
     scope = tmp_path / "a.slice/b.scope"
     (scope / "container").mkdir(parents=True)
     names = ("cpu.max", "hugetlb.2MB.max")
