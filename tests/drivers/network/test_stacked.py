@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sharedrt.drivers.network.stacked import newborn
 from sharedrt.model.drivers import EndpointConfig, ParentConfig
 from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.mac import mac_address
@@ -63,6 +64,31 @@ async def test_a_crash_before_the_alias_is_mended(lab: Lab) -> None:
     lab.sh("a", "ip", "link", "set", "eth0", "alias", "cut short")
     await lab.bridges.connect(config)
     assert f"endpoint:{config.id}" in lab.sh("a", "ip", "link", "show", "eth0")
+
+
+async def test_a_host_whose_own_link_has_that_name(lab: Lab) -> None:
+    """Linux before 6.13 looks for a new link's name where the request comes from, not where the link will be."""
+    lab.sh("host", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other")
+    config = await plug(lab, "a", "wire", "203.0.113.10/24")
+    assert "macvlan " in lab.sh("a", "ip", "-d", "link", "show", "eth0")
+    assert "veth" in lab.sh("host", "ip", "-d", "link", "show", "eth0")
+    await lab.bridges.disconnect(config)
+    assert "eth0" not in lab.sh("a", "ip", "link")
+
+
+async def test_a_crash_before_the_name_is_mended(lab: Lab) -> None:
+    """What was left has another name: it is found when the interface is asked for again, and when it shall go."""
+    config = await plug(lab, "a", "wire", "203.0.113.10/24")
+    number = lab.sh("a", "ip", "-o", "link", "show", "eth0").split(":")[0]
+    lab.sh("a", "ip", "link", "set", "eth0", "down")
+    lab.sh("a", "ip", "link", "set", "eth0", "name", newborn(config))
+    await lab.bridges.connect(config)
+    assert newborn(config) not in lab.sh("a", "ip", "link")
+    assert lab.sh("a", "ip", "-o", "link", "show", "eth0").split(":")[0] != number
+    lab.sh("a", "ip", "link", "set", "eth0", "down")
+    lab.sh("a", "ip", "link", "set", "eth0", "name", newborn(config))
+    await lab.bridges.disconnect(config)
+    assert newborn(config) not in lab.sh("a", "ip", "link")
 
 
 async def test_private_mode_keeps_containers_apart(lab: Lab) -> None:

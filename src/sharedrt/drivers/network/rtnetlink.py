@@ -252,12 +252,15 @@ class Rtnetlink:
         *,
         up: bool = False,
         master: int | None = None,
+        name: str | None = None,
         alias: str | None = None,
         mtu: int | None = None,
     ) -> None:
         """Change what is given, all in one message; ``up`` False leaves the state as it is."""
         flags = _IFF_UP if up else 0
         body = _ifinfo(index=index, flags=flags, change=flags)
+        if name is not None:
+            body += attribute_text(_IFLA_IFNAME, name)
         if alias is not None:
             body += attribute(_IFLA_IFALIAS, alias.encode())
         if mtu is not None:

@@ -7,6 +7,7 @@ without a carrier would carry nothing.
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -101,12 +102,13 @@ class StackedLinks:
             if found is not None and found.kind == config.driver:
                 if found.alias == alias:
                     return False
-                inner.delete_link(found.name)  # a crash came before its alias
+                inner.delete_link(found.name)  # half made
+            inner.delete_link(newborn(config))  # a crash came before its name
         mtu = min(config.mtu, parent.mtu)
         try:
             if config.driver == "macvlan":
                 netlink.add_macvlan(
-                    config.interface,
+                    newborn(config),
                     parent=parent.index,
                     netns_fd=netns_fd,
                     mode=config.mode,
@@ -115,7 +117,7 @@ class StackedLinks:
                 )
             else:
                 netlink.add_ipvlan(
-                    config.interface,
+                    newborn(config),
                     parent=parent.index,
                     netns_fd=netns_fd,
                     mode=config.mode,
@@ -125,7 +127,7 @@ class StackedLinks:
         except OSError as error:
             raise _refused(config.driver, config.bridge, error) from error
         with self._worker.inside(netns_fd), Rtnetlink() as inner:
-            inner.set_link(_made(inner, config.interface).index, alias=alias)
+            inner.set_link(_made(inner, newborn(config)).index, name=config.interface, alias=alias)
         return True
 
     def unplug(self, config: EndpointConfig) -> None:
@@ -143,6 +145,12 @@ class StackedLinks:
             link = inner.link(config.interface)
             if link is not None and link.kind == config.driver:
                 inner.delete_link(link.name)
+            inner.delete_link(newborn(config))
+
+
+def newborn(config: EndpointConfig) -> str:
+    """Its name until it has its own: before Linux 6.13 a link's first name must be free where its parent is, too."""
+    return f"dn-{hashlib.sha256(config.id.encode()).hexdigest()[:12]}"
 
 
 def _made(netlink: Rtnetlink, name: str) -> Link:
