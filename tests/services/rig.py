@@ -93,6 +93,7 @@ class Daemon:
             max_uploads=1,
             image_bytes_max=1,
         )
+        self.drivers, self.settings = drivers, settings
         image_host = ImageHost(drivers.database, content, drivers.snapshotter, fakes, fakes)
         self.services = NamespaceServices(MOBY, drivers, settings, image_host, EventBus())
 

@@ -251,6 +251,9 @@ class FakeSnapshots:
     async def actives_on_disk(self) -> Sequence[str]:
         return []
 
+    async def layers_on_disk(self) -> Sequence[str]:
+        return []
+
 
 class FakeHost:
     """Folders."""

@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Final
 
+import structlog
+
+from sharedrt.aio.completion import complete
 from sharedrt.model.drivers import Download, Downloader
-from sharedrt.model.faults import FailedPrecondition
-from sharedrt.model.ids import ContainerId, Digest
-from sharedrt.model.records import ContainerRecord, Json
+from sharedrt.model.faults import FailedPrecondition, Fault, NotFound
+from sharedrt.model.ids import ContainerId, Digest, OperationId, new_id
+from sharedrt.model.records import ContainerRecord, Json, OperationRecord
 from sharedrt.services.containers.files import ContainerFiles
 from sharedrt.services.containers.rows import attributes
 from sharedrt.services.contracts import Containers
@@ -16,6 +20,11 @@ from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Image, Images, image_event
 from sharedrt.wire.docker_time import format_time
 from sharedrt.wire.reference import parse_reference
+
+log = structlog.get_logger(__name__)
+
+OPERATION: Final = "container.commit"
+"""Kind of the intent that stands for a container whose processes stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,8 @@ class Commits:
         base = self._images.get(record.image_id)
         async with self._images.composing() as composer:
             layers = await composer.base(base)
-            paused = request.pause and await self._pause(id)
-            try:
+            async with self._paused(id) if request.pause else nullcontext():
                 new = await composer.layer(lambda sink: self._files.layer(id, sink))
-            finally:
-                if paused:
-                    with suppress(FailedPrecondition):  # it has ended, or somebody was faster
-                        await self._containers.unpause(id)
             if not new.empty:
                 layers.append(new)
             raw = base.config.raw if isinstance(base.config.raw, dict) else {}
@@ -140,6 +144,42 @@ class Commits:
             progress(0, download.size_bytes)
             chunks = _counted(download, progress)
             return await self.import_rootfs(chunks, request, platform=platform)
+
+    @asynccontextmanager
+    async def _paused(self, id: ContainerId) -> AsyncIterator[None]:
+        """In the block its processes stand still, if it runs. The intent is journalled: nobody else would let them go
+        on when this daemon is killed."""
+        intent = OperationRecord(OperationId(new_id()), OPERATION, id, created_ns=time.time_ns())
+        paused = False
+
+        async def pause() -> None:
+            nonlocal paused
+            await self._events.commit(lambda tx: tx.operations.add(intent))
+            paused = await self._pause(id)
+
+        try:
+            await complete(pause())
+            yield
+        finally:
+            await complete(self._let_go(id, intent.id, paused=paused))
+
+    async def _let_go(self, id: ContainerId, intent: OperationId, *, paused: bool) -> None:
+        try:
+            if paused:
+                await self._go_on(id)
+            await self._events.commit(lambda tx: tx.operations.delete(intent))
+        except Fault as fault:  # the intent stays, for the next start
+            log.error("a container still stands still", container=id, error=str(fault))
+
+    async def _go_on(self, id: ContainerId) -> None:
+        with suppress(FailedPrecondition, NotFound):  # it has ended, or somebody was faster
+            await self._containers.unpause(id)
+
+    async def recover(self, unfinished: Sequence[OperationRecord]) -> None:
+        """At start-up, once containers are watched: what stood still for a commit goes on."""
+        for operation in unfinished:
+            if operation.kind == OPERATION:
+                await self._let_go(ContainerId(operation.subject), operation.id, paused=True)
 
     async def _pause(self, id: ContainerId) -> bool:
         """Whether it was running, and is paused now by us."""

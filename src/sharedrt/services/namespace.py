@@ -274,6 +274,7 @@ class NamespaceServices:
         folders = await self._drivers.host.names(self.layout.containers_run_root)
         await self.checkpoints.recover(operations)
         await self.containers.recover({*traces, *folders})
+        await self.commits.recover(operations)
         await self.builds.recover(operations)
         await self.volumes.recover()
         await self._remove_unowned()

@@ -344,17 +344,22 @@ class PodService:
             if await self._alive(record):
                 self._watch_pause(record)
             else:
-                await self._put(replace(record, state=SandboxState.NOT_READY), "stop")
+                ended = replace(record, state=SandboxState.NOT_READY)
+                try:
+                    await self._put(ended, "stop")
+                except Fault as fault:  # a full disk; the next start finds the same
+                    log.error("cannot record a pod's end", sandbox=record.id, error=str(fault))
+                    self._records.put(ended)
 
     async def _recover_run(self, operation: OperationRecord) -> None:
         record = self._records.find(operation.subject)
-        if record is None:
-            await self._events.commit(lambda tx: tx.operations.delete(operation.id))
-            return
         try:
+            if record is None:
+                await self._events.commit(lambda tx: tx.operations.delete(operation.id))
+                return
             await self._undo(record)
         except Fault as fault:
-            log.error("cannot undo a run", sandbox=record.id, error=str(fault))
+            log.error("cannot undo a run", sandbox=operation.subject, error=str(fault))
             return
         self._records.drop(record.id)
 

@@ -65,9 +65,11 @@ class RuntimeService:
         traces = await self._remove_unowned_containers()
         for service in services:
             await service.recover(traces.get(service.namespace, frozenset()))
-        await self.within(DOCKER_NAMESPACE).networks.ensure_defaults()
+        with logged("Docker's clients have no default networks"):
+            await self.within(DOCKER_NAMESPACE).networks.ensure_defaults()
         await self._remove_unowned_snapshots()
-        await collect_orphans(self._image_host, self._drivers.database)
+        with logged("cannot remove what no namespace owns"):
+            await collect_orphans(self._image_host, self._drivers.database)
         if not follow_policies:
             return
         for service in services:

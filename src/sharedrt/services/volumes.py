@@ -24,6 +24,7 @@ from sharedrt.model.spec import Mount, MountKind
 from sharedrt.model.stores import NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.layout import Layout
+from sharedrt.services.logged import logged
 from sharedrt.services.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
@@ -286,7 +287,8 @@ class Volumes:
         for name in await self._folders.names(self._layout.volumes_root):
             if self._records.find(name) is None:
                 log.info("removing a volume's folder that no row owns", volume=name)
-                await self._folders.remove(self._layout.volume(name))
+                with logged("cannot remove a volume's folder", volume=name):
+                    await self._folders.remove(self._layout.volume(name))
         for record in self.list():
             try:
                 async with self._locks.hold(record.name):

@@ -66,6 +66,16 @@ def test_ids_out_of_range(user: User) -> None:
         select_user(user, PASSWD, GROUP)
 
 
+def test_numbers_that_are_none() -> None:
+    """Of more digits than Python reads: in an image, and from a client."""
+    digits = "9" * 5000
+    assert parse_passwd(f"a:x:{digits}:0::/:\nb:x:0:{digits}::/:\n") == []
+    assert parse_group(f"a:x:{digits}:\n") == []
+    for user in (User(digits), User(f"0:{digits}"), User(additional_groups=(digits,))):
+        with pytest.raises(NotFound):
+            select_user(user, PASSWD, GROUP)
+
+
 async def test_files_of_the_root(tmp_path: Path) -> None:
     assert await RootfsUsers().resolve(tmp_path, User("5")) == (5, 0, (0,))
     (tmp_path / "etc").mkdir()

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from sharedrt.drivers import libc
+from sharedrt.drivers import libc, trees
 from sharedrt.drivers.overlay import mounter
 from sharedrt.drivers.overlay.snapshotter import OverlaySnapshotter
 from sharedrt.model.faults import FailedPrecondition, Internal, InvalidArgument, NotFound
@@ -324,3 +325,34 @@ async def test_a_hundred_mounts_at_once(snapshots: OverlaySnapshotter) -> None:
     assert all((path / "file").read_text() == "text" for path in paths)
     await asyncio.gather(*(snapshots.remove_active(name) for name in names))
     assert await snapshots.actives_on_disk() == []
+
+
+async def test_nobody_waits_for_the_removal_of_big_trees(
+    snapshots: OverlaySnapshotter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await layer(snapshots, "base", file="text")
+    for name in ("one", "two", "three"):
+        await snapshots.mount(name, ["base"])
+    removed, begun = threading.Event(), list[str]()
+    remove = trees.remove
+
+    def slowly(path: str) -> None:
+        begun.append(path)
+        removed.wait()
+        remove(path)
+
+    monkeypatch.setattr(trees, "remove", slowly)
+    async with asyncio.TaskGroup() as group:
+        for name in ("one", "two"):
+            group.create_task(snapshots.remove_active(name))
+        try:
+            async with asyncio.timeout(20):
+                while len(begun) < 2:  # noqa: ASYNC110 - threads' doing
+                    await asyncio.sleep(0.01)
+                await layer(snapshots, "more", file="text")
+                assert (await snapshots.usage("three")).inodes == 1
+                await snapshots.mount("four", ["more", "base"])
+        finally:
+            removed.set()
+    assert await snapshots.has_layer("more")
+    assert await snapshots.actives_on_disk() == ["four", "three"]

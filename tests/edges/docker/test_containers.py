@@ -144,6 +144,9 @@ async def test_life(door: DoorUnderTest) -> None:
     assert (await door.call("POST", f"/containers/{id}/unpause"))[0] == 204
     status, value, _ = await door.call("POST", f"/containers/{id}/unpause")
     assert (status, value["message"]) == (409, f"Container {id} is not paused")
+    for t in ("9" * 20, "9" * 400, "1.5"):
+        status, value, _ = await door.call("POST", f"/containers/{id}/stop?t={t}")
+        assert (status, value["message"][:21]) == (400, "invalid value for 't'")
     assert (await door.call("POST", f"/containers/{id}/stop"))[0] == 204
     assert door.runtime.containers.stopped_with == (3, "")
     assert (await door.call("POST", f"/containers/{id}/stop?t=7&signal=INT"))[0] == 304

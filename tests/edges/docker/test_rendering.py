@@ -193,6 +193,7 @@ def test_fields_are_read_as_go_reads_them() -> None:
     assert fields.text("Image") == "x"
     assert fields.boolean("Tty") is False
     assert fields.integer("N") == 3
+    assert Fields({"N": -(1 << 63)}).integer("N") == -(1 << 63)
     assert [key for key, _ in fields.items("M")] == ["a", "b"]
     assert "Image" in fields
     assert "Tty" not in fields
@@ -205,6 +206,9 @@ def test_fields_are_read_as_go_reads_them() -> None:
         lambda: fields.sub("Image"),
         lambda: fields.keys("Image"),
         lambda: Fields({"N": True}).integer("N"),
+        lambda: Fields({"N": 1 << 63}).integer("N"),
+        lambda: Fields({"N": -(1 << 63) - 1}).integer("N"),
+        lambda: Fields({"N": 1e30}).integer("N"),
     ):
         with pytest.raises(Refusal, match="cannot unmarshal"):
             read()

@@ -1,6 +1,7 @@
 """Pulls from a real registry into a real store, content store and snapshotter."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,8 @@ from sharedrt.model.faults import (
     Unavailable,
     Unimplemented,
 )
-from sharedrt.services.images import PullPhase, PullProgress, layer_directory
+from sharedrt.model.ids import Digest
+from sharedrt.services.images import PullPhase, PullProgress, layer_directory, unpack
 from tests.real.flaky_proxy import FlakyProxy, Rule
 from tests.real.oci_images import MadeImage, index_of, layer_tar, publish, put_manifest, sha256
 from tests.real.registry import RegistryUnderTest
@@ -71,6 +73,43 @@ async def test_survives_a_restart(rig: Rig, registry: RegistryUnderTest) -> None
     await rig.collect()
     assert (await rig.within(A)).list() == [image]
     assert (await rig.within(B)).list() == []
+
+
+async def test_a_container_of_an_image_that_is_here_costs_its_layers_no_work(
+    rig: Rig, registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are they unpacked to be hashed, after a restart, nor is a folder made for each."""
+    await publish(registry.url, "app", "1", MadeImage([BASE, TOP]))
+    await (await rig.within(A)).pull(f"{registry.authority}/app:1")
+    await rig.stop()
+    await rig.start()
+    images = await rig.within(A)
+    work: list[str] = []
+    monkeypatch.setattr(unpack, "_hash_unpacked", lambda *_: work.append("hash"))
+    monkeypatch.setattr(rig.snapshotter, "prepare_layer", lambda *_: work.append("prepare"))
+    (image,) = images.list()
+    await images.ensure_unpacked(image)
+    assert work == []
+
+
+async def test_a_layer_that_another_blob_unpacks_to_is_hashed_once(
+    rig: Rig, registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same layer, compressed in another way; and a configuration that only says so is found out."""
+    await publish(registry.url, "app", "1", MadeImage([BASE], compressions=["gzip"]))
+    await publish(registry.url, "app", "2", MadeImage([BASE], compressions=["zstd"]))
+    await (await rig.within(A)).pull(f"{registry.authority}/app:1")
+    hashed: list[str] = []
+    whole = unpack._hash_unpacked
+
+    def hash_unpacked(path: Path, limit: int) -> Digest:
+        hashed.append(path.name)
+        return whole(path, limit)
+
+    monkeypatch.setattr(unpack, "_hash_unpacked", hash_unpacked)
+    image = await (await rig.within(B)).pull(f"{registry.authority}/app:2")
+    await asyncio.gather(*[(await rig.within(B)).ensure_unpacked(image) for _ in range(3)])
+    assert len(hashed) == 1
 
 
 async def test_an_index_by_platform(rig: Rig, registry: RegistryUnderTest) -> None:

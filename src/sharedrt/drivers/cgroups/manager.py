@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from sharedrt.aio.priority import thread_pool
 from sharedrt.drivers.cgroups import parse, pod_marks, tree, units
 from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
@@ -43,6 +44,8 @@ class CgroupManager:
         self.driver = choose_driver(configured, systemd_running=systemd_running)
         self.features: CgroupFeatures = read_features(self.hierarchies)
         self._proc = proc
+        self._enders = thread_pool(8, "cgroup-ends")
+        """What will not die holds a thread for seconds: not one of those that all else needs."""
         self._host = HostCpu(str(proc / "stat"))
         self._files = OpenFiles()
         self._oom_log = OomLog()
@@ -82,7 +85,8 @@ class CgroupManager:
         self._files.forget(path)
         if self.driver is CgroupDriver.SYSTEMD and path.endswith(".slice"):
             await units.stop(path.rpartition("/")[2])
-        return await asyncio.to_thread(tree.remove, self.hierarchies, path)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._enders, tree.remove, self.hierarchies, path)
 
     async def move(self, path: str, pid: int) -> None:
         """Put a process into a cgroup. Raises Internal."""
@@ -93,7 +97,8 @@ class CgroupManager:
 
     async def kill(self, path: str) -> bool:
         """SIGKILL everything in a cgroup and below; False when something would not die. Idempotent."""
-        return await asyncio.to_thread(tree.kill, self.hierarchies, path)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._enders, tree.kill, self.hierarchies, path)
 
     async def mark_pod(self, parent: str, id: str, shown: str) -> None:
         """See :class:`sharedrt.model.drivers.PodCgroups`."""

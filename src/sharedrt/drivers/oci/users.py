@@ -18,6 +18,7 @@ from sharedrt.model.faults import InvalidArgument, NotFound
 from sharedrt.model.spec import User
 
 MAX_ID: Final = (1 << 31) - 1
+_MAX_DIGITS: Final = 32
 _MAX_FILE_BYTES: Final = 16 << 20
 
 _SYS_OPENAT2: Final = 437
@@ -112,7 +113,8 @@ def parse_group(text: str) -> list[GroupEntry]:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    """Also of an id that is too large; what is longer than any number that somebody means, int() might not read."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 class RootfsUsers:

@@ -54,9 +54,10 @@ class OverlaySnapshotter:
         self._empty = root / "empty"
         self._tmp = root / "tmp"
         self._locks = KeyedLocks()
-        # Mounts must not wait for the removal of big trees.
+        # Nobody must wait for the removal of others' big trees, nor mounts for figures of them.
         self._mount_threads = thread_pool(4, "snapshot-mount")
         self._tree_threads = thread_pool(2, "snapshot-tree")
+        self._removal_threads = thread_pool(2, "snapshot-removal")
         self._sync = GroupSync(self._tree_threads, lambda: mountapi.syncfs(str(self._tmp)))
         self._removals = TaskOwner("snapshotter")
 
@@ -69,8 +70,8 @@ class OverlaySnapshotter:
     async def aclose(self) -> None:
         """Mounts stay: containers live on."""
         await self._removals.aclose()
-        self._mount_threads.shutdown()
-        self._tree_threads.shutdown()
+        for threads in (self._mount_threads, self._tree_threads, self._removal_threads):
+            threads.shutdown()
 
     # ------------------------------------------------------------ layers
 
@@ -90,18 +91,21 @@ class OverlaySnapshotter:
         target = self.layer_path(directory).parent
         async with self._locks.hold(("layer", directory)):
             folder = self._tmp / f"layer-{secrets.token_hex(8)}"
+            moved = False
 
             async def commit() -> None:
+                nonlocal moved
                 with _faults(directory):
                     await self._sync()
-                    await run_blocking(self._tree_threads, _put_layer, folder, target)
+                    moved = await run_blocking(self._tree_threads, _put_layer, folder, target)
 
             try:
                 with _faults(directory):
                     await run_blocking(self._mount_threads, _make_layer_folder, folder)
                 yield folder / "fs", commit
             finally:
-                await complete(self._remove_tree(folder))
+                if not moved:
+                    await complete(self._remove_tree(folder))
 
     async def remove_layer(self, directory: str) -> None:
         async with self._locks.hold(("layer", directory)):
@@ -284,7 +288,7 @@ class OverlaySnapshotter:
         with _faults(folder.name):
             for delay_s in (*_BUSY_DELAYS_S, None):
                 try:
-                    await run_blocking(self._tree_threads, trees.remove, str(folder))
+                    await run_blocking(self._removal_threads, trees.remove, str(folder))
                 except OSError as error:
                     # A worker of a killed daemon, not yet dead, may still write there.
                     if error.errno != errno.ENOTEMPTY or delay_s is None:
@@ -306,18 +310,20 @@ def _make_layer_folder(folder: Path) -> None:
     (folder / "fs").chmod(0o755)
 
 
-def _put_layer(folder: Path, target: Path) -> None:
+def _put_layer(folder: Path, target: Path) -> bool:
+    """False when the layer is there already."""
     try:
         os.rename(folder, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and target.is_dir():
-            return
+            return False
         raise
     descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return True
 
 
 def _umount(point: str, flags: int) -> None:

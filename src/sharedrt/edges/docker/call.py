@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.edges.docker.fields import Fields
+from sharedrt.edges.docker.fields import Fields, fits_int64
 from sharedrt.edges.docker.links import find_container
 from sharedrt.edges.docker.versions import NEWEST, ApiVersion
 from sharedrt.edges.docker.words import Refusal, bad_request, quoted
@@ -136,9 +136,12 @@ class Call:
         if not value:
             return None
         try:
-            return int(value)
+            number = int(value)
         except ValueError as error:
             raise bad_request(f"invalid value for '{name}': {value!r} is not an integer") from error
+        if not fits_int64(number):
+            raise bad_request(f"invalid value for '{name}': {value!r} is out of range")
+        return number
 
     def uint32(self, name: str, what: str) -> int:
         """A figure that must be given. Raises Refusal (400), which calls it ``what``."""

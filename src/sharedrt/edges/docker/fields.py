@@ -7,6 +7,11 @@ from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import Json
 
 
+def fits_int64(number: int) -> bool:
+    """Whether Go reads it."""
+    return -(1 << 63) <= number < 1 << 63
+
+
 class Fields:
     """A JSON object whose fields are read by type.
 
@@ -42,9 +47,11 @@ class Fields:
     def optional_integer(self, name: str) -> int | None:
         value = self._get(name)
         if isinstance(value, float) and value.is_integer():
-            return int(value)
-        if isinstance(value, bool):
+            value = int(value)
+        if isinstance(value, bool) or (isinstance(value, int) and not fits_int64(value)):
             raise self._refuse(name, value, "int64")
+        if isinstance(value, int):
+            return value
         return cast("int | None", self._typed(name, int, "int64", None))
 
     def strings(self, name: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from sharedrt.model.records import BuildCacheRecord, BuildStepRecord, Json, Snap
 from sharedrt.model.stores import NamespacedStore, Transaction
 from sharedrt.services.images import Composer, Images, NewLayer
 from sharedrt.services.layout import Layout
+from sharedrt.services.logged import logged
 
 
 def step_key(*parts: Json) -> str:
@@ -157,7 +158,8 @@ class BuildCache:
         root = self._layout.build_cache("")
         for name in await self._host.names(root):
             if name not in known:
-                await self._host.remove_tree(root / name)
+                with logged("cannot remove a build cache's folder", path=str(root / name)):
+                    await self._host.remove_tree(root / name)
 
 
 class CacheUse:

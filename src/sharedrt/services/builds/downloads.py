@@ -13,6 +13,7 @@ from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S
 
 MAX_DOWNLOAD_BYTES: Final = 16 << 30
+_MAX_NAME_BYTES: Final = 255
 
 
 class Downloads:
@@ -30,9 +31,9 @@ class Downloads:
         """A folder with the file in it, and the file's digest. Raises BuildFailed when that is another one."""
         async with self._locks.hold(url):
             if url not in self._done:
+                name = _file_name(url)
                 folder = self._folder / f"download-{secrets.token_hex(8)}"
                 await self._host.make_folder(folder)
-                name = os.path.basename(unquote(urlsplit(url).path)) or "download"
                 try:
                     found = await self._downloader.fetch(
                         url, folder / name, limit_bytes=MAX_DOWNLOAD_BYTES
@@ -54,3 +55,11 @@ class Downloads:
                 await self._git.checkout(remote, top / "files", timeout_s=GIT_TIMEOUT_S)
                 self._checked_out[remote] = RootView(top / "files")
             return self._checked_out[remote]
+
+
+def _file_name(url: str) -> str:
+    """What the file is called. Raises BuildFailed: no file can be called so."""
+    name = os.path.basename(unquote(urlsplit(url).path)) or "download"
+    if name in (".", "..") or "\0" in name or len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        raise BuildFailed(f"ADD failed: cannot determine filename from url: {url}")
+    return name

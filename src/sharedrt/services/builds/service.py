@@ -50,6 +50,7 @@ from sharedrt.services.contracts import Containers
 from sharedrt.services.events import NewEvent
 from sharedrt.services.images import Composer, Image, Images
 from sharedrt.services.layout import Layout
+from sharedrt.services.logged import logged
 from sharedrt.wire.dockerfile import (
     Dockerfile,
     DockerfileError,
@@ -292,21 +293,24 @@ class Builds:
         return await self.cache.remove(doomed)
 
     async def recover(self, operations: Iterable[OperationRecord]) -> None:
-        """At start-up: no build has outlived the daemon. Containers, contexts and mount points of theirs go."""
+        """At start-up: no build has outlived the daemon. Containers, contexts and mount points of theirs go; what
+        cannot be removed is logged, and tried again at the next start."""
         for operation in operations:
-            if operation.kind != OPERATION:
-                continue
-            try:
-                await self._containers.remove(
-                    ContainerId(operation.subject), force=True, volumes=True
-                )
-                log.info("removed an interrupted build's container", container=operation.subject)
-            except NotFound:
-                log.debug("an interrupted build had no container yet")
-            await self._store.write(lambda tx, id=operation.id: tx.operations.delete(id))  # type: ignore[misc]
+            if operation.kind == OPERATION:
+                with logged("cannot remove a build's container", container=operation.subject):
+                    await self._recover_run(operation)
         for root in (self._layout.builds_run_root, self._layout.builds_root):
-            await self._drivers.host.remove_tree(root)
+            with logged("cannot remove a build's folders", path=str(root)):
+                await self._drivers.host.remove_tree(root)
         await self.cache.recover()
+
+    async def _recover_run(self, operation: OperationRecord) -> None:
+        try:
+            await self._containers.remove(ContainerId(operation.subject), force=True, volumes=True)
+            log.info("removed an interrupted build's container", container=operation.subject)
+        except NotFound:
+            log.debug("an interrupted build had no container yet")
+        await self._store.write(lambda tx: tx.operations.delete(operation.id))
 
 
 def _event(names: Sequence[str]) -> Callable[[Digest], NewEvent]:

@@ -183,10 +183,13 @@ class ContainerService:
                     self._event("create", record),
                     then=lambda: self._records.put(record),
                 )
-        except BaseException:
+        except BaseException as error:
             self._records.release(request.name, id)
             if request.checkpoint:
                 await complete(self._host.remove_tree(self._layout.container_state(id)))
+            if isinstance(error, NotFound) and error.kind in ("blob", "snapshot"):
+                # What it was to be made of went meanwhile: as if the image had gone before.
+                raise NotFound("image", request.image) from error
             raise
         return record
 

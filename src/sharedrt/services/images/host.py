@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 import structlog
 
 from sharedrt.aio.locks import KeyedLocks
+from sharedrt.aio.priority import thread_pool
 from sharedrt.model.drivers import ContentStore, LayerUnpacker, Registry, Snapshotter
 from sharedrt.model.faults import Fault
 from sharedrt.model.ids import Digest, SnapshotKey
@@ -107,6 +108,9 @@ class ImageHost:
         self._held: Counter[str] = Counter()
         self._removing = KeyedLocks()
         self._collecting = asyncio.Lock()
+        self.hashing = KeyedLocks()
+        self.hash_threads = thread_pool(2, "layer-hash")
+        """A big image's layers take them for minutes: not the threads that all else needs."""
         self._served: dict[tuple[str, Digest], None] = {}
         self._diff_ids: dict[Digest, Digest] = {}
         self._usage: dict[str, LayerUsage] = {}
@@ -177,7 +181,7 @@ class ImageHost:
         _remember(self._diff_ids, blob, diff_id)
 
     def diff_id_of(self, blob: Digest) -> Digest | None:
-        """Of a layer's blob, if it was unpacked or hashed by this process."""
+        """Of a layer's blob, if it was unpacked or hashed by this process, or an image's row tells of it."""
         return self._diff_ids.get(blob)
 
     def note_usage(self, directory: str, usage: LayerUsage) -> None:

@@ -59,6 +59,9 @@ class ImageRows:
                 log.error("image cannot be read", image=record.reference, reason=str(fault))
                 self._library.damaged[record.reference] = record
                 continue
+            # A row comes when all layers have been unpacked, and found to be what the configuration says.
+            for layer, diff_id in zip(documents.layers, documents.config.diff_ids, strict=True):
+                self._host.note_diff_id(layer.digest, diff_id)
             self._library.put(record, self._image(documents))
 
     async def put(

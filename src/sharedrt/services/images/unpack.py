@@ -43,12 +43,13 @@ async def unpack_layer(
     directory = layer_directory(chain_id)
     await hold.layer(directory)
     path = host.content.path(blob.digest)
+    if await host.snapshotter.has_layer(directory):
+        # Held, it stays. To prepare another one would cost each new container of the image a folder a layer.
+        await _check_there(host, blob, path, diff_id, directory)
+        return False
     async with host.snapshotter.prepare_layer(directory) as (target, commit):
         if await host.snapshotter.has_layer(directory):
-            await _check_diff_id(host, blob, path, diff_id)
-            if host.usage_of(directory) is None:
-                folder = host.snapshotter.layer_path(directory)
-                host.note_usage(directory, await asyncio.to_thread(_walk, folder))
+            await _check_there(host, blob, path, diff_id, directory)
             return False
         result = await host.unpacker.apply(path, blob.media_type, target, progress=progress)
         if result.diff_id != diff_id:
@@ -81,11 +82,24 @@ def snapshot_records(host: ImageHost, chain: Sequence[SnapshotKey]) -> list[Snap
     return records
 
 
-async def _check_diff_id(host: ImageHost, blob: Descriptor, path: Path, diff_id: Digest) -> None:
+async def _check_there(
+    host: ImageHost, blob: Descriptor, path: Path, diff_id: Digest, directory: str
+) -> None:
+    """A folder that is there already is the blob's; its figures are known from now on."""
+    loop = asyncio.get_running_loop()
     known = blob.digest if is_plain_layer(blob.media_type) else host.diff_id_of(blob.digest)
-    if known is None:
-        known = await asyncio.to_thread(_hash_unpacked, path, host.image_bytes_max)
-        host.note_diff_id(blob.digest, known)
+    if known is None or host.usage_of(directory) is None:
+        async with host.hashing.hold(blob.digest):  # once for all who want to know
+            known = known or host.diff_id_of(blob.digest)
+            if known is None:
+                known = await loop.run_in_executor(
+                    host.hash_threads, _hash_unpacked, path, host.image_bytes_max
+                )
+                host.note_diff_id(blob.digest, known)
+            if host.usage_of(directory) is None:
+                folder = host.snapshotter.layer_path(directory)
+                usage = await loop.run_in_executor(host.hash_threads, _walk, folder)
+                host.note_usage(directory, usage)
     if known != diff_id:
         raise _wrong(blob, diff_id, known)
 

@@ -34,6 +34,7 @@ from sharedrt.model.ids import EndpointId, NetworkId, new_id
 from sharedrt.model.mac import mac_address
 from sharedrt.model.records import EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.logged import logged
 from sharedrt.services.networks.addresses import AddressPool
 from sharedrt.services.networks.bridges import (
     POD_NETWORK,
@@ -440,7 +441,8 @@ class Endpoints:
         for id in await self._bridge.endpoints_on_host():
             if id not in known:
                 log.info("removing an endpoint that no row owns", endpoint=id)
-                await self._bridge.disconnect(EndpointConfig(id, "", Path(), "", "", (), ()))
+                with logged("cannot remove an endpoint", endpoint=id):
+                    await self._bridge.disconnect(EndpointConfig(id, "", Path(), "", "", (), ()))
 
     async def aclose(self) -> None:
         await self._tasks.aclose()

@@ -18,6 +18,7 @@ from sharedrt.model.ids import DOCKER_NAMESPACE, Namespace, NetworkId, new_id
 from sharedrt.model.records import DnsConfig, EndpointRecord, NetworkRecord, PortMapping
 from sharedrt.model.stores import Database, NamespacedStore
 from sharedrt.services.events import NamespacedEvents, NewEvent
+from sharedrt.services.logged import logged
 from sharedrt.services.networks.addresses import free_subnet, overlaps
 from sharedrt.services.networks.bridges import (
     POD_NETWORK,
@@ -445,11 +446,13 @@ class Networks:
         for name in await self._bridge.bridges_on_host():
             if name not in known:
                 log.info("removing a bridge that no row owns", bridge=name)
-                await self._bridge.remove_bridge(name)
+                with logged("cannot remove a bridge", bridge=name):
+                    await self._bridge.remove_bridge(name)
         for name in await self._bridge.parents_on_host():
             if name not in known:
                 log.info("removing a parent link that no row owns", link=name)
-                await self._bridge.remove_parent(name)
+                with logged("cannot remove a parent link", link=name):
+                    await self._bridge.remove_parent(name)
 
     async def aclose(self) -> None:
         """Wait for nothing new; what is under way is cancelled, and mended by the next start."""
