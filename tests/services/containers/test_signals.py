@@ -22,7 +22,9 @@ def test_signals(text: str, number: int) -> None:
     assert parse_signal(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "0", "65", "SIG42", "SIG9", "-9", "TURM", "RTMAX+1"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "65", "SIG42", "SIG9", "-9", "TURM", "RTMAX+1", "RTMIN+-3", "9" * 5000, "٣"]
+)
 def test_no_signals(text: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_signal(text)

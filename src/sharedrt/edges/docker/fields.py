@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import Json
+from sharedrt.wire.go_numbers import MAX_INT64
 
 
 class Fields:
@@ -42,10 +43,14 @@ class Fields:
     def optional_integer(self, name: str) -> int | None:
         value = self._get(name)
         if isinstance(value, float) and value.is_integer():
-            return int(value)
-        if isinstance(value, bool):
+            value = int(value)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
             raise self._refuse(name, value, "int64")
-        return cast("int | None", self._typed(name, int, "int64", None))
+        if not -MAX_INT64 - 1 <= value <= MAX_INT64:
+            raise self._refuse(name, value, "int64")
+        return value
 
     def strings(self, name: str) -> tuple[str, ...]:
         return self.optional_strings(name) or ()

@@ -27,7 +27,7 @@ _OLDEST_OF_ARCHIVES: Final = ApiVersion(1, 22)
 """What skopeo asks for in saving and loading, unless it is newer than 1.14 and negotiates."""
 
 _ARCHIVES = re.compile(r"/images/(?:load|get|.+/get)")
-_PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
+_PREFIX = re.compile(r"/v([0-9]{1,9})\.([0-9]{1,9})(?=/)")
 
 
 def split_version(path: str) -> tuple[ApiVersion, str]:

@@ -1,9 +1,12 @@
 """Signal names and numbers as clients write them."""
 
+import re
 import signal
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.go_numbers import parse_digits
 
+_REALTIME_NAME = re.compile(r"(RTMIN|RTMAX)([+-]?[0-9]{1,2})?")
 _REALTIME = {"RTMIN": int(signal.SIGRTMIN), "RTMAX": int(signal.SIGRTMAX)}
 
 
@@ -15,17 +18,14 @@ def parse_signal(text: str) -> int:
     """
     name = text.strip().upper()
     if name.isdecimal():
-        number = int(name)
-        if 1 <= number <= signal.SIGRTMAX:
+        if number := parse_digits(name, signal.SIGRTMAX):
             return number
         raise InvalidArgument("signal", text, "not between 1 and 64")
     name = name.removeprefix("SIG")
-    for base, first in _REALTIME.items():
-        offset = name.removeprefix(base)
-        if name.startswith(base) and (not offset or offset.lstrip("+-").isdecimal()):
-            number = first + int(offset or 0)
-            if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
-                return number
+    if found := _REALTIME_NAME.fullmatch(name):
+        number = _REALTIME[found[1]] + int(found[2] or 0)
+        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:
