@@ -1,16 +1,15 @@
 """What ADD fetches over the network."""
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import Downloader, GitRemote, GitRepositories, HostFiles, RootView
 from sharedrt.model.faults import NotFound, Unavailable
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S
+from sharedrt.wire.urls import file_name
 
 MAX_DOWNLOAD_BYTES: Final = 16 << 30
 
@@ -32,7 +31,7 @@ class Downloads:
             if url not in self._done:
                 folder = self._folder / f"download-{secrets.token_hex(8)}"
                 await self._host.make_folder(folder)
-                name = os.path.basename(unquote(urlsplit(url).path)) or "download"
+                name = file_name(url) or "download"
                 try:
                     found = await self._downloader.fetch(
                         url, folder / name, limit_bytes=MAX_DOWNLOAD_BYTES
