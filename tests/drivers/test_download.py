@@ -48,7 +48,15 @@ async def _status(request: web.Request) -> web.Response:
 
 
 async def _away(request: web.Request) -> web.Response:
-    raise web.HTTPFound(request.query["to"])
+    return web.Response(status=302, headers={"Location": request.query["to"]})
+
+
+async def _circle(request: web.Request) -> web.Response:
+    raise web.HTTPFound("/circle")
+
+
+async def _told(request: web.Request) -> web.Response:
+    return web.Response(text=str(request.headers.get("Authorization")))
 
 
 @pytest.fixture
@@ -60,6 +68,8 @@ async def server() -> AsyncIterator[str]:
     app.router.add_get("/stall", _stall)
     app.router.add_get("/status/{code}", _status)
     app.router.add_get("/away", _away)
+    app.router.add_get("/circle", _circle)
+    app.router.add_get("/told", _told)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "0.0.0.0", 0)
@@ -102,10 +112,35 @@ async def test_what_goes_wrong(server: str, path: str, fault: type[AnyFault]) ->
         await get(HttpDownloader(stall_timeout_s=0.2), f"{server}/{path}")
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "file:///etc/passwd", "http://", "x"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/y", "file:///etc/passwd", "http://", "x", "http://[x/y", "http://h:port/"]
+)
 async def test_other_urls(url: str) -> None:
     with pytest.raises(InvalidArgument):
         await get(HttpDownloader(), url)
+
+
+async def test_redirects_have_a_bound_and_lead_to_http_alone(server: str) -> None:
+    for away in (f"{server}/away?to=ftp://h/x", f"{server}/circle", f"{server}/away?to=http://["):
+        with pytest.raises(Unavailable, match="redirects"):
+            await get(HttpDownloader(), away)
+
+
+async def test_roots_passwords_are_not_sent(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may build would have read with them, in root's name."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.2 login root password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert await get(HttpDownloader(), f"{server}/told") == b"None"
+
+
+async def test_the_proxy_of_the_environment(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server)
+    assert await get(HttpDownloader(), "http://nowhere.invalid/file") == DATA
+    monkeypatch.setenv("no_proxy", "nowhere.invalid")
+    with pytest.raises(Unavailable):
+        await get(HttpDownloader(), "http://nowhere.invalid/file")
 
 
 async def test_denied_networks(server: str) -> None:

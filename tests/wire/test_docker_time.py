@@ -86,7 +86,18 @@ def test_parse(text: str, time_ns: int) -> None:
     assert parse_timestamp(text, now_ns=NOW) == time_ns
 
 
-@pytest.mark.parametrize("text", ["yesterday", "12x", "2023-13-01", "1h3", "--1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+        "yesterday",
+        "12x",
+        "2023-13-01",
+        "1h3",
+        "--1",
+    ],
+)
 def test_malformed(text: str) -> None:
     with pytest.raises(ValueError):
         parse_timestamp(text, now_ns=NOW)

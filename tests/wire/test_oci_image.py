@@ -118,6 +118,12 @@ def test_texts_of_a_configuration_can_be_told_to_others(text: bytes) -> None:
     assert f"{config.user}{name}{value}{config.raw}".encode()
 
 
+def test_figures_have_64_bits() -> None:
+    data = json.dumps({"config": {"Healthcheck": {"Interval": 1 << 63}}}).encode()
+    with pytest.raises(InvalidArgument, match="64 bits"):
+        parse_config(data)
+
+
 def test_chain_ids_of_the_specification() -> None:
     # The second one's value is what sha256sum says of "<A> <B>".
     second = "sha256:ccd722928bd92476ba1745586fed6e45a102504185ad88cd89e01ff116fd146c"

@@ -5,15 +5,16 @@ import errno
 import hashlib
 import os
 import socket
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
+import yarl
 
 from sharedrt.aio.completion import run_blocking
 from sharedrt.model.drivers import Download, Downloaded
@@ -29,6 +30,8 @@ from sharedrt.model.faults import (
 
 _CHUNK_BYTES: Final = 1 << 20
 _CONNECT_TIMEOUT_S: Final = 30.0
+_MAX_REDIRECTS: Final = 10
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LOOPBACK: Final = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
 
 Networks = Sequence[IPv4Network | IPv6Network]
@@ -59,21 +62,19 @@ class HttpDownloader:
 
     @asynccontextmanager
     async def open(self, url: str) -> AsyncIterator[Download]:
-        host = urlsplit(url).hostname or ""
-        if urlsplit(url).scheme not in ("http", "https") or not host:
-            raise InvalidArgument("url", url, "is not one of HTTP")
+        target = _parse(url)
+        host = target.host or ""
         guard = _Guard(self._denied)
         try:
             async with (
                 # The file as it lies there, not as a server may pack it for the way.
                 aiohttp.ClientSession(
                     timeout=self._timeout,
-                    trust_env=True,
                     auto_decompress=False,
                     connector=aiohttp.TCPConnector(socket_factory=guard.socket),
                     headers={"Accept-Encoding": "identity"},
                 ) as session,
-                session.get(url) as response,
+                _get(session, target) as response,
             ):
                 _check(response, url, host)
                 yield Download(
@@ -103,6 +104,43 @@ class HttpDownloader:
             finally:
                 os.close(file)
             return Downloaded(digest.hexdigest(), size, download.content_type)
+
+
+def _parse(text: str) -> yarl.URL:
+    try:
+        url = yarl.URL(text)
+    except ValueError as error:
+        raise InvalidArgument("url", text, str(error)) from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InvalidArgument("url", text, "is not one of HTTP")
+    return url
+
+
+@asynccontextmanager
+async def _get(
+    session: aiohttp.ClientSession, url: yarl.URL
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer behind all redirects, each by the proxy that the environment names for it.
+
+    By hand: aiohttp's ``trust_env`` would also send the passwords of root's netrc file, for whoever asks.
+    """
+    for _ in range(_MAX_REDIRECTS):
+        async with session.get(url, allow_redirects=False, proxy=_proxy_for(url)) as response:
+            location = response.headers.get("Location", "")
+            if response.status not in _REDIRECTS or not location:
+                yield response
+                return
+        try:
+            url = _parse(str(url.join(yarl.URL(location))))
+        except (InvalidArgument, ValueError) as error:
+            raise Unavailable(url.host or "", f"redirects to {location}") from error
+    raise Unavailable(url.host or "", f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _proxy_for(url: yarl.URL) -> str | None:
+    if urllib.request.proxy_bypass(url.host or ""):
+        return None
+    return urllib.request.getproxies().get(url.scheme)
 
 
 class _Guard:

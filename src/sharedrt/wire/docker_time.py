@@ -110,7 +110,10 @@ def _from_rfc3339(found: "re.Match[str]") -> int:
     elif clock.count(":") == 1:
         clock += ":00"
     offset = "+00:00" if zone in (None, "Z") else zone
-    moment = datetime.fromisoformat(f"{day}T{clock}{offset}").astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{offset}").astimezone(UTC)
+    except OverflowError as error:  # the year 1 east of Greenwich
+        raise ValueError(str(error)) from error
     seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _SECOND
     return seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
 

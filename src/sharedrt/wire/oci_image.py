@@ -15,6 +15,7 @@ from sharedrt.model.ids import Digest, SnapshotKey, parse_digest
 from sharedrt.model.records import Descriptor, Json
 from sharedrt.wire import media_types
 from sharedrt.wire.go_json import read_valid_text
+from sharedrt.wire.go_numbers import MAX_INT64
 
 MAX_LAYERS: Final = 512
 MAX_INDEX_ENTRIES: Final = 4096
@@ -300,8 +301,8 @@ def _int(entry: dict[str, Json], key: str, what: str) -> int:
     value = entry.get(key)
     if value is None:
         return 0
-    if type(value) is not int:
-        raise InvalidArgument(what, key, "not a number")
+    if type(value) is not int or not -MAX_INT64 - 1 <= value <= MAX_INT64:
+        raise InvalidArgument(what, key, "not a number of 64 bits")
     return value
 
 

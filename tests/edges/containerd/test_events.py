@@ -216,7 +216,9 @@ async def test_subscription(channel: Channel, runtime: FakeRuntime) -> None:
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         open_ones = [
             await subscriber.open(tasks),
-            await filtered.open(tasks, "topic~=foreign", "namespace==team"),
+            await filtered.open(
+                tasks, "topic~=foreign", "namespace==team", "event.container_id==none"
+            ),
         ]
         runtime.all_namespaces.tell("k8s.io", record("container", "start"))
         started = await subscriber.got.get()
@@ -225,6 +227,9 @@ async def test_subscription(channel: Channel, runtime: FakeRuntime) -> None:
             topic="/foreign/thing", event=AnyMessage(type_url="vendor.Thing", value=b"1")
         )
         stub = pb.EventsStub(channel)
+        garbage = AnyMessage(type_url="containerd.events.TaskExit", value=b"\xff")
+        await stub.publish(pb.PublishRequest(topic="/tasks/exit", event=garbage), metadata=IN_K8S)
+        assert (await subscriber.got.get()).event == garbage
         await stub.publish(publish, metadata=IN_K8S)
         passed = await subscriber.got.get()
         assert (passed.namespace, passed.topic) == ("k8s.io", "/foreign/thing")

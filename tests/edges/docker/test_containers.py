@@ -499,6 +499,51 @@ async def test_log_bounds_before_1970(
     assert (asked.since_ns, asked.until_ns) == bounds
 
 
+async def test_what_a_kill_says_of_nobody(door: DoorUnderTest) -> None:
+    status, value, _ = await door.call("POST", "/containers/nope/kill")
+    assert (status, value["message"]) == (
+        404,
+        "cannot kill container: nope: No such container: nope",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("GET", "stats?one-shot=1", "cannot have stream=true and one-shot=true"),
+        ("POST", "start?checkpoint=x", "checkpoint is only supported in experimental mode"),
+        ("POST", "stop?t=1_0", """invalid value for 't': "1_0": invalid syntax"""),
+        ("POST", "stop?t=٣", """invalid value for 't': "٣": invalid syntax"""),
+        ("POST", "stop?t=9223372036854775808", "value out of range"),
+        ("POST", f"resize?h=1&w={'9' * 5000}", "value out of range"),
+    ],
+)
+async def test_parameters_refused(door: DoorUnderTest, method: str, path: str, words: str) -> None:
+    await door.create()
+    status, value, _ = await door.call(method, f"/containers/web/{path}")
+    assert status == 400
+    assert words in value["message"]
+
+
+async def test_a_tail_beyond_all_bounds_is_all(door: DoorUnderTest) -> None:
+    id = await door.create()
+    for tail, lines in (("9" * 5000, -1), ("-1", -1), ("all", -1), ("0", 0), ("7", 7)):
+        await logs(door, f"/containers/{id}/logs?stdout=1&tail={tail}")
+        asked = door.runtime.containers.log_query
+        assert asked is not None
+        assert asked.tail == lines
+
+
+async def test_no_exposed_port_spoils_the_list(door: DoorUnderTest) -> None:
+    """Nobody checks them, neither a client's nor an image's: dockerd does not either."""
+    ports = ("99999/tcp", f"{'9' * 5000}/tcp", "a", "1/icmp", "80/tcp")
+    id = await door.create(ExposedPorts={port: {} for port in ports})
+    await door.call("POST", f"/containers/{id}/start")
+    status, listed, _ = await door.call("GET", "/containers/json")
+    assert (status, listed[0]["Ports"]) == (200, [{"PrivatePort": 80, "Type": "tcp"}])
+    assert (await door.call("GET", f"/containers/{id}/json"))[0] == 200
+
+
 async def test_stats_of_a_stopped_container_are_empty(door: DoorUnderTest) -> None:
     id = await door.create()
     status, value, _ = await door.call("GET", f"/containers/{id}/stats?stream=0&one-shot=1")

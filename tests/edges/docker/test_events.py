@@ -34,6 +34,8 @@ POD = EventRecord(4, 8 * 10**9, "sandbox", "create", "s" * 64)
         ({"container": ["/web"]}, [START, EXEC]),
         ({"container": ["cccc"]}, [START, EXEC]),
         ({"container": ["other"]}, []),
+        ({"container": ["we", "x"]}, [START, EXEC]),
+        ({"container": ["eb"]}, []),
         ({"label": ["l=1"]}, [START]),
         ({"image": ["busybox"]}, [START, PULL]),
         ({"image": ["busybox:1"]}, [START, PULL]),
@@ -46,6 +48,16 @@ POD = EventRecord(4, 8 * 10**9, "sandbox", "create", "s" * 64)
 def test_filters(filters: dict[str, Any], passed: list[EventRecord]) -> None:
     parsed = parse_filters(json.dumps(filters))
     assert [e for e in (START, EXEC, PULL) if passes(parsed, e)] == passed
+
+
+@pytest.mark.parametrize(("version", "told"), [("v1.45", []), ("v1.46", ["create"])])
+async def test_images_made_are_told_since_1_46(
+    door: DoorUnderTest, version: str, told: list[str]
+) -> None:
+    door.runtime.events.stored = [EventRecord(1, 5, "image", "create", "sha256:1")]
+    async with door.http.get(f"http://docker/{version}/events?until=9") as response:
+        lines = (await response.text()).splitlines()
+    assert [json.loads(line)["Action"] for line in lines] == told
 
 
 async def test_stream(door: DoorUnderTest) -> None:

@@ -191,6 +191,26 @@ async def test_exec_with_a_body_and_early_input(door: DoorUnderTest) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("pause", "is paused, unpause the container before exec"),
+        ("kill", "is not running"),
+    ],
+)
+async def test_hijack_needs_a_container_that_runs(
+    door: DoorUnderTest, change: str, words: str
+) -> None:
+    """An exec that was made before is refused while a status can still say so, attached or not."""
+    id = await door.create()
+    await door.call("POST", f"/containers/{id}/start")
+    _, made, _ = await door.call("POST", f"/containers/{id}/exec", {"Cmd": ["cat"]})
+    await door.call("POST", f"/containers/{id}/{change}")
+    for body in ({}, {"Detach": True}):
+        status, value, _ = await door.call("POST", f"/exec/{made['Id']}/start", body)
+        assert (status, value["message"]) == (409, f"container {id} {words}")
+
+
 async def test_exec_of_a_missing_command_is_told_in_the_stream(door: DoorUnderTest) -> None:
     id = await door.create()
     await door.call("POST", f"/containers/{id}/start")

@@ -208,6 +208,8 @@ def test_values_that_make_no_sense(line: str) -> None:
         ("https://h/context.tar.gz", None),
         ("/local/path", None),
         ("file:///repo.git", None),
+        ("HTTPS://h/r.git", ("HTTPS://h/r.git", "", "")),
+        ("http://[", None),
     ],
 )
 def test_git_remotes(text: str, expected: tuple[str, str, str] | None) -> None:

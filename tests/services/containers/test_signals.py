@@ -25,7 +25,7 @@ def test_signals(text: str, number: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "0", "65", "SIG42", "SIG9", "-9", "TURM", "RTMAX+1"),
+        *("", "0", "65", "SIG42", "SIG9", "-9", "TURM", "RTMAX+1", "٣"),
         # What int() will not read: a sign too many, and more digits than it takes.
         *("RTMIN+-3", "SIGRTMIN++1", "9" * 5000, "RTMIN+" + "9" * 5000),
     ],

@@ -27,6 +27,7 @@ from sharedrt.model.faults import Unauthenticated, Unavailable, Unimplemented
 _MAX_TOKENS: Final = 4096
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _DEFAULT_LIFE_S: Final = 60.0
+_LONGEST_LIFE_S: Final = 1e9
 _MARGIN_S: Final = 10.0
 _FOREVER: Final = float("inf")
 CLIENT_ID: Final = "sharedrt"
@@ -259,7 +260,9 @@ def _token(realm: yarl.URL, status: int, document: dict[str, Any], words: str) -
     if not isinstance(access, str) or not access or not access.isprintable():
         raise Unavailable(what, "its answer has no token")
     life = document.get("expires_in")
-    life_s = float(life) if isinstance(life, int | float) and life > 0 else _DEFAULT_LIFE_S
+    life_s = _DEFAULT_LIFE_S
+    if isinstance(life, int | float) and life > 0:
+        life_s = float(min(life, _LONGEST_LIFE_S))
     refresh = document.get("refresh_token")
     return Token(access, life_s, refresh if isinstance(refresh, str) else "")
 

@@ -166,7 +166,10 @@ def _domain_of(address: str) -> str:
     """``host[:port]`` of what clients give as server address, which may be a URL."""
     if not address:
         return ""
-    parts = urlsplit(address if "://" in address else f"https://{address}")
+    try:
+        parts = urlsplit(address if "://" in address else f"https://{address}")
+    except ValueError as error:
+        raise InvalidArgument("server address", address, str(error)) from error
     if not parts.netloc:
         raise InvalidArgument("server address", address, "names no host")
     authority = parts.netloc.rpartition("@")[2]

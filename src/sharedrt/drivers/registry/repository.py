@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -35,7 +36,8 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
-_MAX_TAGS_BYTES: Final = 4 << 20
+_MAX_TAGS_BYTES: Final = 16 << 20
+"""Of all pages together."""
 _MAX_TAG_PAGES: Final = 1000
 _ACCEPT: Final = ", ".join((*media_types.ACCEPTED, "*/*"))
 _NEXT_HOST: Final = (
@@ -160,14 +162,17 @@ class HttpRepository:
 
         async def attempt(endpoint: Endpoint, attempts: int) -> Sequence[str]:
             found: list[str] = []
+            left = _MAX_TAGS_BYTES
             url = endpoint.url("tags/list")
             for _ in range(_MAX_TAG_PAGES):
                 async with endpoint.request("GET", url, attempts=attempts) as response:
                     await endpoint.check(response, "repository", f"{self._domain}/{self._path}")
+                    body = await _body(endpoint, response, left)
+                    left -= len(body)
                     try:
-                        page = await response.json(content_type=None)
+                        page = json.loads(body)
                         found += [str(tag) for tag in page.get("tags") or ()]
-                    except (ValueError, AttributeError, TypeError) as error:
+                    except (ValueError, AttributeError, TypeError, RecursionError) as error:
                         raise Unavailable(endpoint.name, "answers no list of tags") from error
                     following = response.links.get("next")
                 if following is None:

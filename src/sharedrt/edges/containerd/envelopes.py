@@ -185,7 +185,10 @@ def _field_of_event(envelope: Envelope, path: Sequence[str]) -> str | None:
     kind = envelope.event.type_url.rpartition("/")[2]
     if (decoder := _DECODERS.get(kind)) is None:
         return None
-    value: object = decoder.FromString(envelope.event.value)
+    try:
+        value: object = decoder.FromString(envelope.event.value)
+    except (RuntimeError, ValueError):
+        return None  # a client has published something else under that name
     for step, name in enumerate(path):
         if isinstance(value, dict):
             return map_field(path[step:], value)

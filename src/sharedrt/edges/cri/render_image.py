@@ -2,6 +2,7 @@
 
 from sharedrt.pb.runtime import v1 as pb
 from sharedrt.services.images import Image
+from sharedrt.wire.go_numbers import MAX_INT64, parse_digits
 
 
 def image(record: Image, *, pinned: bool) -> pb.Image:
@@ -15,8 +16,8 @@ def image(record: Image, *, pinned: bool) -> pb.Image:
     )
     # The kubelet checks runAsNonRoot by these: a number, or else a name.
     user = record.config.user.partition(":")[0]
-    if user.isdecimal():
-        rendered.uid = pb.Int64Value(value=int(user))
+    if (uid := parse_digits(user, MAX_INT64)) is not None:
+        rendered.uid = pb.Int64Value(value=uid)
     else:
         rendered.username = user
     return rendered

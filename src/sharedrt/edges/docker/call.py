@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.edges.docker.fields import Fields, fits_int64
+from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.links import find_container
 from sharedrt.edges.docker.versions import NEWEST, ApiVersion
 from sharedrt.edges.docker.words import Refusal, bad_request, quoted
@@ -20,6 +20,7 @@ from sharedrt.model.records import ContainerRecord
 from sharedrt.services.contracts import HostInfo, NamespacedRuntime
 from sharedrt.wire.docker_filters import FilterError, Filters, parse_filters
 from sharedrt.wire.go_json import GoJsonError, read_first
+from sharedrt.wire.go_numbers import NumberError, parse_int
 
 T = TypeVar("T")
 
@@ -136,22 +137,22 @@ class Call:
         if not value:
             return None
         try:
-            number = int(value)
-        except ValueError as error:
-            raise bad_request(f"invalid value for '{name}': {value!r} is not an integer") from error
-        if not fits_int64(number):
-            raise bad_request(f"invalid value for '{name}': {value!r} is out of range")
-        return number
+            return parse_int(value)
+        except NumberError as error:
+            raise bad_request(f"invalid value for '{name}': {quoted(value)}: {error}") from error
 
     def uint32(self, name: str, what: str) -> int:
         """A figure that must be given. Raises Refusal (400), which calls it ``what``."""
         value = self.text(name)
-        digits = value.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit()):
-            raise bad_request(f"invalid {what} {quoted(value)}: invalid syntax")
-        if value != digits or int(digits) >= 1 << 32:
-            raise bad_request(f"invalid {what} {quoted(value)}: value out of range")
-        return int(digits)
+        try:
+            number = parse_int(value)
+            if value.startswith("+"):
+                raise NumberError("invalid syntax")
+            if value.startswith("-") or number >= 1 << 32:
+                raise NumberError("value out of range")
+        except NumberError as error:
+            raise bad_request(f"invalid {what} {quoted(value)}: {error}") from error
+        return number
 
     def filters(self, *known: str) -> Filters:
         """The ``filters`` parameter. Raises Refusal (400), also for a filter outside ``known``."""

@@ -12,6 +12,7 @@ from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.faults import NotFound
 from sharedrt.model.records import ContainerState
 from sharedrt.wire.docker_filters import FilterError, Filters
+from sharedrt.wire.go_numbers import NumberError, parse_int
 
 FILTERS_TEXT = (
     "ancestor before exited expose health id is-task isolation label name network publish "
@@ -45,8 +46,8 @@ class ContainerFilter:
             if health not in _HEALTH:
                 raise bad_request(f"invalid filter 'health={health}'")
         try:
-            self._exited = {int(code) for code in filters.get("exited")}
-        except ValueError as error:
+            self._exited = {parse_int(code) for code in filters.get("exited")}
+        except NumberError as error:
             raise bad_request(f"invalid filter 'exited': {error}") from error
         try:
             self._is_task = filters.boolean("is-task")

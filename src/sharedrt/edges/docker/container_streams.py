@@ -24,11 +24,13 @@ from sharedrt.model.faults import FailedPrecondition, Fault
 from sharedrt.model.records import ContainerRecord
 from sharedrt.model.stdio import StdioSession
 from sharedrt.wire.docker_detach import parse_detach_keys
+from sharedrt.wire.go_numbers import parse_digits
 from sharedrt.wire.log_tag import render_tag, tag_fields
 
 log = structlog.get_logger(__name__)
 
 _WS_MESSAGE_BYTES: Final = 1 << 20
+_MOST_LINES: Final = (1 << 31) - 1
 
 
 # ---------------------------------------------------------------- attach
@@ -253,7 +255,8 @@ def _log_query(call: Call) -> LogQuery:
 
 def _tail(text: str) -> int:
     """A number of lines; anything else is all of them, as at dockerd."""
-    return int(text) if text.isdecimal() else -1
+    lines = parse_digits(text, _MOST_LINES)
+    return -1 if lines is None else lines
 
 
 def log_details(view: ContainerView) -> str:

@@ -41,6 +41,7 @@ from sharedrt.edges.docker.words import Refusal, bad_request, to_http
 from sharedrt.model.faults import (
     AlreadyDone,
     AlreadyExists,
+    Ambiguous,
     FailedPrecondition,
     FailureWords,
     Fault,
@@ -140,6 +141,8 @@ async def post_containers_start(call: Call) -> web.StreamResponse:
             "starting container with non-empty request body was deprecated since API v1.22 "
             "and removed in v1.24"
         )
+    if call.text("checkpoint"):
+        raise bad_request("checkpoint is only supported in experimental mode")
     record = call.container()
     if record.paused:
         raise Refusal(409, "cannot start a paused container, try unpause instead")
@@ -193,7 +196,11 @@ def _grace(call: Call, record: ContainerRecord) -> float | None:
 
 
 async def post_containers_kill(call: Call) -> web.StreamResponse:
-    record = call.container()
+    try:
+        record = call.container()
+    except (NotFound, Ambiguous) as fault:
+        status, words = to_http(fault)
+        raise Refusal(status, f"cannot kill container: {call.params['id']}: {words}") from fault
     signal = call.text("signal") or "SIGKILL"
     work = call.runtime.containers.kill(record.id, signal)
     try:

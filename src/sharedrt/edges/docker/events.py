@@ -47,7 +47,8 @@ async def get_events(call: Call) -> web.StreamResponse:
     try:
         async with events as stream, call.stream("application/json") as response:
             async for record in stream:
-                if record.kind in _KINDS and passes(filters, record):
+                told = record.kind in _KINDS and versions.tells_event(call.version, record)
+                if told and passes(filters, record):
                     message = versions.event(call.version, render_event(record))
                     await response.write(dump(message) + b"\n")
             return response
@@ -85,15 +86,15 @@ def passes(filters: Filters, record: EventRecord) -> bool:
 
 
 def _concerns(filters: Filters, record: EventRecord, kind: str) -> bool:
+    """By the beginning of its id or name, as at dockerd."""
     wanted = filters.get(kind)
     if not wanted:
         return True
     if record.kind != kind:
         return False
-    name = record.attributes.get("name", "")
-    return any(
-        value in (name, record.actor) or (len(value) >= 4 and record.actor.startswith(value))
-        for value in (text.removeprefix("/") for text in wanted)
+    prefixes = tuple(text.removeprefix("/") for text in wanted)
+    return record.actor.startswith(prefixes) or record.attributes.get("name", "").startswith(
+        prefixes
     )
 
 

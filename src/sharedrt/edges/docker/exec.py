@@ -18,7 +18,7 @@ from sharedrt.edges.docker.pump import PumpPlan, pump
 from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import Refusal, bad_request, start_failed
 from sharedrt.model.faults import AlreadyDone, FailedPrecondition, Fault, StartFailed
-from sharedrt.model.records import ExecRecord
+from sharedrt.model.records import ContainerState, ExecRecord
 from sharedrt.model.stdio import StdioSession, StdStream
 from sharedrt.services.contracts import NewExec
 from sharedrt.wire.docker_stream import encode_frame
@@ -63,6 +63,7 @@ def _not_runnable(fault: FailedPrecondition) -> Refusal:
 async def post_exec_start(call: Call) -> web.StreamResponse:
     body = await call.body()
     record = call.runtime.execs.get(call.params["id"])
+    _check_container(call, record)
     if record.running or record.exit_code is not None:
         raise Refusal(409, f"Error: Exec command {record.id} has already run")
     size = console_size(call, body) or record.console_size if record.tty else None
@@ -98,6 +99,19 @@ async def post_exec_start(call: Call) -> web.StreamResponse:
         except Fault as fault:
             await _say(stream, str(fault), framed=plan.framed)
     return HijackedResponse()
+
+
+def _check_container(call: Call, record: ExecRecord) -> None:
+    """While a status can still tell of it. Raises Refusal, NotFound."""
+    container = call.runtime.containers.by_id(record.container_id)
+    if call.runtime.containers.restarting(container.id):
+        raise Refusal(
+            409, f"Container {container.id} is restarting, wait until the container is running"
+        )
+    if container.state is not ContainerState.RUNNING:
+        raise _not_runnable(FailedPrecondition("container", container.id, "is not running"))
+    if container.paused:
+        raise _not_runnable(FailedPrecondition("container", container.id, "is paused"))
 
 
 async def _say(stream: HijackedStream, text: str, *, framed: bool) -> None:

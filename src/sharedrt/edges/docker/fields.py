@@ -5,11 +5,7 @@ from typing import Any, cast
 
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import Json
-
-
-def fits_int64(number: int) -> bool:
-    """Whether Go reads it."""
-    return -(1 << 63) <= number < 1 << 63
+from sharedrt.wire.go_numbers import MAX_INT64
 
 
 class Fields:
@@ -48,11 +44,13 @@ class Fields:
         value = self._get(name)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or (isinstance(value, int) and not fits_int64(value)):
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
             raise self._refuse(name, value, "int64")
-        if isinstance(value, int):
-            return value
-        return cast("int | None", self._typed(name, int, "int64", None))
+        if not -MAX_INT64 - 1 <= value <= MAX_INT64:
+            raise self._refuse(name, value, "int64")
+        return value
 
     def strings(self, name: str) -> tuple[str, ...]:
         return self.optional_strings(name) or ()

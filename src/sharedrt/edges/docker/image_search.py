@@ -11,6 +11,7 @@ from sharedrt.edges.docker.router import Route
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.drivers import FoundRepository
 from sharedrt.wire.docker_filters import FilterError, Filters
+from sharedrt.wire.go_numbers import MAX_INT64, parse_digits
 from sharedrt.wire.reference import DEFAULT_DOMAIN, split_domain
 
 _DEFAULT_LIMIT: Final = 25
@@ -54,9 +55,9 @@ def _searched(term: str) -> tuple[str, str]:
 
 def _stars(filters: Filters) -> Iterable[int]:
     for value in filters.get("stars"):
-        if not value.isdecimal():
+        if (stars := parse_digits(value, MAX_INT64)) is None:
             raise bad_request(f"invalid filter 'stars=[{value}]'")
-        yield int(value)
+        yield stars
 
 
 def _render(found: FoundRepository) -> dict[str, Any]:

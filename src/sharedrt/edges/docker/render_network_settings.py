@@ -5,7 +5,7 @@ from typing import Any
 
 from sharedrt.edges.docker.container_view import ContainerView
 from sharedrt.edges.docker.host_abilities import has_ipv6
-from sharedrt.edges.docker.translate_network import driver_options, parse_port
+from sharedrt.edges.docker.translate_network import driver_options, exposed_port
 from sharedrt.model.records import EndpointRecord, NetworkRecord, NetworkRequest, PortMapping
 
 NetworkNames = Callable[[str], NetworkRecord | None]
@@ -170,7 +170,7 @@ def render_port_list(
         public = {"PublicPort": host_port} if host_port else {}
         listed.append({"IP": address, "PrivatePort": port, **public, "Type": protocol})
     for text in view.exposed_ports:
-        port, protocol = parse_port(text)
-        if (port, protocol) not in published:
-            listed.append({"PrivatePort": port, "Type": protocol})
+        exposed = exposed_port(text)
+        if exposed is not None and exposed not in published:
+            listed.append({"PrivatePort": exposed[0], "Type": exposed[1]})
     return listed

@@ -10,6 +10,7 @@ from aiohttp import web
 from sharedrt.edges.docker import versions
 from sharedrt.edges.docker.call import Call, answer, dump
 from sharedrt.edges.docker.router import Route
+from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.drivers import BlkioEntry, CgroupStats, CpuStats, MemoryStats, NetworkStats
 from sharedrt.model.faults import FailedPrecondition, NotFound
 from sharedrt.model.records import ContainerRecord
@@ -21,10 +22,13 @@ _INTERVAL_S: Final = 1.0
 
 async def get_containers_stats(call: Call) -> web.StreamResponse:
     record = call.container()
+    one_shot = call.flag("one-shot") and versions.reads_one_shot(call.version)
     if call.flag("stream", True):
+        if one_shot:
+            raise bad_request("cannot have stream=true and one-shot=true")
         return await _stream(call, record)
     previous = None
-    if not (call.flag("one-shot") and versions.reads_one_shot(call.version)):
+    if not one_shot:
         # A percentage needs two readings, a second apart.
         previous = await _read(call, record)
         await asyncio.sleep(_INTERVAL_S)

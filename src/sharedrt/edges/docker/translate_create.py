@@ -49,6 +49,7 @@ from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import ContainerRecord, Json, NetworkRequest
 from sharedrt.model.spec import ContainerSpec, Namespaces, User
 from sharedrt.services.contracts import HostInfo, NewContainer
+from sharedrt.wire.go_numbers import parse_digits
 
 EXTENSION: Final = "docker"
 """Key of what this edge keeps with a container: ``Config`` and ``HostConfig`` as ``inspect`` shows them."""
@@ -58,6 +59,7 @@ DEFAULT_SYSCTLS: Final = {
     "net.ipv4.ping_group_range": "0 2147483647",
 }
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_MAX_GID: Final = (1 << 31) - 1
 _BUILT_IN_RUNTIME: Final = "io.containerd.runc.v2"
 
 
@@ -317,9 +319,14 @@ def _user(host: Fields, config: ContainerConfig) -> User:
     groups = host.strings("GroupAdd")
     return User(
         name=config.user,
-        additional_gids=tuple(int(group) for group in groups if group.isdecimal()),
-        additional_groups=tuple(group for group in groups if not group.isdecimal()),
+        additional_gids=tuple(gid for gid in map(_gid, groups) if gid is not None),
+        additional_groups=tuple(group for group in groups if _gid(group) is None),
     )
+
+
+def _gid(group: str) -> int | None:
+    """``None``: a name, as is a number that can be no group's, which the start will not find."""
+    return parse_digits(group, _MAX_GID)
 
 
 def _hostname(

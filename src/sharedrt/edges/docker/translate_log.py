@@ -8,6 +8,7 @@ from typing import Final
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.records import LogForward, LogTransport, SyslogTls
+from sharedrt.wire.go_numbers import MAX_INT64, NumberError, parse_digits, parse_int
 from sharedrt.wire.go_regexp import RegexpError, compile_regexp
 from sharedrt.wire.log_tag import DEFAULT_TAG, TagError, check_tag
 
@@ -39,6 +40,8 @@ _FORMATS: Final = ("", "rfc3164", "rfc5424", "rfc5424micro")
 _TRUE: Final = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE: Final = ("0", "f", "F", "FALSE", "false", "False")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
+_MAX_DECIMALS: Final = 18
+_MAX_PORT: Final = (1 << 16) - 1
 _SCALE: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
@@ -111,16 +114,18 @@ def _check_mode(options: Mapping[str, str]) -> None:
 def _file_plan(options: Mapping[str, str]) -> LogPlan:
     max_bytes = parse_size(options.get("max-size", ""))
     files = options.get("max-file", "1")
-    if not re.fullmatch(r"-?\d+", files):
-        raise bad_request(f'strconv.Atoi: parsing "{files}": invalid syntax')
-    if int(files) < 1:
+    try:
+        max_files = parse_int(files)
+    except NumberError as error:
+        raise bad_request(f'strconv.Atoi: parsing "{files}": {error}') from error
+    if max_files < 1:
         raise bad_request("max-file cannot be less than 1")
     compress = _boolean(options.get("compress", "false"))
-    if compress and (int(files) < 2 or not max_bytes):
+    if compress and (max_files < 2 or not max_bytes):
         raise bad_request(
             "compress cannot be true when max-file is less than 2 or max-size is not set"
         )
-    return LogPlan(keep=True, max_bytes=max_bytes, max_files=int(files), compress=compress)
+    return LogPlan(keep=True, max_bytes=max_bytes, max_files=max_files, compress=compress)
 
 
 def _boolean(text: str) -> bool:
@@ -134,8 +139,8 @@ def _forward(driver: str, options: Mapping[str, str], facts: Mapping[str, str]) 
     if driver == "journald":
         return LogForward(LogTransport.JOURNALD, tag, fields=facts)
     facility = options.get("syslog-facility", "") or "daemon"
-    number = int(facility) if facility.isdecimal() else _FACILITIES.get(facility, -1)
-    if not 0 <= number < len(_FACILITIES_TEXT.split()):
+    number = _FACILITIES.get(facility, parse_digits(facility, len(_FACILITIES_TEXT.split()) - 1))
+    if number is None:
         raise bad_request("invalid syslog facility")
     if (form := options.get("syslog-format", "")) not in _FORMATS:
         raise bad_request("Invalid syslog format")
@@ -163,7 +168,7 @@ def _syslog_address(address: str) -> str:
     host, colon, port = rest.rpartition(":")
     if not colon or rest.endswith("]"):
         host, port = rest, "514"
-    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+    if not parse_digits(port, _MAX_PORT):
         raise bad_request(f"syslog-address: invalid port in {address}")
     return f"{protocol}://{host}:{port}"
 
@@ -205,8 +210,11 @@ def parse_size(text: str) -> int:
         raise bad_request(f"invalid size: '{text}'")
     whole, _, fraction = found[1].partition(".")
     scale: int = 1000 ** _SCALE[found[2].lower()]
-    size = int(whole) * scale
-    return size + (int(fraction) * scale // 10 ** len(fraction) if fraction else 0)
+    size = parse_digits(whole, MAX_INT64)
+    if size is None or size * scale > MAX_INT64:
+        raise bad_request(f"invalid size: '{text}'")
+    fraction = fraction[:_MAX_DECIMALS]
+    return size * scale + (int(fraction) * scale // 10 ** len(fraction) if fraction else 0)
 
 
 # ---------------------------------------------------------------- restart

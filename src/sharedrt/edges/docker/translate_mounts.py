@@ -44,6 +44,8 @@ def translate_mounts(
         by_target[mount.target] = mount
     seen: set[str] = set()
     for mount in own:
+        if "\0" in f"{mount.source}{mount.target}{mount.sub_path}":
+            raise bad_request("invalid mount path: a NUL character in it")
         if mount.target in seen:
             raise bad_request(f"Duplicate mount point: {mount.target}")
         seen.add(mount.target)

@@ -8,15 +8,17 @@ from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.translate_config import ContainerConfig
-from sharedrt.edges.docker.words import bad_request, not_implemented
+from sharedrt.edges.docker.words import Refusal, bad_request, not_implemented
 from sharedrt.model.records import DnsConfig, NetworkRequest, PortMapping
 from sharedrt.model.spec import NamespaceMode, NamespaceRef
+from sharedrt.wire.go_numbers import parse_digits
 
 DEFAULT_NETWORK: Final = "bridge"
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _IFNAME: Final = "com.docker.network.endpoint.ifname"
 _SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 _IFNAME_MAX: Final = 15
+MAX_PORT: Final = (1 << 16) - 1
 _OURS: Final = "com.docker.network."
 """Options that begin so ask for something of the engine's own drivers."""
 _SYSCTL: Final = re.compile(r"net\.(ipv4|ipv6|mpls)(\.(conf|neigh))?\.IFNAME\.[a-z0-9_]+=[^=,]*")
@@ -215,11 +217,19 @@ def parse_port(text: str) -> tuple[int, str]:
     """``80/tcp`` or ``80``. Raises Refusal."""
     number, _, protocol = text.partition("/")
     protocol = (protocol or "tcp").lower()
-    if not number.isdecimal() or not 0 < int(number) < 65536:
+    if not (port := parse_digits(number, MAX_PORT)):
         raise bad_request(f'invalid port specification: "{text}"')
     if protocol not in _PROTOCOLS:
         raise bad_request(f"invalid proto: {protocol}")
-    return int(number), protocol
+    return port, protocol
+
+
+def exposed_port(text: str) -> tuple[int, str] | None:
+    """The same of what an image or a client says to be exposed, which nobody checks: ``None`` for what is no port."""
+    try:
+        return parse_port(text)
+    except Refusal:
+        return None
 
 
 def translate_ports(host: Fields, config: ContainerConfig) -> tuple[PortMapping, ...]:
@@ -241,17 +251,17 @@ def translate_ports(host: Fields, config: ContainerConfig) -> tuple[PortMapping,
 def _binding(port: int, protocol: str, binding: Fields) -> PortMapping:
     text, address = binding.text("HostPort"), binding.text("HostIp")
     first, dash, last = text.partition("-")
-    numbers = [first or "0"] + ([last] if dash else [])
-    if any(not number.isdecimal() or int(number) > 65535 for number in numbers):
+    low, high = parse_digits(first or "0", MAX_PORT), parse_digits(last if dash else "0", MAX_PORT)
+    if low is None or high is None:
         raise bad_request(f'invalid port specification: "{text}"')
-    if dash and not 0 < int(first or 0) <= int(last):
+    if dash and not 0 < low <= high:
         raise bad_request(f"invalid range specified for port: {text}")
     if address:
         try:
             address = str(ipaddress.ip_address(address.strip("[]")))
         except ValueError as error:
             raise bad_request(f"invalid IP address: {address}") from error
-    return PortMapping(protocol, port, int(first or 0), address, int(last or 0))
+    return PortMapping(protocol, port, low, address, high)
 
 
 # ---------------------------------------------------------------- names

@@ -6,6 +6,7 @@ from sharedrt.edges.docker.fields import Fields
 from sharedrt.edges.docker.words import bad_request, not_implemented
 from sharedrt.model.records import Json
 from sharedrt.model.spec import BlkioLimit, Device, DeviceRule, Resources, Rlimit
+from sharedrt.wire.go_numbers import MAX_INT64, parse_digits
 
 MIN_MEMORY: Final = 6 << 20
 CPU_PERIOD_US: Final = 100_000
@@ -158,9 +159,9 @@ def _rule(text: str) -> DeviceRule:
 def _number(text: str, rule: str) -> int | None:
     if text == "*":
         return None
-    if not text.isdecimal():
+    if (number := parse_digits(text, MAX_INT64)) is None:
         raise bad_request(f"invalid device cgroup rule format: '{rule}'")
-    return int(text)
+    return number
 
 
 def translate_device_requests(host: Fields) -> tuple[str, ...]:

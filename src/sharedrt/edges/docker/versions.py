@@ -8,6 +8,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.model.records import EventRecord
 from sharedrt.wire.docker_filters import Filters
 from sharedrt.wire.docker_time import ZERO_TIME
 
@@ -27,7 +28,7 @@ _OLDEST_OF_ARCHIVES: Final = ApiVersion(1, 22)
 """What skopeo asks for in saving and loading, unless it is newer than 1.14 and negotiates."""
 
 _ARCHIVES = re.compile(r"/images/(?:load|get|.+/get)")
-_PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
+_PREFIX = re.compile(r"/v([0-9]{1,9})\.([0-9]{1,9})(?=/)")
 
 
 def split_version(path: str) -> tuple[ApiVersion, str]:
@@ -166,6 +167,11 @@ def event(version: ApiVersion, message: dict[str, Any]) -> dict[str, Any]:
         message["status"] = message["Action"]
         message["id"] = message["Actor"]["ID"]
     return message
+
+
+def tells_event(version: ApiVersion, record: EventRecord) -> bool:
+    """1.46: an image that was built is told of, with a name or without."""
+    return version >= (1, 46) or (record.kind, record.action) != ("image", "create")
 
 
 def info(version: ApiVersion, rendered: dict[str, Any]) -> dict[str, Any]:

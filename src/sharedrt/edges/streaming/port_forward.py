@@ -13,6 +13,7 @@ from sharedrt.edges.streaming.tokens import PortForwardJob
 from sharedrt.model.faults import Fault, InvalidArgument
 from sharedrt.wire.remote_command import STREAM_TYPE
 from sharedrt.wire.spdy import FrameError
+from sharedrt.wire.websocket import WebSocketError
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ class PortForwarder:
                 self._group = group
                 await self._link.receive()
                 raise _ClientClosed("closed")
-        except* (_ClientClosed, FrameError, OSError) as ended:
+        except* (_ClientClosed, FrameError, WebSocketError, OSError) as ended:
             log.debug("client gone", sandbox=self._job.sandbox, reason=str(ended.exceptions[0]))
         await self._link.finish()
 

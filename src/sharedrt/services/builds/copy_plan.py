@@ -3,8 +3,6 @@
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
-from urllib.parse import urlsplit
 
 from sharedrt.model.drivers import GitRemote, Selection
 from sharedrt.services.builds.configure import Words
@@ -14,8 +12,7 @@ from sharedrt.wire.dockerfile import Expander
 from sharedrt.wire.dockerfile.chmod import parse_mode
 from sharedrt.wire.dockerfile.heredocs import Heredoc, parse_heredoc
 from sharedrt.wire.dockerfile.instructions import Copy
-
-_URL_SCHEMES: Final = ("http", "https")
+from sharedrt.wire.urls import is_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ def plan_copy(copy: Copy, words: Words, working_dir: str, escape: str) -> CopyPl
             heredocs.append((begun.name, _content(known[begun.name], words.variables, escape)))
             continue
         source = words.one(source)
-        if copy.add and parse_git(source) is None and urlsplit(source).scheme in _URL_SCHEMES:
+        if copy.add and parse_git(source) is None and is_http(source):
             urls.append(source)
         elif copy.add and (git := parse_git(source)) is not None:
             gits.append(replace(git, keep=copy.keep_git_dir))

@@ -1,19 +1,17 @@
 """What ADD fetches over the network."""
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.drivers import Downloader, GitRemote, GitRepositories, HostFiles, RootView
 from sharedrt.model.faults import NotFound, Unavailable
 from sharedrt.services.builds.errors import BuildFailed
 from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S
+from sharedrt.wire.urls import file_name
 
 MAX_DOWNLOAD_BYTES: Final = 16 << 30
-_MAX_NAME_BYTES: Final = 255
 
 
 class Downloads:
@@ -59,7 +57,9 @@ class Downloads:
 
 def _file_name(url: str) -> str:
     """What the file is called. Raises BuildFailed: no file can be called so."""
-    name = os.path.basename(unquote(urlsplit(url).path)) or "download"
-    if name in (".", "..") or "\0" in name or len(os.fsencode(name)) > _MAX_NAME_BYTES:
+    if name := file_name(url):
+        return name
+    path = url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2]
+    if path and not path.endswith("/"):
         raise BuildFailed(f"ADD failed: cannot determine filename from url: {url}")
-    return name
+    return "download"

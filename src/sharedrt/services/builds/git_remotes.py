@@ -2,9 +2,9 @@
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 from sharedrt.model.drivers import GitRemote
+from sharedrt.wire.urls import is_http
 
 GIT_TIMEOUT_S: Final = 600.0
 _SCP_FORM: Final = re.compile(r"[\w.-]+@[\w.-]+:.+")
@@ -19,7 +19,7 @@ def parse_git(remote: str) -> GitRemote | None:
     elif not (
         url.startswith(("git://", "ssh://"))
         or _SCP_FORM.fullmatch(url)
-        or (urlsplit(url).scheme in ("http", "https") and url.endswith(".git"))
+        or (is_http(url) and url.endswith(".git"))
     ):
         return None
     return GitRemote(url, ref, folder)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from sharedrt.model.drivers import (
     Downloader,
@@ -29,6 +28,7 @@ from sharedrt.services.builds.git_remotes import GIT_TIMEOUT_S, parse_git
 from sharedrt.services.builds.request import BuildRequest
 from sharedrt.wire.tar.encoder import END_OF_ARCHIVE, encode_header, padding
 from sharedrt.wire.tar.entry import Kind, TarEntry
+from sharedrt.wire.urls import is_http
 
 MAX_CONTEXT_BYTES: Final = 16 << 30
 
@@ -76,7 +76,7 @@ class RemoteContexts:
     async def _from_url(
         self, remote: str, request: BuildRequest, where: Path, scratch: Path
     ) -> str:
-        if urlsplit(remote).scheme not in ("http", "https"):
+        if not is_http(remote):
             raise InvalidArgument("remote context", remote, "is neither a URL nor a git repository")
         folder = scratch / "remote"
         found = await self._downloader.fetch(

@@ -11,7 +11,9 @@ Source: Docker documentation, "Legacy container links".
 from collections.abc import Iterator
 
 from sharedrt.model.records import ContainerRecord
+from sharedrt.wire.go_numbers import parse_digits
 
+_MAX_PORT = (1 << 16) - 1
 _OWN = frozenset({"HOME", "PATH"})
 
 
@@ -37,7 +39,7 @@ def link_env(name: str, alias: str, other: ContainerRecord, address: str) -> Ite
 
 def _parse(port: str) -> tuple[int, str]:
     number, _, protocol = port.partition("/")
-    return int(number) if number.isdecimal() else 0, protocol or "tcp"
+    return parse_digits(number, _MAX_PORT) or 0, protocol or "tcp"
 
 
 def _url(address: str, number: int, protocol: str) -> str:

@@ -2,12 +2,11 @@
 
 import re
 import signal
-from typing import Final
 
 from sharedrt.model.faults import InvalidArgument
+from sharedrt.wire.go_numbers import parse_digits
 
-_NUMBER: Final = re.compile(r"[0-9]{1,9}")
-_OFFSET: Final = re.compile(r"[+-]?[0-9]{1,9}")
+_REALTIME_NAME = re.compile(r"(RTMIN|RTMAX)([+-]?[0-9]{1,2})?")
 _REALTIME = {"RTMIN": int(signal.SIGRTMIN), "RTMAX": int(signal.SIGRTMAX)}
 
 
@@ -18,18 +17,15 @@ def parse_signal(text: str) -> int:
         InvalidArgument: no signal of Linux.
     """
     name = text.strip().upper()
-    if _NUMBER.fullmatch(name):
-        number = int(name)
-        if 1 <= number <= signal.SIGRTMAX:
+    if name.isdecimal():
+        if number := parse_digits(name, signal.SIGRTMAX):
             return number
         raise InvalidArgument("signal", text, "not between 1 and 64")
     name = name.removeprefix("SIG")
-    for base, first in _REALTIME.items():
-        offset = name.removeprefix(base)
-        if name.startswith(base) and (not offset or _OFFSET.fullmatch(offset)):
-            number = first + int(offset or 0)
-            if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
-                return number
+    if found := _REALTIME_NAME.fullmatch(name):
+        number = _REALTIME[found[1]] + int(found[2] or 0)
+        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:
