@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharedrt.aio.priority import thread_pool
-from sharedrt.drivers.cgroups import parse, pod_marks, tree
+from sharedrt.drivers.cgroups import parse, pod_marks, tree, units
 from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
 from sharedrt.drivers.cgroups.limits import set_limits
@@ -76,8 +76,13 @@ class CgroupManager:
             raise Internal(f"cgroup {path}", str(e)) from e
 
     async def remove(self, path: str) -> bool:
-        """Remove a cgroup and those below it; False when processes are still in one. Idempotent."""
+        """Remove a cgroup and those below it; False when processes are still in one. Idempotent.
+
+        A slice of systemd's is stopped, with all that stands in it. Raises Internal: systemd refused.
+        """
         self._files.forget(path)
+        if self.driver is CgroupDriver.SYSTEMD and path.endswith(".slice"):
+            await units.stop(path.rpartition("/")[2])
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._enders, tree.remove, self.hierarchies, path)
 
