@@ -26,8 +26,8 @@ class HostFs:
     async def write(self, folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         await _run(_write, folder, files, mode)
 
-    async def read(self, path: Path) -> bytes:
-        return await _run(_read, path)
+    async def read(self, path: Path, *, limit_bytes: int | None = None) -> bytes:
+        return await _run(_read, path, limit_bytes)
 
     async def make_folder(
         self, path: Path, *, mode: int = 0o755, owner: tuple[int, int] | None = None
@@ -101,11 +101,15 @@ def _write(folder: Path, files: Mapping[str, bytes], mode: int) -> None:
         os.rename(temporary, target)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limit_bytes: int | None) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(-1 if limit_bytes is None else limit_bytes + 1)
     except FileNotFoundError:
         return b""
+    if limit_bytes is not None and len(data) > limit_bytes:
+        raise ResourceExhausted(str(path), f"longer than {limit_bytes} bytes")
+    return data
 
 
 def _make_folder(path: Path, mode: int, owner: tuple[int, int] | None) -> None:

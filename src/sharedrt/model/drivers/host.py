@@ -89,8 +89,12 @@ class HostFiles(Protocol):
         """Make the folder (0711) and write each file atomically."""
         ...
 
-    async def read(self, path: Path) -> bytes:
-        """A whole small file; nothing when it is missing."""
+    async def read(self, path: Path, *, limit_bytes: int | None = None) -> bytes:
+        """A small file's content; empty when there is none.
+
+        Raises:
+            ResourceExhausted: longer than ``limit_bytes``, which belongs to all files that a container may write to.
+        """
         ...
 
     async def make_folder(

@@ -2,14 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from sharedrt.model.drivers import HostFiles
-from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.faults import FailedPrecondition, ResourceExhausted
 from sharedrt.model.records import ContainerRecord, ContainerState
 from sharedrt.model.spec import NamespaceMode
 from sharedrt.services.layout import Layout
 from sharedrt.services.networks import Networks
 from sharedrt.wire.resolv_conf import hosts_file
+
+log = structlog.get_logger(__name__)
+
+_MAX_BYTES: Final = 1 << 20
 
 
 class EtcFiles:
@@ -84,18 +91,31 @@ class EtcFiles:
 
     async def refresh(self, record: ContainerRecord, before: Mapping[str, str]) -> None:
         """Bring the files from ``before`` to what :meth:`texts` says now. Only differences go in: what the
-        container itself has written stays, and a resolv.conf that it has changed is its own."""
+        container itself has written stays, and a resolv.conf that it has changed is its own. So is a file that it has
+        filled."""
         folder = self._layout.container_run(record.id)
         after = self.texts(record)
         old, new = before["hosts"].splitlines(), after["hosts"].splitlines()
-        present = (await self._host.read(folder / "hosts")).decode("utf-8", "surrogateescape")
-        lines = [line for line in present.splitlines() if line in new or line not in old]
-        lines += [line for line in new if line not in lines]
-        text = "".join(f"{line}\n" for line in lines)
-        files = {"hosts": text.encode("utf-8", "surrogateescape")}
-        if await self._host.read(folder / "resolv.conf") == before["resolv.conf"].encode():
+        files: dict[str, bytes] = {}
+        if (data := await self._read(folder / "hosts")) is not None:
+            present = data.decode("utf-8", "surrogateescape")
+            lines = [line for line in present.splitlines() if line in new or line not in old]
+            lines += [line for line in new if line not in lines]
+            text = "".join(f"{line}\n" for line in lines)
+            files["hosts"] = text.encode("utf-8", "surrogateescape")
+        if await self._read(folder / "resolv.conf") == before["resolv.conf"].encode():
             files["resolv.conf"] = after["resolv.conf"].encode()
         await self._host.write(folder, files)
+
+    async def _read(self, path: Path) -> bytes | None:
+        """``None`` when the container has made more of it than a daemon should hold."""
+        try:
+            return await self._host.read(path, limit_bytes=_MAX_BYTES)
+        except ResourceExhausted as fault:
+            log.warning(
+                "a container's file is not kept up to date", path=str(path), error=str(fault)
+            )
+            return None
 
 
 def is_ipv6_disabled(record: ContainerRecord) -> bool:
