@@ -2,6 +2,7 @@
 
 import re
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import assume, given
@@ -87,6 +88,18 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     began = time.process_time()
     assert not Regexp(pattern).search("a" * 200 + "c")
     assert time.process_time() - began < 5
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    compiled = Regexp("(a|b)*a(a|b){600}")
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            compiled.search(f"{number * 37:b}".replace("0", "a").replace("1", "b") * 300)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_search_is_given_up() -> None:

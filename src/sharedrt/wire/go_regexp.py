@@ -22,6 +22,8 @@ MAX_WORK: Final = 200_000
 _MAX_REPEAT: Final = 1000
 _MAX_DEPTH: Final = 100
 _REMEMBERED: Final = 256
+_SMALL_SET: Final = 32
+"""Larger sets of states are not remembered: the memory is everybody's, too."""
 
 Ranges = tuple[tuple[str, str], ...]
 
@@ -120,7 +122,7 @@ class Regexp:
                 work += len(current) + looked_at
                 if work > MAX_WORK:
                     return False
-                if not self._looks:
+                if not self._looks and max(len(current), len(after)) <= _SMALL_SET:
                     if len(self._next) >= _REMEMBERED:
                         self._next.clear()
                     self._next[key] = after
@@ -435,7 +437,7 @@ def _complement(ranges: Ranges) -> Ranges:
     return (*found, (chr(low), chr(0x10FFFF)))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def compile_regexp(pattern: str) -> Regexp:
     """Raises RegexpError."""
     return Regexp(pattern)
