@@ -61,6 +61,12 @@ def test_a_bad_key_is_named_with_its_line(text: str, key: str, line: int) -> Non
     assert f"file.toml:{line})" in str(caught.value)
 
 
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(b"# \xff")
+    with pytest.raises(InvalidArgument, match=r"c\.toml.*UTF-8"):
+        load_config(tmp_path / "c.toml")
+
+
 def test_no_toml_and_no_file() -> None:
     with pytest.raises(InvalidArgument, match=r"file\.toml.*line 1"):
         parse_config("[daemon\n", "file.toml")

@@ -191,6 +191,8 @@ def load_config(path: Path) -> Config:
         raise InvalidArgument(
             "configuration file", str(path), error.strerror or "cannot be read"
         ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgument("configuration file", str(path), f"is no UTF-8: {error}") from error
     return parse_config(text, str(path))
 
 

@@ -44,6 +44,47 @@ async def test_a_lease_from_its_making_to_its_end(channel: Channel, here: Any) -
     assert here.images.released == [{BLOB}], "what it alone has held is let go"
 
 
+@pytest.mark.parametrize(
+    ("when", "expires_ns"),
+    [
+        ("9999-12-31T23:59:59Z", (1 << 63) - 1),
+        ("1970-01-01T00:00:00Z", 1),
+        ("0001-01-01T00:00:00+14:00", 1),
+    ],
+)
+async def test_an_expiry_at_the_ends_of_time(
+    channel: Channel, here: Any, when: str, expires_ns: int
+) -> None:
+    """What the database cannot count was a bug of ours, and 1970 no end at all."""
+    request = pb.CreateRequest(id="mine", labels={"containerd.io/gc.expire": when})
+    await pb.LeasesStub(channel).create(request, metadata=IN_K8S)
+    assert here.leases.records["mine"].expires_ns == expires_ns
+
+
+@pytest.mark.parametrize(
+    ("kind", "id", "status"),
+    [
+        ("", "x", Status.INVALID_ARGUMENT),
+        ("content", "", Status.INVALID_ARGUMENT),
+        ("content", "../../etc", Status.INVALID_ARGUMENT),
+        ("content/x", BLOB, Status.INVALID_ARGUMENT),
+        ("snapshots", "key", Status.INVALID_ARGUMENT),
+        ("snapshots/a/b", "key", Status.INVALID_ARGUMENT),
+        ("images", "x", Status.UNIMPLEMENTED),
+    ],
+)
+async def test_resources_that_are_none(
+    channel: Channel, here: Any, kind: str, id: str, status: Status
+) -> None:
+    stub = pb.LeasesStub(channel)
+    await stub.create(pb.CreateRequest(id="mine"), metadata=IN_K8S)
+    add = pb.AddResourceRequest(id="mine", resource=pb.Resource(id=id, type=kind))
+    with pytest.raises(GRPCError) as caught:
+        await stub.add_resource(add, metadata=IN_K8S)
+    assert caught.value.status is status
+    assert not here.leases.records["mine"].resources
+
+
 @pytest.mark.parametrize("when", ["tomorrow", "2030-01-01T00:00:00"])
 async def test_a_malformed_expiry(channel: Channel, here: Any, when: str) -> None:
     request = pb.CreateRequest(labels={"containerd.io/gc.expire": when})

@@ -58,6 +58,27 @@ async def test_unknown_routes(door: DoorUnderTest, method: str, path: str) -> No
     assert (status, value) == (404, {"message": "page not found"})
 
 
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("//containers/json?all=1&x=%2F", "/containers/json?all=1&x=%2F"),
+        ("/v1.41//_ping", "/v1.41/_ping"),
+        ("/containers/../_ping", "/_ping"),
+        ("/networks//", "/networks/"),
+    ],
+)
+async def test_paths_are_cleaned_by_a_redirect(
+    door: DoorUnderTest, path: str, location: str
+) -> None:
+    reader, writer = await door.open()
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    assert head.startswith("HTTP/1.1 301 ")
+    assert f"\r\nLocation: {location}\r\n" in head
+    assert (await door.call("GET", location))[0] == 200
+    writer.close()
+
+
 async def test_head_ping_has_no_body(door: DoorUnderTest) -> None:
     status, text, headers = await door.call("HEAD", "/_ping")
     assert (status, text, headers["Content-Length"]) == (200, "", "0")

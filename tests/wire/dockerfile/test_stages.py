@@ -69,6 +69,16 @@ def test_blanks_in_a_directive_cost_no_more_than_letters() -> None:
     assert parse_dockerfile(b"# check = a b \t\nFROM x\n").directives.check == "a b"
 
 
+def test_a_line_of_many_flags_takes_no_square_of_time() -> None:
+    flags = " ".join(["--mount=type=tmpfs,target=/a"] * 60_000)
+    began = time.process_time()
+    run = one(f"RUN {flags} cat <<E\nx\nE")
+    assert time.process_time() - began < 15
+    assert isinstance(run, i.Run)
+    assert (len(run.mounts), run.command.text) == (60_000, "cat <<E")
+    assert [heredoc.content for heredoc in run.heredocs] == ["x\n"]
+
+
 def test_directives_end_with_the_first_other_line() -> None:
     parsed = parse_dockerfile(b"# syntax=docker/dockerfile:1.7-labs\n#check=skip=all\nFROM a\n")
     assert parsed.directives.syntax == "docker/dockerfile:1.7-labs"

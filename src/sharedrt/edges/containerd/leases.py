@@ -8,11 +8,12 @@ from betterproto.lib.google.protobuf import Empty
 
 from sharedrt.edges.containerd.call import NamespacedCalls, Service
 from sharedrt.edges.containerd.fields import fields_of, select
-from sharedrt.model.faults import InvalidArgument, NotFound
-from sharedrt.model.ids import Digest, LeaseId, new_id
+from sharedrt.model.faults import InvalidArgument, NotFound, Unimplemented
+from sharedrt.model.ids import Digest, LeaseId, new_id, parse_digest
 from sharedrt.model.records import LeaseRecord
 from sharedrt.pb.codec import from_unix_ns, to_unix_ns
 from sharedrt.pb.containerd.services.leases import v1 as pb
+from sharedrt.wire.go_numbers import MAX_INT64
 
 EXPIRE_LABEL: Final = "containerd.io/gc.expire"
 """RFC 3339 time at which a lease ends by itself."""
@@ -54,8 +55,7 @@ class LeasesService(NamespacedCalls, Service, pb.LeasesBase):
 
     async def add_resource(self, add_resource_request: pb.AddResourceRequest) -> Empty:
         resource = add_resource_request.resource
-        if not resource.type or not resource.id:
-            raise InvalidArgument("resource", resource.id, "needs an id and a type")
+        _check_resource(resource)
         await self.here().leases.add_resource(
             LeaseId(add_resource_request.id), resource.type, resource.id
         )
@@ -83,6 +83,25 @@ class LeasesService(NamespacedCalls, Service, pb.LeasesBase):
         raise NotFound("lease", id)
 
 
+def _check_resource(resource: pb.Resource) -> None:
+    """As containerd takes them: content, ingests, and snapshots of a named snapshotter."""
+    if not resource.type or not resource.id:
+        raise InvalidArgument("resource", resource.id, "needs an id and a type")
+    kind, slash, snapshotter = resource.type.partition("/")
+    match kind:
+        case "content" | "ingests" if slash:
+            raise InvalidArgument("resource type", resource.type, "has no parts")
+        case "content":
+            parse_digest(resource.id)
+        case "ingests":
+            return
+        case "snapshots":
+            if not snapshotter or "/" in snapshotter:
+                raise InvalidArgument("resource type", resource.type, "must name a snapshotter")
+        case _:
+            raise Unimplemented(f"a lease's resource of type {resource.type}")
+
+
 def _expiry(text: str) -> int:
     if not text:
         return 0
@@ -92,7 +111,8 @@ def _expiry(text: str) -> int:
         raise InvalidArgument(f"label {EXPIRE_LABEL}", text, "not an RFC 3339 time") from error
     if moment.tzinfo is None:
         raise InvalidArgument(f"label {EXPIRE_LABEL}", text, "has no time zone")
-    return to_unix_ns(moment)
+    # 0 would be no end at all, and the database counts in 64 bits: to the year 2262.
+    return min(max(to_unix_ns(moment), 1), MAX_INT64)
 
 
 def _render(record: LeaseRecord) -> pb.Lease:

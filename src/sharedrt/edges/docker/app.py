@@ -13,7 +13,7 @@ from sharedrt.aio.calls import HTTP_REQUESTS, HTTP_SECONDS
 from sharedrt.edges.docker.call import DOOR, Call, DockerSettings, Door, answer
 from sharedrt.edges.docker.gate import ConnectionGate
 from sharedrt.edges.docker.refused import log_refused, name_of
-from sharedrt.edges.docker.router import Handler, Router
+from sharedrt.edges.docker.router import Handler, Router, clean_path
 from sharedrt.edges.docker.routes import ROUTES
 from sharedrt.edges.docker.versions import split_version
 from sharedrt.edges.docker.words import Refusal, to_http
@@ -63,6 +63,10 @@ async def _answer(request: web.Request, gate: ConnectionGate | None) -> web.Stre
     if gate is not None and not gate.admitted:
         log.warning("peer refused", peer=gate.peer, namespace=door.runtime.namespace)
         return _refuse(403, "this user may not use this socket")
+    if (clean := clean_path(request.path)) != request.path:
+        return web.Response(
+            status=301, headers={"Location": str(request.rel_url.with_path(clean, keep_query=True))}
+        )
     try:
         version, path = split_version(request.path)
     except InvalidArgument as fault:

@@ -51,7 +51,7 @@ async def post_commit(call: Call) -> web.StreamResponse:
             name=_name(call.text("repo"), call.text("tag")),
             author=call.text("author"),
             comment=call.text("comment"),
-            pause=call.flag("pause", default=True),
+            pause=call.flag("pause") or not call.text("pause"),
         ),
     )
     image = await call.finish(work)

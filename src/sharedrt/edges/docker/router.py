@@ -4,6 +4,7 @@ A table of its own, and not aiohttp's router: the version prefix comes off befor
 and dockerd answers an unknown method as it answers an unknown path.
 """
 
+import posixpath
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class Router:
             if found := pattern.fullmatch(path):
                 return handler, found.groupdict()
         return None
+
+
+def clean_path(path: str) -> str:
+    """Without empty parts and dots, to which dockerd redirects. Some clients write a slash too many behind the host."""
+    if "//" not in path and "/." not in path:
+        return path
+    clean = posixpath.normpath(f"/{path.lstrip('/')}")
+    return f"{clean}/" if path.endswith("/") and clean != "/" else clean
 
 
 def _pattern(path: str) -> str:

@@ -62,25 +62,31 @@ def take_flags(text: str, escape: str, known: frozenset[str]) -> tuple[Flags, st
     Raises:
         DockerfileError: a flag that is not among ``known``.
     """
-    values: dict[str, tuple[str | None, ...]] = {}
-    rest = text.lstrip()
-    while rest.startswith("--"):
-        word, after = _word(rest, escape)
+    values: dict[str, list[str | None]] = {}
+    at = _skip(text, 0)
+    while text.startswith("--", at):
+        word, at = _word(text, at, escape)
+        at = _skip(text, at)
         if word == "--":
-            rest = after.lstrip()
             break
         name, equals, value = word[2:].partition("=")
         if name not in known:
             raise DockerfileError(f"unknown flag: --{name}{did_you_mean(name, known)}")
-        values[name] = (*values.get(name, ()), value if equals else None)
-        rest = after.lstrip()
-    return Flags(values), rest
+        values.setdefault(name, []).append(value if equals else None)
+    return Flags({name: tuple(given) for name, given in values.items()}), text[at:]
 
 
-def _word(text: str, escape: str) -> tuple[str, str]:
+def _skip(text: str, at: int) -> int:
+    """Behind the white space there."""
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
+
+
+def _word(text: str, at: int, escape: str) -> tuple[str, int]:
+    """The word there, and where it has ended."""
     word: list[str] = []
     quote = ""
-    at = 0
     while at < len(text):
         character = text[at]
         at += 1
@@ -95,7 +101,7 @@ def _word(text: str, escape: str) -> tuple[str, str]:
         elif character in _QUOTES:
             quote = character
         elif character.isspace():
-            return "".join(word), text[at:]
+            return "".join(word), at
         else:
             word.append(character)
-    return "".join(word), ""
+    return "".join(word), at

@@ -90,15 +90,12 @@ def _may_have_heredocs(line: str) -> bool:
     word, _, rest = line.strip().partition(" ")
     if word.upper() == "ONBUILD":
         word, _, rest = rest.strip().partition(" ")
-    return word.upper() in _WITH_HEREDOCS and not _arguments(rest).startswith("[")
+    return word.upper() in _WITH_HEREDOCS and not _first_argument(rest).startswith("[")
 
 
-def _arguments(rest: str) -> str:
-    """Without the flags before them."""
-    rest = rest.strip()
-    while rest.startswith("--"):
-        rest = rest.partition(" ")[2].strip()
-    return rest
+def _first_argument(rest: str) -> str:
+    """Behind the flags."""
+    return next((word for word in rest.split() if not word.startswith("--")), "")
 
 
 def _take_heredocs(
