@@ -201,6 +201,7 @@ async def open_world(tmp_path: Path, open_files: None) -> AsyncIterator[Opener]:
         await until(world.is_empty)  # what is about to end is in its cgroup still
         parent = world.settings.cgroup_parent
         assert await world.cgroups.remove(parent), "processes left in cgroups"
+        world.cgroups.close()
     assert left_over_processes(tmp_path) == []
     assert zombies() == []
     assert str(tmp_path) not in mountinfo()

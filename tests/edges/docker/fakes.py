@@ -256,9 +256,10 @@ class FakeContainers:
         return self.put(edit(self.by_id(id)))
 
     def get(self, ref: str) -> ContainerRecord:
-        for record in self.records.values():
-            if ref in (record.id, record.name, f"/{record.name}") or record.id.startswith(ref):
-                return record
+        records = self.records.values()
+        named = [r for r in records if ref in (r.id, r.name, f"/{r.name}")]
+        for record in named or [r for r in records if r.id.startswith(ref)]:
+            return record
         raise NotFound("container", ref)
 
     def by_id(self, id: str) -> ContainerRecord:

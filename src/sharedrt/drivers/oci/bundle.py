@@ -1,5 +1,6 @@
 """Writing and removing a container's folders. Blocking: called on threads."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,10 +19,10 @@ def write_bundle(bundle: Path, exits: Path, config: dict[str, Any]) -> None:
 def remove_bundle(bundle: Path, exits: Path) -> None:
     """Remove both. Idempotent; the bundle goes last, since it is what says that there was a container."""
     for folder in (exits, bundle):
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            continue
+        while folder.exists():
+            # A conmon of an exec that ends takes its own files away at the same time: then again.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
 
 
 def read_pid(path: Path) -> int:
