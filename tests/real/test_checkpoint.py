@@ -18,6 +18,7 @@ from tests.real.clients import IMAGE, CriClient, cri_client
 from tests.real.daemon import DaemonUnderTest, criu
 from tests.real.oci_images import layer_tar
 from tests.real.test_cri import PRIVATE_PID, ended, read, secured
+from tests.real.test_cri_containers import info
 from tests.real.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -110,6 +111,8 @@ async def test_a_container_goes_on_where_it_was(
         told = numbers(status.log_path)
         assert 5 <= told[0] <= last
         assert told == list(range(told[0], told[0] + len(told)))
+        pid = (await info(cri, again))["pid"]
+        assert again in read(f"/proc/{pid}/cgroup"), "its own cgroup, not that of what was dumped"
         shell = await cri.exec_sync(again, "sh", "-c", "cat /kept; ls /etc/nsswitch.conf")
         assert (shell.stdout, shell.exit_code) == (b"kept\n", 1)
         await cri.runtime.stop_container(pb.StopContainerRequest(container_id=again, timeout=10))
@@ -286,9 +289,9 @@ def names(folder: Path) -> list[str]:
 
 
 def frozen(daemon: DaemonUnderTest, id: str) -> bool:
-    """By either version of cgroups."""
+    """By either version of cgroups, in a scope or not."""
     for root, _, files in os.walk("/sys/fs/cgroup"):
-        if root.endswith(id):
+        if id in root:
             if "freezer.state" in files and read(f"{root}/freezer.state").strip() == "FROZEN":
                 return True
             if "cgroup.freeze" in files and read(f"{root}/cgroup.freeze").strip() == "1":

@@ -20,6 +20,7 @@ from sharedrt.drivers.oci.errors import clean, start_failed
 from sharedrt.drivers.oci.handlers import require_program
 from sharedrt.drivers.oci.leftovers import guess_state, kill_makers
 from sharedrt.drivers.oci.procs import PidFd, identify, kill_process
+from sharedrt.drivers.oci.restored import bring_home, held
 from sharedrt.drivers.oci.spec import render_config
 from sharedrt.drivers.oci.spec_resources import render_resources
 from sharedrt.drivers.oci.state import BundleState
@@ -95,7 +96,16 @@ async def create(context: Context, request: BundleRequest) -> ProcessIdentity:
             checkpoint=request.checkpoint,
             criu=criu,
         )
-        process, monitor = await launch_conmon(launch, context.cgroups)
+        if (
+            request.checkpoint is not None
+            and context.facts.cgroups.version == 2
+            and not handler.is_crun
+        ):
+            async with held(context.cgroups, cgroup.path, launch.timeout_s):
+                process, monitor = await launch_conmon(launch, context.cgroups)
+                await bring_home(context.cgroups, cgroup.path, process.pid)
+        else:
+            process, monitor = await launch_conmon(launch, context.cgroups)
         context.keep(
             key,
             replace(

@@ -1,6 +1,7 @@
 """What the OCI driver needs of the host's cgroups. ``drivers.cgroups.CgroupManager`` has all of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from sharedrt.model.drivers import CgroupDetails, CgroupStats, NetworkStats
@@ -37,6 +38,8 @@ class CgroupName(Protocol):
 class Hierarchies(Protocol):
     @property
     def left_over(self) -> frozenset[str]: ...
+    @property
+    def unified(self) -> Path | None: ...
 
 
 class Cgroups(Protocol):
