@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -42,6 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--real") and not hasattr(config, "workerinput"):
         config.stash[_CURED] = ExitStack()
         config.stash[_CURED].enter_context(cured())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure tells what the daemons of the moment logged last: their folders are gone soon."""
+    report = yield
+    if report.failed:
+        for daemon in used:
+            if daemon.log_path.exists():
+                report.sections.append((f"log of daemon {daemon.number}", daemon.log()[-8000:]))
+    return report
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -80,8 +80,6 @@ class DaemonUnderTest:
     def __post_init__(self) -> None:
         # A short path: sockets have 107 bytes.
         self.root = Path(tempfile.mkdtemp(prefix=f"srt{self.number}-", dir="/tmp"))
-        # As /var/lib is: root of a user namespace must be able to pass.
-        self.root.chmod(0o711)
         # As /var/lib and /run are: a container's user namespace has to get to its root file system.
         self.root.chmod(0o755)
         self.log_path = self.root / "daemon.log"
@@ -203,6 +201,7 @@ class DaemonUnderTest:
         return (f"srt{n}", f"srp{n}", f"s{n}", self.root.name)
 
     def log(self) -> str:
+        """Its end."""
         return self.log_path.read_text(errors="replace")[-20_000:]
 
     async def docker(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HostTraces:
-    """Mounts, namespaces' pins, cgroups, links (veths too), nft tables with their elements, processes and folders
-    that look like ours.
+    """Mounts, namespaces' pins, cgroups, systemd's units, links (veths too), nft tables with their elements,
+    processes and folders that look like ours.
 
     ``marks`` are words that only our own things carry in their names: the run's root folder, its bridge
     names, its nft table, its cgroup parent.
@@ -20,6 +20,8 @@ class HostTraces:
     namespaces: frozenset[str]
     """Pins of network, IPC, UTS and user namespaces."""
     cgroups: frozenset[str]
+    units: frozenset[str]
+    """systemd's, where it runs the host: a slice outlives its cgroup."""
     links: frozenset[str]
     tables: frozenset[str]
     processes: frozenset[str]
@@ -53,6 +55,7 @@ def look(marks: tuple[str, ...]) -> HostTraces:
         mounts=frozenset(filter(ours, {words[4] for words in lines} - pins)),
         namespaces=frozenset(filter(ours, pins)),
         cgroups=frozenset(_cgroups(marks)),
+        units=frozenset(filter(ours, _units())),
         links=frozenset(filter(ours, links)),
         tables=frozenset(filter(ours, tables)),
         processes=frozenset(_processes(marks)),
@@ -66,6 +69,15 @@ def _cgroups(marks: tuple[str, ...]) -> list[str]:
     for folder, names, _ in os.walk(root):
         found += [str(Path(folder, name)) for name in names if any(m in name for m in marks)]
     return found
+
+
+def _units() -> list[str]:
+    if not Path("/run/systemd/system").is_dir():
+        return []
+    kinds = "--type=slice,scope,service"  # a mount's unit goes a moment after the mount
+    command = ["systemctl", "list-units", "--all", kinds, "--plain", "--no-legend", "--full"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line.split()[0] for line in listing.splitlines() if line.strip()]
 
 
 def _processes(marks: tuple[str, ...]) -> list[str]:

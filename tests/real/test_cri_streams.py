@@ -117,6 +117,26 @@ async def test_no_event_is_older_than_the_status_that_it_changes(cri: CriClient)
                 assert answer.timestamp < stopped[status.id]
 
 
+async def test_the_newest_attempt_comes_first(cri: CriClient) -> None:
+    """A kubelet that follows events takes what it reads first for the last attempt, and numbers the next by it."""
+    made: list[str] = []
+    async with following(cri) as events, pod(cri, "attempts") as (id, config):
+        for attempt in range(3):
+            metadata = pb.ContainerMetadata(name="main", attempt=attempt)
+            container = await cri.create(
+                id, config, "main", ["true"], metadata=metadata, linux=secured()
+            )
+            made.insert(0, container)
+            await cri.start(container)
+            await ended(cri, container)
+        request = pb.PodSandboxStatusRequest(pod_sandbox_id=id)
+        answer = await cri.runtime.pod_sandbox_status(request)
+    assert [status.id for status in answer.containers_statuses] == made
+    told = [[status.id for status in event.containers_statuses] for event in events]
+    assert made in told
+    assert all(seen == [id for id in made if id in seen] for seen in told)
+
+
 async def test_two_follow_and_both_see_all(cri: CriClient) -> None:
     async with following(cri) as first, following(cri) as second:
         async with pod(cri, "both") as (id, _):

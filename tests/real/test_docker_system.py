@@ -19,6 +19,7 @@ from tests.real.registry import PASSWORD, USER, RegistryUnderTest, running_regis
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
+CGROUP_DRIVER = "systemd" if Path("/run/systemd/system").is_dir() else "cgroupfs"
 CGROUPS = "1" if Path("/sys/fs/cgroup/pids").is_dir() else "2"
 CONTAINER: dict[str, Any] = {
     "Image": "busybox",
@@ -66,7 +67,7 @@ async def test_info_has_true_figures(daemon: DaemonUnderTest, docker: DockerClie
     assert found["KernelVersion"] == platform.release()
     assert (found["Name"], found["Architecture"]) == (socket.gethostname(), platform.machine())
     assert found["DockerRootDir"] == str(daemon.root / "state")
-    assert (found["Driver"], found["CgroupDriver"]) == ("overlay2", "cgroupfs")
+    assert (found["Driver"], found["CgroupDriver"]) == ("overlay2", CGROUP_DRIVER)
     assert found["CgroupVersion"] == (CGROUPS)
     backing = dict(found["DriverStatus"])["Backing Filesystem"]
     kind = await daemon.run("stat", "-f", "-c", "%T", str(daemon.root / "state"))

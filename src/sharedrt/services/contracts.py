@@ -402,7 +402,9 @@ class Pods(Protocol):
 
     def list(self) -> Sequence[SandboxRecord]: ...
 
-    def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]: ...
+    def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
+        """Newest first: a kubelet that follows events takes the first one of a name for its last attempt."""
+        ...
 
     def first_process(self, id: SandboxId) -> int:
         """Host pid of the process that stands for the pod, since it sees its network: its own first one, or that of its

@@ -271,7 +271,8 @@ class PodService:
         return self._records.list()
 
     def containers_of(self, id: SandboxId) -> Sequence[ContainerRecord]:
-        return [record for record in self._containers().list() if record.sandbox_id == id]
+        found = [record for record in self._containers().list() if record.sandbox_id == id]
+        return sorted(found, key=lambda record: record.created_ns, reverse=True)
 
     def first_process(self, id: SandboxId) -> int:
         record = self._records.by_id(id)

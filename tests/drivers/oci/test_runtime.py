@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from sharedrt.drivers.cgroups import CgroupManager
+from sharedrt.drivers.oci.procs import identify
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.drivers.oci.state import load_state
@@ -519,7 +520,18 @@ async def test_killed_conmon(world: World) -> None:
     assert not world.driver.alive(identity)
 
 
-async def test_a_conmon_that_ends_at_once_is_quoted(world: World) -> None:
+@pytest.mark.parametrize("moved", [False, True], ids=["before its move", "after its move"])
+async def test_a_conmon_that_ends_at_once_is_quoted(
+    world: World, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    move = world.cgroups.move
+
+    async def move_at_its_end(path: str, pid: int) -> None:
+        await until(lambda: identify(pid) is None)
+        if not moved:
+            await move(path, pid)
+
+    monkeypatch.setattr(world.cgroups, "move", move_at_its_end)
     request = world.request("true")
     folder = world.folder / "a-folder.log"
     folder.mkdir()
@@ -639,7 +651,7 @@ async def test_unknown_container(world: World) -> None:
 
 
 async def test_privileged_and_confined(world: World) -> None:
-    script = "mount -t tmpfs none /tmp && echo mounted; (: > /proc/sys/kernel/ns_last_pid); ls /dev | grep -c ."
+    script = "exec 2>&1; mount -t tmpfs none /tmp && echo mounted; (: > /proc/sys/kernel/ns_last_pid); ls /dev | wc -l"
     outputs = []
     for privileged in (False, True):
         spec = Spec(args=("sh", "-c", script), security=Security(privileged=privileged))

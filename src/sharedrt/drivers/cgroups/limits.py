@@ -6,6 +6,7 @@ from pathlib import Path
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.drivers.cgroups.paths import CgroupDriver
 from sharedrt.drivers.cgroups.reader import write_text
+from sharedrt.drivers.cgroups.units import set_properties
 from sharedrt.model.faults import Internal, InvalidArgument
 from sharedrt.model.spec import Resources
 
@@ -33,7 +34,7 @@ async def set_limits(
     _refuse_others(resources)
     settings = v2_settings(resources) if hierarchies.version == 2 else v1_settings(resources)
     if driver is CgroupDriver.SYSTEMD:
-        await _set_property(path.rstrip("/").rpartition("/")[2], systemd_properties(resources))
+        await set_properties(path.rstrip("/").rpartition("/")[2], systemd_properties(resources))
         settings = unknown_to_systemd(settings, resources)
     try:
         await asyncio.to_thread(_write, hierarchies, path, settings)
@@ -130,18 +131,6 @@ def systemd_properties(r: Resources) -> list[str]:
     elif r.memory_swap_bytes is not None and r.memory_bytes is not None:
         found.append(f"MemorySwapMax={max(0, r.memory_swap_bytes - r.memory_bytes)}")
     return found
-
-
-async def _set_property(unit: str, properties: list[str]) -> None:
-    if not properties:
-        return
-    process = await asyncio.create_subprocess_exec(
-        "systemctl", "set-property", "--runtime", unit, *properties,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _, words = await process.communicate()
-    if process.returncode:
-        raise Internal(f"systemd unit {unit}", words.decode(errors="replace").strip())
 
 
 def _write(hierarchies: Hierarchies, path: str, settings: list[tuple[str, str, str]]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharedrt.drivers.cgroups import parse, pod_marks, tree
+from sharedrt.drivers.cgroups import parse, pod_marks, tree, units
 from sharedrt.drivers.cgroups.details import read_details
 from sharedrt.drivers.cgroups.features import CgroupFeatures, read_features
 from sharedrt.drivers.cgroups.limits import set_limits
@@ -73,8 +73,13 @@ class CgroupManager:
             raise Internal(f"cgroup {path}", str(e)) from e
 
     async def remove(self, path: str) -> bool:
-        """Remove a cgroup and those below it; False when processes are still in one. Idempotent."""
+        """Remove a cgroup and those below it; False when processes are still in one. Idempotent.
+
+        A slice of systemd's is stopped, with all that stands in it. Raises Internal: systemd refused.
+        """
         self._files.forget(path)
+        if self.driver is CgroupDriver.SYSTEMD and path.endswith(".slice"):
+            await units.stop(path.rpartition("/")[2])
         return await asyncio.to_thread(tree.remove, self.hierarchies, path)
 
     async def move(self, path: str, pid: int) -> None:

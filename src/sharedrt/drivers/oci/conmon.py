@@ -108,12 +108,12 @@ async def launch_conmon(
             os.close(sync_write)
             os.close(start_read)
         try:
-            if launch.cgroup:
-                try:
+            try:
+                if launch.cgroup:
                     await _move(cgroups, launch.cgroup, child.pid)
-                except Fault as fault:
-                    raise await _early_end(child, launch) or fault from fault
-            os.write(start_write, b"\0")
+                os.write(start_write, b"\0")
+            except (Fault, BrokenPipeError) as error:
+                raise await _early_end(child, launch) or error from error
         except BaseException:
             child.kill()  # before its start pipe is closed, which would let it go on
             raise

@@ -137,7 +137,16 @@ async def kill(context: Context, key: ContainerKey, number: int, *, everyone: bo
             if pid != state.pid and (other := identify(pid)) is not None:
                 kill_process(other, number)
     if state.paused and number == signal.SIGKILL:
-        await resume(context, key)  # a frozen process of v1 dies when it is thawed
+        await _thaw_killed(context, key, state)
+
+
+async def _thaw_killed(context: Context, key: ContainerKey, state: BundleState) -> None:
+    """A frozen process of v1 dies when it is thawed. One of v2 has died frozen: its cgroup may be gone."""
+    if context.facts.cgroups.version == 1:
+        await context.must(state, "resume", key.id)
+    else:
+        await context.runtime(state, "resume", key.id)
+    context.keep(key, replace(state, paused=False))
 
 
 async def pause(context: Context, key: ContainerKey) -> None:
