@@ -14,6 +14,7 @@ from sharedrt.wire.docker_detach import DetachScanner, parse_detach_keys
         ("ctrl-p,ctrl-q", b"\x10\x11"),
         ("ctrl-a", b"\x01"),
         ("a,b", b"ab"),
+        ("DEL,q", b"\x7fq"),
         ("ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_", b"\x00\x1b\x1c\x1d\x1e\x1f"),
     ],
 )

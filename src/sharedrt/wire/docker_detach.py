@@ -30,6 +30,8 @@ def _parse_key(key: str) -> int:
             return ord(value) - ord("a") + 1
         if value in _CONTROL:
             return _CONTROL[value]
+    if key == "DEL":  # of the client's own library; the API's text does not tell of it
+        return 127
     raise ValueError(f"Unknown character: '{key}'")
 
 

@@ -253,7 +253,18 @@ def test_resources() -> None:
         ({"PortBindings": {"80": [{"HostPort": "2-1"}]}}, "400 invalid range specified for port"),
         ({"PortBindings": {"80": [{"HostPort": "2-x"}]}}, "400 invalid port specification"),
         ({"PortBindings": {"80": [{"HostIp": "odd"}]}}, "400 invalid IP address: odd"),
-        ({"Binds": ["/a"]}, "400 invalid volume specification: '/a'"),
+        ({"Binds": ["/"]}, "400 invalid volume specification: destination can't be '/'"),
+        ({"Binds": ["a"]}, "400 invalid mount path: 'a' mount path must be absolute"),
+        ({"Binds": ["/a:/b:ro:z"]}, "400 invalid volume specification: '/a:/b:ro:z'"),
+        (
+            {"Mounts": [{"Type": "volume", "Target": "/a", "ReadOnly": True}]},
+            "must not set ReadOnly mode when using anonymous volumes",
+        ),
+        (
+            {"Mounts": [{"Type": "volume", "Target": "/a", "VolumeOptions": {"Subpath": "b"}}]},
+            "must not set Subpath when using anonymous volumes",
+        ),
+        ({"Mounts": [{"Type": "image", "Target": "/a"}]}, "field Source must not be empty"),
         ({"Binds": ["/a:b"]}, "400 invalid mount path: 'b' mount path must be absolute"),
         ({"Binds": ["/a:/b:odd"]}, "400 invalid mode: odd"),
         ({"Binds": ["/a:/b:ro,rw"]}, "400 invalid mode: ro,rw"),
@@ -428,7 +439,7 @@ def test_mounts() -> None:
     mounts = create(
         {"Volumes": {"/anon/": {}}},
         {
-            "Binds": ["/src:/dst:ro,rslave,z", "/c:/anon"],
+            "Binds": ["/src:/dst:ro,rslave,z", "/c:/anon", "/alone/"],
             "Tmpfs": {"/scratch": "size=1m,ro"},
             "VolumesFrom": ["other:ro"],
             "Mounts": [
@@ -452,6 +463,7 @@ def test_mounts() -> None:
         create_source=True,
         selinux_relabel="shared",
     )
+    assert by_target["/alone"] == Mount(MountKind.VOLUME, "", "/alone"), "as docker-py sends it"
     assert by_target["/data"].readonly
     assert "/tmp" not in by_target
     assert by_target["/scratch"].options == ("size=1m",)

@@ -133,10 +133,13 @@ def clean_target(path: str) -> str:
 
 
 def parse_bind(text: str) -> Mount:
-    """``SOURCE:TARGET[:OPTIONS]``; a source that is no path is a volume's name."""
+    """``SOURCE:TARGET[:OPTIONS]``; a source that is no path is a volume's name. A target alone is an anonymous
+    volume's."""
     parts = text.split(":")
-    if not 2 <= len(parts) <= 3 or not all(parts[:2]):
+    if len(parts) > 3 or not all(parts[:2]):
         raise bad_request(f"invalid volume specification: '{text}'")
+    if len(parts) == 1:
+        return Mount(MountKind.VOLUME, "", clean_target(text))
     source, target = parts[0], clean_target(parts[1])
     options = _Modes(parts[2] if len(parts) == 3 else "", text)
     is_path = source.startswith("/")
@@ -206,6 +209,8 @@ def _mount(item: Fields) -> Mount:
             return _tmpfs_mount(item, target)
         case "volume":
             options = item.sub("VolumeOptions")
+            if not item.text("Source"):
+                _check_anonymous(item, options)
             return Mount(
                 MountKind.VOLUME,
                 item.text("Source"),
@@ -215,6 +220,8 @@ def _mount(item: Fields) -> Mount:
                 sub_path=_sub_path(kind, options),
             )
         case "image":
+            if not item.text("Source"):
+                raise _invalid(kind, "field Source must not be empty")
             return Mount(
                 MountKind.IMAGE,
                 item.text("Source"),
@@ -226,6 +233,14 @@ def _mount(item: Fields) -> Mount:
             raise not_implemented(f"a mount of type {kind}")
         case _:
             raise _invalid(kind, f'mount type unknown: "{kind}"')
+
+
+def _check_anonymous(item: Fields, options: Fields) -> None:
+    """A fresh volume has nothing to show."""
+    if options.text("Subpath"):
+        raise _invalid("volume", "must not set Subpath when using anonymous volumes")
+    if item.boolean("ReadOnly"):
+        raise _invalid("volume", "must not set ReadOnly mode when using anonymous volumes")
 
 
 def _sub_path(kind: str, options: Fields) -> str:
