@@ -114,3 +114,26 @@ async def test_the_cgroup_that_crun_makes_below_a_scope(
     assert [(scope / name).read_text() for name in names] == ["old", "777"], (
         "systemd writes the first"
     )
+
+
+@pytest.mark.parametrize(("file", "told"), [("0\n", "0"), ("max\n", "infinity")])
+async def test_systemd_is_told_of_the_swap_that_runc_kept_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, told: str
+) -> None:
+    """It would write what it knows of, at any change."""
+    heard: list[str] = []
+
+    async def set_property(unit: str, properties: list[str]) -> None:
+        heard.extend(properties)
+
+    monkeypatch.setattr(limits, "set_properties", set_property)
+    (tmp_path / "b.scope").mkdir()
+    (tmp_path / "b.scope/memory.swap.max").write_text(file)
+    cgroups = CgroupManager(
+        "systemd", hierarchies=Hierarchies(unified=tmp_path), systemd_running=True
+    )
+    await cgroups.set_limits("/b.scope", Resources(cpu_quota_us=-1))
+    assert heard == ["CPUQuota=", f"MemorySwapMax={told}"]
+    heard.clear()
+    await cgroups.set_limits("/b.scope", Resources(memory_swap_bytes=-1))
+    assert heard == ["MemorySwapMax=infinity"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sharedrt.drivers.cgroups.mountinfo import Hierarchies
 from sharedrt.drivers.cgroups.paths import CgroupDriver
-from sharedrt.drivers.cgroups.reader import write_text
+from sharedrt.drivers.cgroups.reader import read_text, write_text
 from sharedrt.drivers.cgroups.tree import limited
 from sharedrt.drivers.cgroups.units import set_properties
 from sharedrt.model.faults import Internal, InvalidArgument
@@ -35,7 +35,10 @@ async def set_limits(
     _refuse_others(resources)
     settings = v2_settings(resources) if hierarchies.version == 2 else v1_settings(resources)
     if driver is CgroupDriver.SYSTEMD:
-        await set_properties(path.rstrip("/").rpartition("/")[2], systemd_properties(resources))
+        properties = systemd_properties(resources)
+        if properties and hierarchies.version == 2:
+            properties += _swap(Path(f"{hierarchies.unified}{path}"), properties)
+        await set_properties(path.rstrip("/").rpartition("/")[2], properties)
         below = limited(hierarchies, path) if hierarchies.version == 2 else path
         if below == path:
             settings = unknown_to_systemd(settings, resources)
@@ -136,6 +139,17 @@ def systemd_properties(r: Resources) -> list[str]:
     elif r.memory_swap_bytes is not None and r.memory_bytes is not None:
         found.append(f"MemorySwapMax={max(0, r.memory_swap_bytes - r.memory_bytes)}")
     return found
+
+
+def _swap(folder: Path, properties: list[str]) -> list[str]:
+    """The limit of swap as it is, where it is not to be changed.
+
+    systemd writes all that it knows of a unit whenever something is changed, and runc does not tell it of a limit of 0.
+    """
+    text = read_text(folder / "memory.swap.max").strip()
+    if not text or any(each.startswith("MemorySwapMax=") for each in properties):
+        return []
+    return [f"MemorySwapMax={'infinity' if text == 'max' else text}"]
 
 
 def _write(hierarchies: Hierarchies, path: str, settings: list[tuple[str, str, str]]) -> None:
