@@ -46,6 +46,18 @@ async def test_a_slice_is_stopped_and_a_scope_is_not(tmp_path: Path, asked: Aske
     assert not (tree / "a.slice").exists()
 
 
+async def test_a_slice_with_processes_is_left_alone(tmp_path: Path, asked: Asked) -> None:
+    """Whoever configures another's slice as the parent shall not lose what is in it."""
+    inside = tmp_path / "tree/a.slice/a-b.slice"
+    inside.mkdir(parents=True)
+    (inside / "cgroup.procs").write_text("123\n")
+    cgroups = CgroupManager(
+        "systemd", hierarchies=Hierarchies(unified=tmp_path / "tree"), systemd_running=True
+    )
+    assert not await cgroups.remove("/a.slice")
+    assert asked.lines() == []
+
+
 async def test_without_systemd_as_the_driver_it_is_not_asked(tmp_path: Path, asked: Asked) -> None:
     (tmp_path / "tree/a.slice").mkdir(parents=True)
     cgroups = CgroupManager(

@@ -80,10 +80,10 @@ class CgroupManager:
     async def remove(self, path: str) -> bool:
         """Remove a cgroup and those below it; False when processes are still in one. Idempotent.
 
-        A slice of systemd's is stopped, with all that stands in it. Raises Internal: systemd refused.
+        A slice of systemd's is stopped, unless processes are in it. Raises Internal: systemd refused.
         """
         self._files.forget(path)
-        if self.driver is CgroupDriver.SYSTEMD and path.endswith(".slice"):
+        if self.driver is CgroupDriver.SYSTEMD and path.endswith(".slice") and not self.pids(path):
             await units.stop(path.rpartition("/")[2])
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._enders, tree.remove, self.hierarchies, path)

@@ -13,7 +13,7 @@ async def set_properties(unit: str, properties: Sequence[str]) -> None:
 
 
 async def stop(unit: str) -> None:
-    """Stop a slice and what stands below it; systemd forgets it then. Idempotent. Raises Internal.
+    """Stop a slice and all units in it; systemd forgets it then. Idempotent. Raises Internal.
 
     A slice outlives the last scope in it, without a cgroup: removing that does not end the unit.
     """

@@ -92,10 +92,10 @@ class OciDriver:
 
     async def purge(self) -> None:
         cgroups = self._context.cgroups
-        parent = cgroups.parent_path(self._context.parent_cgroup)
-        # A helper of a runtime that was killed just now may not have ended yet.
-        await cgroups.kill(parent)
-        await cgroups.remove(parent)
+        if conmons := self._context.conmon_cgroup:
+            # A helper of a runtime that was killed just now may not have ended yet. Above it may be others' processes.
+            await cgroups.kill(conmons)
+        await cgroups.remove(cgroups.parent_path(self._context.parent_cgroup))
         await asyncio.to_thread(self._context.layout.remove)
 
     @property
