@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from sharedrt.aio.completion import run_blocking
+from sharedrt.drivers.names import NameResolver
 from sharedrt.model.drivers import Download, Downloaded
 from sharedrt.model.faults import (
     Internal,
@@ -70,7 +71,9 @@ class HttpDownloader:
                     timeout=self._timeout,
                     trust_env=True,
                     auto_decompress=False,
-                    connector=aiohttp.TCPConnector(socket_factory=guard.socket),
+                    connector=aiohttp.TCPConnector(
+                        socket_factory=guard.socket, resolver=NameResolver()
+                    ),
                     headers={"Accept-Encoding": "identity"},
                 ) as session,
                 session.get(url) as response,
