@@ -17,6 +17,7 @@ import aiohttp
 import yarl
 
 from sharedrt.aio.completion import run_blocking
+from sharedrt.drivers.names import NameResolver
 from sharedrt.model.drivers import Download, Downloaded
 from sharedrt.model.faults import (
     Internal,
@@ -71,7 +72,9 @@ class HttpDownloader:
                 aiohttp.ClientSession(
                     timeout=self._timeout,
                     auto_decompress=False,
-                    connector=aiohttp.TCPConnector(socket_factory=guard.socket),
+                    connector=aiohttp.TCPConnector(
+                        socket_factory=guard.socket, resolver=NameResolver()
+                    ),
                     headers={"Accept-Encoding": "identity"},
                 ) as session,
                 _get(session, target) as response,

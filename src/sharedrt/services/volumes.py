@@ -65,6 +65,8 @@ def check_volume(volume: NewVolume) -> None:
             raise InvalidArgument("volume option", option, reason)
         if option not in OPTIONS:
             raise InvalidArgument("volume option", option, f'invalid option: "{option}"')
+        if "\0" in volume.options[option]:
+            raise InvalidArgument("volume option", option, "has a zero byte")
     for option, needed in _NEEDED.items():
         if volume.options.get(option):
             for other in needed:

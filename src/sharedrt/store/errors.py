@@ -22,7 +22,7 @@ def database_fault(error: sqlite3.Error, name: str = "database") -> Fault:
     reason = str(error)
     match primary_code(error):
         case sqlite3.SQLITE_FULL:
-            return ResourceExhausted(f"disk of the {name}", reason)
+            return ResourceExhausted(f"disk of the {name}", f"no space left: {reason}")
         case sqlite3.SQLITE_NOMEM:
             return ResourceExhausted(f"memory for the {name}", reason)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

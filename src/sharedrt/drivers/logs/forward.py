@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from sharedrt.aio.completion import complete
 from sharedrt.drivers.logs.tls import TlsSink, connect_tls
+from sharedrt.drivers.names import addresses
 from sharedrt.model.drivers import ForwardTarget, LogLine, LogSink
 from sharedrt.model.faults import Unavailable
 from sharedrt.model.records import LogTransport
@@ -99,9 +100,8 @@ class HostLogForwarder:
         kind = socket.SOCK_DGRAM if parts.scheme in ("udp", "unixgram") else socket.SOCK_STREAM
         if parts.scheme.startswith("unix"):
             return await _connect(socket.AF_UNIX, kind, parts.path)
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(parts.hostname, parts.port, type=kind)
+            found = await addresses(parts.hostname, parts.port, kind)
         except OSError as error:
             raise Unavailable(_WHAT, f"{address}: {error.strerror}") from error
         family, _, _, _, place = found[0]

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from sharedrt.drivers.names import addresses, numeric
 from sharedrt.model.drivers import LogLine
 from sharedrt.model.faults import Unavailable
 from sharedrt.model.records import SyslogTls
@@ -19,11 +21,28 @@ async def connect_tls(
     """A connection whose other side has shown who it is. Raises Unavailable, also for a file that cannot be used."""
     context = await asyncio.to_thread(_context, what, tls)
     try:
-        return await asyncio.open_connection(host, port, ssl=context)
+        return await _connect(host, port, context)
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(what, f"{host}:{port}: {error.verify_message}") from error
     except OSError as error:
         raise Unavailable(what, f"{host}:{port}: {error.strerror or error}") from error
+
+
+async def _connect(
+    host: str, port: int, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first of its addresses that can be reached. Raises OSError."""
+    unreachable = OSError("it has no address")
+    for *_, place in await addresses(host, port, socket.SOCK_STREAM):
+        try:
+            return await asyncio.open_connection(
+                numeric(place), port, ssl=context, server_hostname=host
+            )
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            unreachable = error
+    raise unreachable
 
 
 class TlsSink:

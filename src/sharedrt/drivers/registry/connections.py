@@ -11,6 +11,7 @@ import aiohttp
 import yarl
 
 import sharedrt
+from sharedrt.drivers.names import NameResolver
 from sharedrt.drivers.registry.hosts import TlsSettings, is_loopback
 from sharedrt.model.faults import FailedPrecondition
 
@@ -40,7 +41,7 @@ class Connections:
             context = await asyncio.to_thread(_context, tls)
             # No limit of connections here: waiting for one would count as connecting. Callers have theirs.
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=0),
+                connector=aiohttp.TCPConnector(ssl=context, limit=0, resolver=NameResolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=_READ_BUFFER_BYTES,

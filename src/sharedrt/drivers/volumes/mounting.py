@@ -67,5 +67,5 @@ def _address(host: str) -> str:
         pass  # a name
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label is empty or over-long
         raise InvalidArgument("volume option addr", host, f"cannot be resolved: {error}") from error
