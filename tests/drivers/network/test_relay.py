@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sharedrt.drivers.network.relay.client import Relay, Served
+from sharedrt.drivers.network.relay.process import Files, Loop, TcpService, UdpService
 
 BIG = os.urandom(3 << 20)
 
@@ -196,3 +197,61 @@ def test_killed_it_is_started_again_with_all_it_had(relay: Relay, stack: ExitSta
     first = relay.pid
     relay.drop("a")
     assert relay.pid != first, "one that does not answer is ended"
+
+
+def test_without_files_for_more_a_client_is_turned_away(stack: ExitStack) -> None:
+    loop, files, entry = Loop(), Files(3), listener(stack)
+    service = TcpService(loop, entry, tcp_target(stack, echo_at_the_end), files)
+    stack.callback(service.close)
+
+    def come() -> socket.socket:
+        client = connected(stack, entry)
+        loop.turn()
+        return client
+
+    first, second = come(), come()
+    assert is_closed(second)
+    first.sendall(b"x")
+    first.shutdown(socket.SHUT_WR)
+    while not files.take(3):
+        loop.turn()
+    assert read_all(first) == b"x"
+    files.give_back(3)
+    come()
+    assert not files.take(2)
+
+
+def test_without_files_for_more_the_oldest_flow_makes_room(stack: ExitStack) -> None:
+    def bound() -> socket.socket:
+        made = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        made.bind(("127.0.0.1", 0))
+        made.settimeout(5)
+        return made
+
+    server, entry, clients = bound(), bound(), [bound() for _ in range(3)]
+    loop, files = Loop(), Files(2)
+    service = UdpService(loop, entry, server.getsockname(), files)
+    stack.callback(service.close)
+    peers = []
+    for client in clients:
+        client.sendto(b"x", entry.getsockname())
+        loop.turn()
+        peers.append(server.recvfrom(10)[1])
+    assert len(set(peers)) == 3
+    assert not files.take(1)
+    files.spend(1)
+    service.close()
+    assert files.take(1)
+    assert not files.take(1)
+
+
+def test_without_any_file_a_datagram_is_lost(stack: ExitStack) -> None:
+    entry, client = (
+        stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)
+    )
+    entry.bind(("127.0.0.1", 0))
+    loop = Loop()
+    service = UdpService(loop, entry, ("127.0.0.1", 9), Files(0))
+    stack.callback(service.close)
+    client.sendto(b"x", entry.getsockname())
+    loop.turn()

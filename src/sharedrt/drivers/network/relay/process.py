@@ -16,14 +16,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-CONNECTIONS_MAX: Final = 8192
+FILES_MAX: Final = 16384
+"""Two a connection and one a UDP flow, of all services together."""
 FLOWS_MAX: Final = 1024
 """Of one socket; the oldest makes room."""
 FLOW_IDLE_S: Final = 90.0
 _BUFFER_MAX: Final = 1 << 18
 _READ: Final = 1 << 16
 _ORDER_BYTES: Final = 4096
-_OTHER_FILES: Final = 256
+_SPARE_FILES: Final = 64
+"""Its own, and the one of a client that is turned away."""
 _NOBODY: Final = 65534
 _TICK_S: Final = 15.0
 _PKTINFO6: Final = struct.Struct("=16sI")
@@ -158,20 +160,34 @@ class Connection:
         self._gone(self)
 
 
-class Count:
-    """Of all services' connections."""
+class Files:
+    """How many descriptors all services together may still take."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.now = most, 0
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self, number: int) -> bool:
+        """False, and nothing is taken, where they are not left."""
+        if self._left < number:
+            return False
+        self._left -= number
+        return True
+
+    def spend(self, number: int) -> None:
+        """Those that are there already; more may be gone than there were."""
+        self._left -= number
+
+    def give_back(self, number: int) -> None:
+        self._left += number
 
 
 class TcpService:
     """A listening socket and its connections."""
 
     def __init__(
-        self, loop: Loop, listener: socket.socket, target: tuple[str, int], count: Count
+        self, loop: Loop, listener: socket.socket, target: tuple[str, int], files: Files
     ) -> None:
-        self._loop, self._listener, self._target, self._count = loop, listener, target, count
+        self._loop, self._listener, self._target, self._files = loop, listener, target, files
         self._connections: set[Connection] = set()
         loop.watch(listener.fileno(), select.EPOLLIN, self._accept)
 
@@ -180,7 +196,7 @@ class TcpService:
             client, _ = self._listener.accept()
         except OSError:
             return  # it gave up before its turn came
-        if self._count.now >= self._count.most:
+        if not self._files.take(2):
             client.close()
             return
         client.setblocking(False)
@@ -196,14 +212,14 @@ class TcpService:
         except OSError:
             client.close()
             server.close()
+            self._files.give_back(2)
             return
-        self._count.now += 1
         self._connections.add(Connection(self._loop, client, server, self._gone))
 
     def _gone(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
-            self._count.now -= 1
+            self._files.give_back(2)
 
     def tick(self, now: float) -> None:
         """Nothing is due: the kernel's keep-alive and the two ends decide."""
@@ -228,8 +244,10 @@ class Flow:
 class UdpService:
     """A bound socket, and a socket to the target for each client."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, target: tuple[str, int]) -> None:
-        self._loop, self._socket, self._target = loop, sock, target
+    def __init__(
+        self, loop: Loop, sock: socket.socket, target: tuple[str, int], files: Files
+    ) -> None:
+        self._loop, self._socket, self._target, self._files = loop, sock, target, files
         self._flows: dict[tuple[object, bytes], Flow] = {}
         sock.setblocking(False)
         if sock.family == socket.AF_INET6:
@@ -249,8 +267,6 @@ class UdpService:
         if flow is None:
             if (made := self._open()) is None:
                 return
-            if len(self._flows) >= FLOWS_MAX:
-                self._drop(min(self._flows, key=lambda each: self._flows[each].last))
             flow = self._flows[key] = Flow(client, local, made)
             self._loop.watch(made.fileno(), select.EPOLLIN, lambda _: self._answer(flow))
         flow.last = time.monotonic()
@@ -258,6 +274,13 @@ class UdpService:
             flow.server.send(data)
 
     def _open(self) -> socket.socket | None:
+        """``None``: the datagram is lost."""
+        if len(self._flows) >= FLOWS_MAX:
+            self._drop_oldest()
+        if not self._files.take(1):
+            self._drop_oldest()
+            if not self._files.take(1):
+                return None
         six = ":" in self._target[0]
         server = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
         server.setblocking(False)
@@ -265,6 +288,7 @@ class UdpService:
             server.connect(self._target)
         except OSError:
             server.close()
+            self._files.give_back(1)
             return None
         return server
 
@@ -276,10 +300,15 @@ class UdpService:
         except OSError:
             return  # nobody listens there, or the client is gone
 
+    def _drop_oldest(self) -> None:
+        if self._flows:
+            self._drop(min(self._flows, key=lambda each: self._flows[each].last))
+
     def _drop(self, key: tuple[object, bytes]) -> None:
         flow = self._flows.pop(key)
         self._loop.forget(flow.server.fileno())
         flow.server.close()
+        self._files.give_back(1)
 
     def tick(self, now: float) -> None:
         for key in [key for key, flow in self._flows.items() if flow.last < now - FLOW_IDLE_S]:
@@ -308,10 +337,10 @@ def _answer_from(controls: list[tuple[int, int, bytes]]) -> list[tuple[int, int,
 class Relays:
     """All services by key, as ordered."""
 
-    def __init__(self, loop: Loop, control: socket.socket, connections_max: int) -> None:
+    def __init__(self, loop: Loop, control: socket.socket, files: Files) -> None:
         self._loop, self._control = loop, control
         self._services: dict[str, list[TcpService | UdpService]] = {}
-        self._count = Count(connections_max)
+        self._files = files
         self.ended = False
         loop.watch(control.fileno(), select.EPOLLIN, self._order)
 
@@ -324,16 +353,18 @@ class Relays:
         if order["op"] == "drop":
             for service in self._services.pop(order["key"], ()):
                 service.close()
+                self._files.give_back(1)
             self._control.send(b"ok")
             return
+        self._files.spend(1)
         sock = socket.socket(fileno=fds[0])
         sock.setblocking(False)
         target = (order["target"][0], order["target"][1])
         services = self._services.setdefault(order["key"], [])
         if order["kind"] == "tcp":
-            services.append(TcpService(self._loop, sock, target, self._count))
+            services.append(TcpService(self._loop, sock, target, self._files))
         else:
-            services.append(UdpService(self._loop, sock, target))
+            services.append(UdpService(self._loop, sock, target, self._files))
 
     def tick(self, now: float) -> None:
         for services in self._services.values():
@@ -351,9 +382,8 @@ def main(control_fd: int) -> None:
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     loop = Loop()
-    # Two files a connection, and some for all else.
-    connections_max = min(CONNECTIONS_MAX, (most - _OTHER_FILES) // 2)
-    relays = Relays(loop, socket.socket(fileno=control_fd), connections_max)
+    files = Files(min(FILES_MAX, most - _SPARE_FILES))
+    relays = Relays(loop, socket.socket(fileno=control_fd), files)
     last = time.monotonic()
     while not relays.ended:
         loop.turn()
