@@ -195,6 +195,7 @@ async def open_world(tmp_path: Path, open_files: None) -> AsyncIterator[Opener]:
             await world.driver.delete(key)
         await world.driver.close()
         assert await world.cgroups.remove(world.settings.cgroup_parent), "processes left in cgroups"
+        world.cgroups.close()
     assert left_over_processes(tmp_path) == []
     assert zombies() == []
     assert str(tmp_path) not in mountinfo()
