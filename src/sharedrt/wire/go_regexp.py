@@ -7,8 +7,6 @@ runs. RE2 is what Go's package regexp was made after: the same syntax, and a tim
 from functools import lru_cache
 from typing import Final
 
-import re2
-
 MAX_PATTERN: Final = 4000
 """Bytes. Go's own bound is higher, but nobody writes such a filter."""
 _MAX_MEMORY: Final = 2 << 20
@@ -23,6 +21,8 @@ class Regexp:
     """One compiled expression. Raises RegexpError."""
 
     def __init__(self, pattern: str) -> None:
+        import re2  # 2 MiB and some milliseconds, which only those pay who are asked for an expression
+
         encoded = _encode(pattern)
         if len(encoded) > MAX_PATTERN:
             raise RegexpError("expression is too long")
