@@ -1,8 +1,6 @@
 """Records of execs: there while they are of use, gone with their container, and never more of them for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +10,7 @@ from sharedrt.model.ids import ContainerKey, ExecId
 from sharedrt.model.records import ExecRecord
 from sharedrt.services import execs
 from sharedrt.services.contracts import NewExec
-from tests.services.rig import ID, MOBY, Daemon, Machine, container, machine
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
+from tests.services.rig import ID, MOBY, Daemon, Machine, container
 
 
 class Session:

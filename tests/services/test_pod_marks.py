@@ -1,8 +1,7 @@
 """Pods' marks: a cgroup while a container runs, a new one when another process has to stand for the pod."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from sharedrt.model.records import SandboxRecord, SandboxSpec
 from sharedrt.services import pod_marks
 from sharedrt.services.pod_marks import PodMarks
 from sharedrt.services.working_set import WorkingSet
-from tests.services.rig import MOBY, Daemon, Machine, container, machine, sandbox
+from tests.services.rig import MOBY, Daemon, Machine, container, sandbox
 
 PARENT = "/kubepods/pod1"
 A, B = ContainerId("a" * 64), ContainerId("b" * 64)
@@ -29,12 +28,6 @@ def log() -> Iterator[list[Any]]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_marks, "AGENTS_BACK_S", 0)
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -22,12 +22,6 @@ def log() -> Iterator[list[Any]]:
         yield entries
 
 
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
-
-
 async def failure(work: Awaitable[object]) -> BaseException | None:
     try:
         await work

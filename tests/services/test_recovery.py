@@ -1,6 +1,6 @@
 """A start on a host where something cannot be mended: that is told, and all else is served."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sharedrt.model.records import (
 from sharedrt.model.stores import Transaction
 from sharedrt.services.builds.running import OPERATION
 from sharedrt.services.runtime import RuntimeService
-from tests.services.rig import ID, MOBY, Daemon, Machine, container, machine
+from tests.services.rig import ID, MOBY, Daemon, Machine, container
 from tests.services.world import Epoch
 
 
@@ -27,12 +27,6 @@ from tests.services.world import Epoch
 def log() -> Iterator[list[Any]]:
     with capture_logs() as entries:
         yield entries
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
 
 
 def told(log: list[Any], words: str) -> bool:

@@ -26,12 +26,6 @@ def log() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 async def daemon(host: Machine) -> Daemon:
     await host.add(container())
     return await host.daemon()

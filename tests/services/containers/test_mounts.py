@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +10,9 @@ import pytest
 from sharedrt.model.faults import Fault, Internal, InvalidArgument
 from sharedrt.model.spec import Mount, MountKind, Security
 from sharedrt.services.containers import mounts
-from tests.services.rig import ID, Machine, container, machine
+from tests.services.rig import ID, Machine, container
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize("label", [LABEL, ""])

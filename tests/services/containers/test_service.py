@@ -1,8 +1,5 @@
 """Creating a container while what it is made of goes."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from sharedrt.model.faults import NotFound
@@ -12,15 +9,9 @@ from sharedrt.model.spec import ContainerSpec
 from sharedrt.services.contracts import NewContainer
 from sharedrt.services.images import Image
 from sharedrt.wire.oci_image import ImageConfig
-from tests.services.rig import Machine, machine
+from tests.services.rig import Machine
 
 DIGEST = Digest("sha256:" + "d" * 64)
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
 
 
 async def test_an_image_that_is_removed_meanwhile_is_not_found(

@@ -1,8 +1,6 @@
 """What a container shares with another one: IPC with its shared memory, and links."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +9,9 @@ from sharedrt.model.drivers import BundleRequest, ProcessIdentity
 from sharedrt.model.faults import FailedPrecondition
 from sharedrt.model.records import ContainerRecord, NetworkRequest
 from sharedrt.model.spec import NamespaceMode, NamespaceRef
-from tests.services.rig import Daemon, Machine, container, machine
+from tests.services.rig import Daemon, Machine, container
 
 DONOR, GUEST = "d" * 64, "e" * 64
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path) as made:
-        yield made
 
 
 def sharing(id: str, ipc: NamespaceRef = NamespaceRef(), **fields: Any) -> ContainerRecord:  # noqa: B008

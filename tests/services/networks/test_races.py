@@ -11,21 +11,12 @@ from sharedrt.aio.tasks import TaskOwner
 from sharedrt.model.drivers import BridgeConfig, EndpointConfig
 from sharedrt.model.faults import Internal, InUse, NotFound
 from sharedrt.model.ids import DOCKER_NAMESPACE, parse_namespace
-from sharedrt.model.records import PortMapping
 from sharedrt.services.events import EventBus, NamespacedEvents
-from sharedrt.services.networks import Networks, NetworkSettings, NewNetwork
+from sharedrt.services.networks import Networks, NewNetwork
 from sharedrt.store.database import SqliteDatabase
 from tests.fakes.name_servers import NameServersMemory
+from tests.services.networks.test_service import SETTINGS, WEB
 from tests.services.world import Epoch, FakeBridges, World
-
-SETTINGS = NetworkSettings(
-    bridge="brdef",
-    subnet="10.231.0.0/24",
-    pod_bridge="brpods",
-    pod_subnets=("10.232.0.0/24",),
-    pools=("10.233.0.0/20",),
-)
-WEB = PortMapping("tcp", 80, 8080)
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """Writing and removing a container's folders. Blocking: called on threads."""
 
-import contextlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
+
+from sharedrt.drivers import trees
 
 
 def write_bundle(bundle: Path, exits: Path, config: dict[str, Any]) -> None:
@@ -19,10 +19,7 @@ def write_bundle(bundle: Path, exits: Path, config: dict[str, Any]) -> None:
 def remove_bundle(bundle: Path, exits: Path) -> None:
     """Remove both. Idempotent; the bundle goes last, since it is what says that there was a container."""
     for folder in (exits, bundle):
-        while folder.exists():
-            # A conmon of an exec that ends takes its own files away at the same time: then again.
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(folder)
+        trees.remove(str(folder))  # while a conmon of an exec that ends may take its own files away
 
 
 def read_pid(path: Path) -> int:
