@@ -160,16 +160,19 @@ async def test_process_has_what_was_asked(world: World) -> None:
     assert lines[5].split()[1] == "0" * 16
 
 
+def more_files_than_ours(request: pytest.FixtureRequest) -> int:
+    """The most that the kernel gives to anyone; this process has a lower limit until the test ends."""
+    most = int(Path("/proc/sys/fs/nr_open").read_text())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+    ours = min(hard, most - 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, ours), ours))
+    return most
+
+
 async def test_limits_beyond_ours_are_cut(world: World, request: pytest.FixtureRequest) -> None:
     free = "CAP_SYS_RESOURCE" in world.driver._context.facts.bounding
-    wanted = 1 << 30
-    if free:
-        # The kernel refuses more than fs.nr_open to anyone; ours may be as much, so it is made less meanwhile.
-        wanted = min(wanted, int(Path("/proc/sys/fs/nr_open").read_text()))
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
-        ours = min(hard, wanted - 1)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, ours), ours))
+    wanted = more_files_than_ours(request) if free else 1 << 30
     spec = Spec(
         args=("sh", "-c", "ulimit -Hn; cat /proc/self/oom_score_adj"),
         rlimits=(Rlimit("nofile", 100, wanted),),
