@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.cni_config import (
@@ -16,6 +17,7 @@ from sharedrt.drivers.network.cni_config import (
     ConfigurationFolder,
     parse_configuration,
 )
+from sharedrt.drivers.network.cni_plugin import run_plugin
 from sharedrt.model.drivers import CniRequest
 from sharedrt.model.faults import FailedPrecondition, Unavailable
 from sharedrt.model.records import PortMapping
@@ -223,6 +225,25 @@ async def test_a_missing_plugin_is_named_with_its_package(tmp_path: Path, script
     (tmp_path / "net.d/10.conflist").unlink()
     with pytest.raises(FailedPrecondition):
         await cni.add(request())
+
+
+def test_a_plugin_may_end_without_reading_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the daemon's own loop, and by the time that anything could be written to it."""
+    program = tmp_path / "deaf"
+    program.write_text("#!/bin/sh\necho '{\"said\": 1}'\n")
+    program.chmod(0o755)
+    begin = asyncio.create_subprocess_exec
+
+    async def ended(*args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
+        process = await begin(*args, **kwargs)
+        await process.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", ended)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run_plugin(program, {}, b"{}" * 100_000, 10)) == {"said": 1}
 
 
 def running(marker: str) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,19 +38,20 @@ async def run_plugin(
         PluginError: it failed, printed no JSON, or took too long.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **parameters},
-            start_new_session=True,
-        )
+        with _file_of(stdin) as given:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **parameters},
+                start_new_session=True,
+            )
     except OSError as error:
         raise PluginError(f"cannot be run: {error.strerror}") from error
     try:
         async with asyncio.timeout(timeout_s):
-            output, words = await process.communicate(stdin)
+            output, words = await process.communicate()
     except TimeoutError as error:
         raise PluginError(f"took more than {timeout_s:g} s and was killed") from error
     finally:
@@ -61,6 +62,17 @@ async def run_plugin(
     if process.returncode != 0:
         raise PluginError(_error_words(output, words) or f"exit code {process.returncode}")
     return _parse(output)
+
+
+@contextlib.contextmanager
+def _file_of(content: bytes) -> Iterator[int]:
+    """A file in memory to read it from. A plugin may end without reading: a pipe to it would fail the writer, and
+    uvloop has no other word for that than RuntimeError."""
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with open(fd, "wb") as file:
+        file.write(content)
+        file.seek(0)
+        yield fd
 
 
 def _parse(output: bytes) -> dict[str, Any]:
