@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from sharedrt.drivers.oci.children import PATH, run
+from sharedrt.drivers.children import PATH, run
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.errors import clean
 from sharedrt.drivers.oci.handlers import Handler, find_program

@@ -25,8 +25,8 @@ from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import alive, identify, kill_process, started_us
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
 from sharedrt.drivers.oci.settings import OciSettings
-from sharedrt.drivers.oci.spawn import keep_to_ourselves
 from sharedrt.drivers.oci.state import BundleState, load_process, load_spec
+from sharedrt.drivers.spawn import keep_to_ourselves
 from sharedrt.model.drivers import (
     BundleRequest,
     CgroupStats,
