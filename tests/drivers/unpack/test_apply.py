@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC110, ASYNC240 - tests look at small files and at processes
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import io
@@ -504,6 +505,37 @@ async def test_a_start_that_is_cancelled_leaves_no_helper(monkeypatch: pytest.Mo
         await start
     assert [process.returncode for process, _ in made] == [0]
     assert [control.fileno() for _, control in made] == [-1]
+
+
+async def test_a_call_that_is_cancelled_early_leaves_nothing_open(
+    target: Path, tmp_path: Path
+) -> None:
+    unpacker = ChrootUnpacker()
+    blob = tmp_path / "blob"
+    blob.write_bytes(archive(member("file")))
+    await unpacker.apply(blob, TAR, target)
+    for turns in range(8):
+        for call in (unpacker.apply(blob, TAR, target), unpacker.diff(target, _forget)):
+            task = asyncio.get_running_loop().create_task(call)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert _open_below(tmp_path) == [], turns
+    await unpacker.aclose()
+
+
+async def _forget(_: bytes) -> None: ...
+
+
+def _open_below(folder: Path) -> list[str]:
+    """Our descriptors of files there."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return [path for path in found if Path(path).is_relative_to(folder)]
 
 
 async def test_confinement_cancellation_and_death(target: Path, tmp_path: Path) -> None:
