@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.cni_config import (
@@ -19,6 +21,7 @@ from sharedrt.drivers.network.cni_config import (
 from sharedrt.model.drivers import CniRequest
 from sharedrt.model.faults import FailedPrecondition, Unavailable
 from sharedrt.model.records import PortMapping
+from tests.real.waiting import until
 
 DEBIAN = Path("/usr/lib/cni")
 
@@ -241,7 +244,7 @@ async def test_a_slow_plugin_is_killed_with_its_children(tmp_path: Path, script:
     cni = driver(tmp_path, conflist({"type": "slow"}), timeout_s=0.3)
     with pytest.raises(Unavailable, match=r"took more than 0\.3 s"):
         await cni.add(request())
-    assert not running(seconds)
+    await until(lambda: not running(seconds))
     cni = driver(tmp_path, conflist({"type": "slow"}))
     task = asyncio.get_running_loop().create_task(cni.add(request()))
     for _ in range(500):
@@ -251,8 +254,32 @@ async def test_a_slow_plugin_is_killed_with_its_children(tmp_path: Path, script:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not running(seconds)
+    await until(lambda: not running(seconds))
     assert calls(tmp_path) == ["ADD slow", "DEL slow"] * 2
+
+
+def test_a_plugin_that_reads_nothing_and_leaves_something_running(
+    tmp_path: Path, script: Script
+) -> None:
+    """On the daemon's loop. It ends when it ends, not when the last one who has its output open does."""
+    (tmp_path / "net.d").mkdir(exist_ok=True)
+    path = tmp_path / "bin" / "quick"
+    left = tmp_path / "left"
+    path.write_text(f"#!/bin/sh\n{OK.replace('exit 0', f'sleep 60 & echo $! >> {left}')}\n")
+    path.chmod(0o755)
+
+    async def calls_of_it() -> None:
+        cni = driver(tmp_path, conflist({"type": "quick", "padding": "x" * 200_000}))
+        async with asyncio.timeout(60):
+            for _ in range(20):
+                assert (await cni.add(request())).addresses
+                await cni.delete(request(), None)
+
+    try:
+        uvloop.run(calls_of_it())
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 async def test_an_undo_goes_to_its_end_though_it_is_cancelled(
