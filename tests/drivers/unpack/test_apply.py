@@ -14,13 +14,14 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from sharedrt.drivers.unpack import zygote
+from sharedrt.drivers.unpack.streams import LayerStream
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
 from sharedrt.model.drivers import LayerResult
 from sharedrt.model.faults import (
@@ -505,6 +506,21 @@ async def test_a_start_that_is_cancelled_leaves_no_helper(monkeypatch: pytest.Mo
         await start
     assert [process.returncode for process, _ in made] == [0]
     assert [control.fileno() for _, control in made] == [-1]
+
+
+def test_any_failure_of_a_decompressor_reaches_who_reads(tmp_path: Path) -> None:
+    def decompress(source: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(source)
+        raise RuntimeError("a bug")
+
+    (tmp_path / "blob").write_bytes(b"data")
+    with (tmp_path / "blob").open("rb") as blob:
+        stream = LayerStream(blob.fileno(), 1 << 20, lambda _: None)
+        stream._decompress = decompress
+        chunks = stream.chunks()
+        assert next(chunks) == b"data"
+        with pytest.raises(RuntimeError, match="a bug"):
+            next(chunks)
 
 
 async def test_a_call_that_is_cancelled_early_leaves_nothing_open(
