@@ -10,7 +10,7 @@ import structlog
 
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci import lifecycle
-from sharedrt.drivers.oci.checkpoint import checkpoint, require_criu
+from sharedrt.drivers.oci.checkpoint import checkpoint, checkpointing, require_criu
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.control import Resizer, send_line
 from sharedrt.drivers.oci.exec_process import exec_process, record_process
@@ -151,6 +151,9 @@ class OciDriver:
 
     async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
         await checkpoint(self._context, key, folder)
+
+    async def checkpointing(self, folder: Path) -> bool:
+        return await asyncio.to_thread(checkpointing, folder)
 
     def alive(self, identity: ProcessIdentity) -> bool:
         return alive(identity)
