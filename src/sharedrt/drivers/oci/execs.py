@@ -103,6 +103,7 @@ class ExecSession:
         self._queue.end()
 
     def _on_conmon_end(self) -> None:
+        self._resizer.close()
         codes = [message.data for message in self._sync.rest()]
         self._sync.close()
         if codes and codes[-1] >= 0:

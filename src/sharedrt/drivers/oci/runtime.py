@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -55,6 +56,8 @@ class OciDriver:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._hubs: dict[ContainerKey, AttachHub] = {}
+        self._resizers: WeakValueDictionary[ContainerKey, Resizer] = WeakValueDictionary()
+        """Kept by their terminals' clients, and by themselves while a size has to be told."""
         self._joining = asyncio.Lock()
         self._device = ""
         self._abandoned = TaskOwner("oci")
@@ -257,7 +260,11 @@ class OciDriver:
             hub = self._hubs.get(key)
             if hub is None:
                 hub = AttachHub(
-                    key.id, self._context.layout.bundle(key), state, lambda: self._forget_hub(key)
+                    key.id,
+                    self._context.layout.bundle(key),
+                    state,
+                    self._resizer(key),
+                    lambda: self._forget_hub(key),
                 )
                 await hub.connect()
                 self._hubs[key] = hub
@@ -267,15 +274,22 @@ class OciDriver:
         self._hubs.pop(key, None)
 
     def _drop_hub(self, key: ContainerKey) -> None:
+        if resizer := self._resizers.pop(key, None):
+            resizer.close()
         if hub := self._hubs.pop(key, None):
             hub.close()
 
     async def resize(self, key: ContainerKey, width: int, height: int) -> None:
         if not self._context.state(key).tty:
             raise FailedPrecondition("container", key.id, "has no terminal")
-        hub = self._hubs.get(key)
-        resizer = hub.resizer if hub is not None else Resizer(self._context.layout.bundle(key))
-        await resizer.resize(width, height)
+        await self._resizer(key).resize(width, height)
+
+    def _resizer(self, key: ContainerKey) -> Resizer:
+        """The one of the container's terminal: only one can tell which size is the newest."""
+        resizer = self._resizers.get(key)
+        if resizer is None:
+            resizer = self._resizers[key] = Resizer(self._context.layout.bundle(key))
+        return resizer
 
     async def check_exec(self, key: ContainerKey, exec: ExecRecord) -> None:
         await self._exec_process(key, self._context.running(key), exec, None)
