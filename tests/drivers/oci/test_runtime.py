@@ -17,6 +17,7 @@ import uvloop
 from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.oci import lifecycle
 from sharedrt.drivers.oci.bundle import write_bundle
+from sharedrt.drivers.oci.hub import AttachHub
 from sharedrt.drivers.oci.procs import identify
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
@@ -274,6 +275,29 @@ async def test_a_slow_owner_does_not_hide_the_exit(world: World) -> None:
     await world.driver.kill(request.key, signal.SIGKILL)
     assert (await waiting).exit_code == 137
     await session.close()
+
+
+async def test_a_conmon_that_does_not_answer_keeps_no_client_of_another_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = (world.request("sleep", "100") for _ in range(2))
+    for request in (stuck, other):
+        await world.driver.create(request)
+    connect, waits = AttachHub.connect, asyncio.Event()
+
+    async def connect_or_wait(hub: AttachHub) -> None:
+        if hub.name == stuck.key.id:
+            waits.set()
+            await asyncio.Event().wait()
+        await connect(hub)
+
+    monkeypatch.setattr(AttachHub, "connect", connect_or_wait)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(world.driver.attach(stuck.key, tty=False))
+        await waits.wait()
+        async with asyncio.timeout(10):
+            await (await world.driver.attach(other.key, tty=False)).close()
+        waiting.cancel()
 
 
 async def test_terminal_and_its_size(world: World) -> None:

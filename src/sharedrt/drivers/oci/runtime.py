@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci import lifecycle
 from sharedrt.drivers.oci.checkpoint import checkpoint, checkpointing, require_criu
@@ -58,7 +59,7 @@ class OciDriver:
         self._hubs: dict[ContainerKey, AttachHub] = {}
         self._resizers: WeakValueDictionary[ContainerKey, Resizer] = WeakValueDictionary()
         """Kept by their terminals' clients, and by themselves while a size has to be told."""
-        self._joining = asyncio.Lock()
+        self._joining = KeyedLocks()
         self._device = ""
         self._abandoned = TaskOwner("oci")
 
@@ -256,7 +257,7 @@ class OciDriver:
         async def exit_code() -> int:
             return (await self.wait(key, state.process)).exit_code
 
-        async with self._joining:
+        async with self._joining.hold(key):
             hub = self._hubs.get(key)
             if hub is None:
                 hub = AttachHub(
