@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import uvloop
+from structlog.testing import capture_logs
 
+from sharedrt.drivers.network import cni as cni_module
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.cni_config import (
     ConfigurationError,
@@ -236,6 +238,20 @@ def running(marker: str) -> bool:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return False
+
+
+async def test_a_slow_plugin_is_told_by_name(
+    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script("slow", OK.replace("exit 0", "sleep 0.2"))
+    script("quick", OK)
+    monkeypatch.setattr(cni_module, "_SLOW_S", 0.15)
+    cni = driver(tmp_path, conflist({"type": "slow"}, {"type": "quick"}))
+    with capture_logs() as logs:
+        await cni.add(request())
+    assert {(entry["event"], entry["plugin"], entry["command"]) for entry in logs} >= {
+        ("slow CNI plugin", "slow", "ADD")
+    }
 
 
 async def test_a_slow_plugin_is_killed_with_its_children(tmp_path: Path, script: Script) -> None:
