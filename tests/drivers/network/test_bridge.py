@@ -313,7 +313,7 @@ async def test_meddling_is_heard_of(lab: Lab) -> None:
         return True
 
     bridge = await lab.bridge()
-    await asyncio.wait_for(lab.bridges.rules_changed(), 1)
+    await asyncio.wait_for(lab.bridges.rules_changed(), 60)
     await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
     assert not await heard("nft add table inet theirs"), "not ours, nor our own elements"
     assert await heard("nft flush ruleset")

@@ -16,6 +16,6 @@ async def test_a_runtime_that_writes_a_checkpoint(tmp_path: Path) -> None:
     finally:
         child.kill(group=True)
         await child.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while checkpointing(tmp_path):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

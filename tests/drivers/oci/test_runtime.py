@@ -51,7 +51,7 @@ async def read_all(session: StdioSession) -> dict[StdStream, bytes]:
 
 async def read_until(session: StdioSession, wanted: bytes) -> bytes:
     found = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while wanted not in found:
             output = await session.read()
             assert output is not None, found
@@ -270,7 +270,7 @@ async def test_a_slow_owner_does_not_hide_the_exit(world: World) -> None:
     identity = await world.driver.create(request)
     session = await world.driver.attach(request.key, tty=False)
     await world.driver.start(request.key)
-    waiting = asyncio.wait_for(world.driver.wait(request.key, identity), 20)
+    waiting = asyncio.wait_for(world.driver.wait(request.key, identity), 60)
     await asyncio.sleep(0.2)
     await world.driver.kill(request.key, signal.SIGKILL)
     assert (await waiting).exit_code == 137
@@ -295,7 +295,7 @@ async def test_a_conmon_that_does_not_answer_keeps_no_client_of_another_waiting(
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(world.driver.attach(stuck.key, tty=False))
         await waits.wait()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await (await world.driver.attach(other.key, tty=False)).close()
         waiting.cancel()
 
@@ -351,7 +351,7 @@ async def test_pause_resume_and_stop_while_paused(world: World) -> None:
     assert (await world.driver.exec_sync(key, ["true"], timeout_s=5)).exit_code == 0
     await world.driver.pause(key)
     await world.driver.kill(key, signal.SIGKILL)
-    assert (await asyncio.wait_for(world.driver.wait(key, identity), 10)).exit_code == 137
+    assert (await asyncio.wait_for(world.driver.wait(key, identity), 60)).exit_code == 137
 
 
 async def test_delete_while_paused(world: World) -> None:
@@ -548,7 +548,7 @@ async def test_killed_conmon(world: World) -> None:
     key, identity = await world.run("sleep", "100")
     state = load_state(world.settings.run_dir / "bundles" / key.namespace / key.id)
     assert state is not None
-    waiting = asyncio.wait_for(world.driver.wait(key, identity), 10)
+    waiting = asyncio.wait_for(world.driver.wait(key, identity), 60)
     os.kill(state.conmon_pid, signal.SIGKILL)
     assert (await waiting).exit_code == 137
     assert not world.driver.alive(identity)
@@ -592,7 +592,7 @@ async def test_a_new_driver_adopts(world: World) -> None:
     async with await driver.attach(lives, tty=True) as session:
         await session.write(b"x\n")
         assert await session.wait() == 12
-    assert (await asyncio.wait_for(driver.wait(orphan, orphan_identity), 10)).exit_code == 137
+    assert (await asyncio.wait_for(driver.wait(orphan, orphan_identity), 60)).exit_code == 137
 
 
 async def test_create_again_over_leftovers(world: World) -> None:
