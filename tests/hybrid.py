@@ -8,14 +8,16 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sharedrt.drivers.cgroups.mountinfo import read_hierarchies
 
 _ROOT = Path("/sys/fs/cgroup")
-_SESSIONS = Path("/run/sharedrt-tests.lock")
-"""Locked by each session; has what they mounted."""
+_SESSIONS = Path("/run/sharedrt-tests.sessions")
+"""Locked, shared, by each session; has what they mounted."""
+_TURN = Path("/run/sharedrt-tests.turn")
+"""Locked by the one that mounts or unmounts."""
 
 
 @contextmanager
@@ -25,24 +27,28 @@ def cured() -> Iterator[None]:
         yield
         return
     with _SESSIONS.open("a+") as sessions:
-        fcntl.flock(sessions, fcntl.LOCK_EX)
-        for controller in read_hierarchies().left_over:
-            target = _ROOT / controller
-            target.mkdir(exist_ok=True)
-            command = ["mount", "-t", "cgroup", "-o", controller, "cgroup", str(target)]
-            subprocess.run(command, check=True)
-            print(target, file=sessions, flush=True)
-        fcntl.flock(sessions, fcntl.LOCK_SH)
+        with _turn():
+            for controller in read_hierarchies().left_over:
+                target = _ROOT / controller
+                target.mkdir(exist_ok=True)
+                command = ["mount", "-t", "cgroup", "-o", controller, "cgroup", str(target)]
+                subprocess.run(command, check=True)
+                print(target, file=sessions, flush=True)
+            fcntl.flock(sessions, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            try:
+            with _turn(), suppress(BlockingIOError):  # another session still needs it
                 fcntl.flock(sessions, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # another session still needs it
-            else:
                 sessions.seek(0)
                 for mounted in sessions.read().split():
                     # Busy while it is used: then it stays, which harms nobody.
                     subprocess.run(["umount", mounted], check=False, capture_output=True)
                 sessions.truncate(0)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    with _TURN.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
