@@ -42,10 +42,12 @@ async def daemon(busybox_archive: Path, lab: Lab) -> AsyncIterator[DaemonUnderTe
 
 
 async def run(daemon: DaemonUnderTest, name: str, *arguments: str) -> None:
-    """A server that says its name to whoever connects."""
+    """A server that says its name to whoever connects; it listens."""
     await daemon.docker(
         *("run", "-d", "--name", name, *arguments, "busybox", "sh", "-c", f"{SAY} {name}")
     )
+    listens = "until grep -q ' 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done"
+    await daemon.docker("exec", name, "sh", "-c", listens)
 
 
 async def inside(daemon: DaemonUnderTest, name: str, address: str, port: int) -> str:
@@ -238,7 +240,7 @@ async def test_datagrams_and_sctp(daemon: DaemonUnderTest, lab: Lab) -> None:
             ("host", "127.0.0.1", 7001),
         ):
             assert lab.ask(where, address, port, "udp").startswith("web"), (where, address, port)
-        assert not lab.ask("outside", HOST, 7001, "udp").startswith("web")
+        assert not lab.ask("outside", HOST, 7001, "udp", wait_s=1).startswith("web")
     finally:
         lab.end_servers()
     # This kernel may have no SCTP sockets to ask with: the rule says where such packets go.
