@@ -29,7 +29,9 @@ def test_too_many_entries_are_refused_by_name(read: Any, value: Any) -> None:
 
 
 def test_a_long_command_and_all_ports_are_not_too_many() -> None:
-    ports = {f"{n}/{kind}": {} for n in range(1, 65536) for kind in ("tcp", "udp", "sctp")}
+    ports: dict[str, object] = {
+        f"{n}/{kind}": {} for n in range(1, 65536) for kind in ("tcp", "udp", "sctp")
+    }
     fields = Fields({"Cmd": ["x"] * 500_000, "ExposedPorts": ports, "PortBindings": ports})
     assert len(fields.strings("Cmd")) == 500_000
     assert len(fields.keys("ExposedPorts")) == len(ports) == len(fields.keys("PortBindings"))
