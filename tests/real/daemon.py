@@ -200,6 +200,18 @@ class DaemonUnderTest:
         n = self.number
         return (f"srt{n}", f"srp{n}", f"s{n}", self.root.name)
 
+    def cgroup_parent(self, *names: str) -> str:
+        """A path below its own cgroup, of folders or of slices: whichever its driver makes on this host."""
+        parts = [f"srt{self.number}", *names]
+        if not Path("/run/systemd/system").is_dir():
+            return "/" + "/".join(parts)
+        return "".join(f"/{'-'.join(parts[: n + 1])}.slice" for n in range(len(parts)))
+
+    def docker_cgroup_parent(self, *names: str) -> str:
+        """The same for ``--cgroup-parent``: dockerd takes a slice by its name, and joins a path to the root."""
+        path = self.cgroup_parent(*names)
+        return path.rpartition("/")[2] if path.endswith(".slice") else path.lstrip("/")
+
     def log(self) -> str:
         """Its end."""
         return self.log_path.read_text(errors="replace")[-20_000:]

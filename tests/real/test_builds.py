@@ -249,7 +249,7 @@ RUN --network=default ls -d /sys/class/net/eth0 && echo default has eth0
         text,
         *("--memory", "64m", "--ulimit", "nofile=77:88", "--add-host", "extra.test:10.9.8.7"),
         *("--shm-size", "3m", "--cpu-quota", "23000", "--cpu-period", "90000"),
-        *("--cpuset-cpus", "0", "--cgroup-parent", f"srt{daemon.number}/builds"),
+        *("--cpuset-cpus", "0", "--cgroup-parent", daemon.docker_cgroup_parent("builds")),
     )
     assert re.search(r"^23000( 90000)?$", done.stdout, re.MULTILINE)
     assert re.search(r"^Cpus_allowed_list:\s+0$", done.stdout, re.MULTILINE)

@@ -567,6 +567,13 @@ LIMITS: list[tuple[str, str]] = [
     ("memory", "memory.swap.max" if V2 else "memory.memsw.limit_in_bytes"),
     ("hugetlb", "hugetlb.2MB.max" if V2 else "hugetlb.2MB.limit_in_bytes"),
 ]
+HUGE = not V2 or "hugetlb" in read("/sys/fs/cgroup/cgroup.controllers").split()
+if not HUGE:  # a kernel without: the limit is refused by name, as drivers/oci's test_spec has it
+    LIMITS.pop()
+
+
+def huge(limit: int) -> list[pb.HugepageLimit]:
+    return [pb.HugepageLimit(page_size="2MB", limit=limit)] if HUGE else []
 
 
 def as_written(
@@ -577,7 +584,8 @@ def as_written(
         return [str(shares), str(quota), str(period), cpus, str(memory), str(swap), str(pages)]
     time = f"{quota if quota > 0 else 'max'} {period}"
     weight = str(1 + (shares - 2) * 9999 // 262142)
-    return [weight, time, time, cpus, str(memory), str(swap - memory), str(pages)]
+    values = [weight, time, time, cpus, str(memory), str(swap - memory), str(pages)]
+    return values[: len(LIMITS)]
 
 
 @pytest.mark.parametrize("handler", ["crun", "runc"])
@@ -593,7 +601,7 @@ async def test_limits_in_the_kernels_files_and_their_live_update(
         memory_limit_in_bytes=64 * MIB,
         memory_swap_limit_in_bytes=96 * MIB,
         oom_score_adj=321,
-        hugepage_limits=[pb.HugepageLimit(page_size="2MB", limit=8 * MIB)],
+        hugepage_limits=huge(8 * MIB),
     )
     async with pod(cri, f"files-{handler}", handler=handler) as (id, config):
         main = await cri.create(id, config, "main", ["sleep", "60"], linux=secured(resources=asked))
@@ -622,7 +630,7 @@ async def test_limits_in_the_kernels_files_and_their_live_update(
             cpuset_cpus="0-1",
             memory_limit_in_bytes=128 * MIB,
             memory_swap_limit_in_bytes=160 * MIB,
-            hugepage_limits=[pb.HugepageLimit(page_size="2MB", limit=4 * MIB)],
+            hugepage_limits=huge(4 * MIB),
         )
         wider = (128, 20_000, 100_000, "0-1", 128 * MIB, 160 * MIB, 4 * MIB)
         assert values() == as_written(*wider)

@@ -207,7 +207,7 @@ async def test_streams_give_what_lists_give(cri: CriClient) -> None:
 
 
 async def test_pod_stats(daemon: DaemonUnderTest, cri: CriClient) -> None:
-    parent = f"/srt{daemon.number}/kubepods/pod1"
+    parent = daemon.cgroup_parent("kubepods", "pod1")
     context = pb.LinuxSandboxSecurityContext(namespace_options=PRIVATE_PID)
     for cgroup_parent in ("", parent):
         linux = pb.LinuxPodSandboxConfig(security_context=context, cgroup_parent=cgroup_parent)

@@ -18,6 +18,7 @@ from tests.real.daemon import DaemonUnderTest
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 V2 = not Path("/sys/fs/cgroup/pids").is_dir()
+SYSTEMD = Path("/run/systemd/system").is_dir()
 MIB = 1 << 20
 CGROUPS = Path("/sys/fs/cgroup")
 MEMSW = (CGROUPS / "memory/memory.memsw.limit_in_bytes").exists()
@@ -427,16 +428,23 @@ async def test_refused_by_name(docker: DockerClient, field: str, mode: Any, word
 
 
 async def test_parents_of_the_cgroup(daemon: DaemonUnderTest, docker: DockerClient) -> None:
-    parent = f"/srt{daemon.number}/asked"
+    parent = daemon.cgroup_parent("asked")
+    asked = daemon.docker_cgroup_parent("asked")
+    if SYSTEMD:
+        status, words = await refused(docker, {"CgroupParent": parent.removesuffix(".slice")})
+        assert (status, "should be a valid slice" in words) == (400, True)
+    else:
+        asked = f"../{asked}"
     show = "cut -d: -f3 /proc/self/cgroup"
-    host = {"CgroupParent": f"..{parent}", "CgroupnsMode": "host"}
+    host = {"CgroupParent": asked, "CgroupnsMode": "host"}
     async with created(docker, body("sh", "-c", show, host=host)) as id:
-        await docker.post(f"/containers/{id}/start")
+        assert (await docker.post(f"/containers/{id}/start"))[0] == 204
         await docker.post(f"/containers/{id}/wait")
         text = str((await docker.get(f"/containers/{id}/logs", stdout="1"))[1])
+        assert text.split(), "it told"
         assert all(line.startswith(f"{parent}/") for line in text.split()), text
         shown = (await docker.get(f"/containers/{id}/json"))[1]["HostConfig"]["CgroupParent"]
-        assert shown == f"..{parent}"
+        assert shown == asked
 
 
 # ---------------------------------------------------------------- names, files, runtime

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,32 @@ def create(
     body = {"Image": "busybox", **(config or {}), "NetworkingConfig": networking}
     context = CreateContext(HOST, find, lambda: "172.29.0.1")
     return translate_create(ID, "web", Fields(body), dict(host or {}), image, context)
+
+
+@pytest.mark.parametrize(
+    ("driver", "asked", "parent"),
+    [
+        ("cgroupfs", "", ""),
+        ("cgroupfs", "/asked", "/asked"),
+        ("cgroupfs", "../../asked", "/asked"),
+        ("cgroupfs", "a.slice", "a.slice"),
+        ("systemd", "", ""),
+        ("systemd", "a-b.slice", "a-b.slice"),
+        ("systemd", "/asked", None),
+        ("systemd", "../asked", None),
+        ("systemd", ".slice", None),
+    ],
+)
+def test_cgroup_parents(driver: str, asked: str, parent: str | None) -> None:
+    context = CreateContext(replace(HOST, cgroup_driver=driver), find, lambda: "")
+    body, host = Fields({"Image": "busybox"}), {"CgroupParent": asked}
+    if parent is None:
+        with pytest.raises(Refusal, match="should be a valid slice") as caught:
+            translate_create(ID, "web", body, host, IMAGE, context)
+        assert caught.value.status == 400
+        return
+    made = translate_create(ID, "web", body, host, IMAGE, context)
+    assert made.request.spec.cgroup_parent == parent
 
 
 def refused(config: Mapping[str, Any] | None = None, host: Mapping[str, Any] | None = None) -> str:

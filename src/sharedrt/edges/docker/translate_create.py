@@ -144,7 +144,7 @@ def translate_create(
         recursive=context.recursive_readonly,
         state_dir=context.host.state_dir,
     )
-    spec = _spec(host, config, namespaces, hostname, mounts, context.selinux)
+    spec = _spec(host, config, namespaces, hostname, mounts, context)
     spec = _with_limits(spec, host, context)
     held = held_limits(spec.resources, context.abilities)
     resources = held.resources
@@ -249,7 +249,7 @@ def _spec(
     namespaces: Namespaces,
     hostname: str,
     mounts: tuple[Any, ...],
-    selinux: bool,
+    context: CreateContext,
 ) -> ContainerSpec:
     command, args = _argv(config)
     return ContainerSpec(
@@ -265,9 +265,9 @@ def _spec(
         hostname=hostname,
         domainname=config.domainname,
         namespaces=namespaces,
-        security=security.translate_security(host, selinux=selinux),
+        security=security.translate_security(host, selinux=context.selinux),
         mounts=mounts,
-        cgroup_parent=_cgroup_parent(host.text("CgroupParent")),
+        cgroup_parent=_cgroup_parent(host.text("CgroupParent"), context.host.cgroup_driver),
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
         shm_shared=host.text("IpcMode") == "shareable",
@@ -278,8 +278,14 @@ def _spec(
     )
 
 
-def _cgroup_parent(text: str) -> str:
-    """As dockerd joins it: whatever its ``..`` lead to, it is below the root."""
+def _cgroup_parent(text: str, driver: str) -> str:
+    """A path as dockerd joins it: whatever its ``..`` lead to, it is below the root. systemd's are slices."""
+    if text and driver == "systemd":
+        if not text.endswith(".slice") or text == ".slice":
+            raise bad_request(
+                'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+            )
+        return text
     return posixpath.normpath(f"/{text}") if ".." in text.split("/") else text
 
 
