@@ -334,6 +334,20 @@ async def test_a_reader_that_stops_costs_the_others_nothing(
     await remove(docker, "big")
 
 
+async def test_stats_are_of_the_networks_that_it_is_on(docker: DockerClient) -> None:
+    """As dockerd's: nothing of the host's interfaces; of another container's, when it is in that one's network."""
+    host = {"NetworkMode": "bridge"}
+    owner = await run(docker, "owner", "sleep", "600", HostConfig=host)
+    for mode, names in ((f"container:{owner}", {"eth0"}), ("host", None), ("none", None)):
+        other = await run(docker, "other", "sleep", "600", HostConfig={"NetworkMode": mode})
+        _, text = await docker.get(f"/containers/{other}/stats", **{"stream": "0", "one-shot": "1"})
+        stats = text if isinstance(text, dict) else json.loads(text)
+        networks = stats.get("networks")
+        assert (networks and set(networks)) == names, mode
+        await docker.delete(f"/containers/{other}", force="1")
+    await docker.delete(f"/containers/{owner}", force="1")
+
+
 async def test_stats_from_which_clients_compute(docker: DockerClient) -> None:
     await run(docker, "busy", "sh", "-c", "while :; do :; done", HostConfig={"Memory": 64 << 20})
     _, text = await docker.get("/containers/busy/stats", stream="0")

@@ -112,7 +112,8 @@ class WaitCondition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContainerStats:
-    """A container's figures at one time. ``writable`` is its snapshot's upper folder."""
+    """A container's figures at one time: ``networks`` of its places on our networks, ``writable`` of its snapshot's
+    upper folder."""
 
     id: ContainerId
     cgroup: CgroupStats

@@ -410,9 +410,11 @@ class ContainerService:
     async def stats(self, id: ContainerId, *, writable: bool = True) -> ContainerStats:
         record = self._life.running(id)
         cgroup = await self._runtime.stats(self._life.key(id))
-        networks = await self._runtime.network_stats(record.pid)
+        places = self._shared_places(record)
+        networks = await self._runtime.network_stats(record.pid) if places else ()
+        seen = tuple(one for one in networks if one.interface in places)
         usage = await self._snapshots.usage(record) if writable else None
-        return ContainerStats(id, cgroup, tuple(networks), usage)
+        return ContainerStats(id, cgroup, seen, usage)
 
     async def details(self, id: ContainerId) -> ContainerDetails:
         self._life.running(id)
@@ -445,6 +447,16 @@ class ContainerService:
 
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         return self._networks.endpoints_of(self._records.by_id(id).id)
+
+    def _shared_places(self, record: ContainerRecord) -> frozenset[str]:
+        """Interfaces of its places on networks, or of those of the container whose network it shares. Not the host's,
+        nor those that a kernel puts into every network namespace, as it does ``tunl0``."""
+        while (network := record.spec.namespaces.network).mode is NamespaceMode.CONTAINER:
+            try:
+                record = self._records.by_id(ContainerId(network.target))
+            except NotFound:
+                return frozenset()
+        return frozenset(place.interface for place in self._networks.endpoints_of(record.id))
 
     # ------------------------------------------------------------ streams
 
