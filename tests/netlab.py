@@ -66,10 +66,10 @@ while time.monotonic() < end:
 """
 CLIENT = """
 import socket, sys
-kind, address, port, bind = (*sys.argv[1:5], "")[:4]
+kind, address, port, bind, wait_s = sys.argv[1:6]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-s.settimeout(1)
+s.settimeout(float(wait_s))
 if bind:
     s.bind(("", int(bind)))
 try:
@@ -140,11 +140,17 @@ class Lab:
         return lambda: stdout.readline().strip()
 
     def ask(
-        self, where: str, address: str, port: int, kind: str = "tcp", source_port: str = ""
+        self,
+        where: str,
+        address: str,
+        port: int,
+        kind: str = "tcp",
+        source_port: str = "",
+        wait_s: float = 20,
     ) -> str:
-        """What the server says: ``NAME PEER``; or ``refused``, or ``no answer``."""
-        client = (sys.executable, "-S", "-E", "-c", CLIENT, kind, address, str(port), source_port)
-        return self.sh(where, *client).strip()
+        """What the server says: ``NAME PEER``; or ``refused``, or ``no answer`` after ``wait_s``."""
+        client = (CLIENT, kind, address, str(port), source_port, str(wait_s))
+        return self.sh(where, sys.executable, "-S", "-E", "-c", *client).strip()
 
     def throughput(self, source: str, target: str, address: str) -> float:
         """Bits a second of one TCP connection."""

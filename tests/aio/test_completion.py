@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from sharedrt.aio.completion import complete, run_blocking
+from sharedrt.aio.completion import complete, obtain, run_blocking
 
 
 async def test_results_and_errors_pass() -> None:
@@ -35,6 +35,28 @@ async def test_cancellation_comes_after_the_thread() -> None:
         await asyncio.wait((task,))
         assert task.cancelled()
     assert ended
+
+
+async def test_what_a_cancelled_caller_never_sees_is_given_back() -> None:
+    gate = threading.Event()
+    given_back: list[str] = []
+
+    def make() -> str:
+        gate.wait()
+        return "descriptor"
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(obtain(None, given_back.append, make))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        gate.set()
+        await asyncio.wait((task,))
+        assert task.cancelled()
+    assert given_back == ["descriptor"]
+    assert await obtain(None, given_back.append, make) == "descriptor"
+    assert given_back == ["descriptor"]
+    with pytest.raises(ZeroDivisionError):
+        await obtain(None, given_back.append, lambda: str(1 // 0))
 
 
 async def test_a_failure_is_not_lost_to_a_cancellation() -> None:

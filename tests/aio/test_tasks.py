@@ -22,7 +22,7 @@ async def test_finish_goes_on_when_the_caller_is_cancelled() -> None:
         await asyncio.sleep(0)
         assert caller.cancelled() or caller.cancelling()
     release.set()
-    await asyncio.wait_for(done.wait(), 1)
+    await asyncio.wait_for(done.wait(), 60)
     await owner.aclose()
 
 
@@ -72,5 +72,5 @@ async def test_a_failed_task_takes_no_other_along() -> None:
 
     owner.spawn(failing(), "failing")
     owner.spawn(other(), "other")
-    await asyncio.wait_for(other_done.wait(), 1)
+    await asyncio.wait_for(other_done.wait(), 60)
     await owner.aclose()

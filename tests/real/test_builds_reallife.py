@@ -59,7 +59,7 @@ CMD exec httpd -f -p ${PORT} -h /www -c /etc/httpd.conf
     await daemon.docker("run", "-d", "--name", "site", "site")
     try:
         fetch = ("exec", "site", "wget", "-qO-", "http://127.0.0.1:8080/")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (done := await daemon.docker(*fetch, check=False)).returncode:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         assert done.stdout == "<h1>index</h1>\nwelcome"

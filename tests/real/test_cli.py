@@ -114,7 +114,7 @@ async def test_events_with_those_of_before(daemon: DaemonUnderTest, docker: Dock
     assert process.stdout is not None
 
     async def until(action: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 assert process.stdout is not None
                 event = json.loads(await process.stdout.readline())

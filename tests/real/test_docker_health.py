@@ -22,7 +22,7 @@ async def state(daemon: DaemonUnderTest, name: str) -> dict[str, Any]:
 
 
 async def until(daemon: DaemonUnderTest, name: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await state(daemon, name))["Health"]["Status"] != status:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     health: dict[str, Any] = found["Health"]

@@ -97,7 +97,7 @@ async def spoken(daemon: DaemonUnderTest, *parts: bytes) -> bytes:
     """The answer to a request that is sent in parts: as long as it says, or to the connection's end."""
     reader, writer = await asyncio.open_unix_connection(str(daemon.socket("docker")))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for part in parts:
                 writer.write(part)
                 await writer.drain()

@@ -91,7 +91,7 @@ async def test_retries_are_counted_and_spread_and_the_policy_can_change(
     changed = {"RestartPolicy": {**policy, "MaximumRetryCount": 4}}
     assert (await docker.post("/containers/retried/update", json=changed))[0] == 200
     states = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (state := (await inspect(docker, "retried"))["State"])["Status"] != "exited":
             states.add(state["Status"])
             await asyncio.sleep(0.01)
@@ -116,7 +116,7 @@ async def test_policies_over_a_crash(daemon: DaemonUnderTest, docker: DockerClie
     await daemon.start()
     assert (await inspect(docker, "live"))["State"]["Pid"] == pid
     assert (await inspect(docker, "stopped"))["State"]["Status"] == "exited"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await docker.get("/containers/gone/json"))[0] != 404:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     await docker.post("/containers/live/kill", signal="INT")  # sleep does not care as pid 1
@@ -259,7 +259,7 @@ async def upgraded(
         f"POST {target} HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode()
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield await reader.readuntil(b"\r\n\r\n"), reader, writer
     finally:
         writer.close()
@@ -290,7 +290,7 @@ async def test_attach_by_websocket(daemon: DaemonUnderTest, docker: DockerClient
     async with (
         aiohttp.ClientSession(connector=connector) as session,
         session.ws_connect(url) as client,
-        asyncio.timeout(10),
+        asyncio.timeout(60),
     ):
         await client.send_bytes(b"hello\n")
         got = b""

@@ -129,7 +129,7 @@ async def test_attach_to_some_streams_and_to_what_was(
     async with (
         aiohttp.ClientSession(connector=connector) as session,
         session.ws_connect(url) as client,
-        asyncio.timeout(10),
+        asyncio.timeout(60),
     ):
         assert await client.receive_bytes() == b"o\n"
     status, answer = await docker.get("/containers/some/attach/ws")
@@ -478,7 +478,7 @@ async def test_events_live_behind_those_that_were(
     await create(docker, "past", "true")
     url = "http://docker/v1.51/events"
     query = {"since": since, "filters": '{"type":["container"],"event":["create"]}'}
-    async with docker.session.get(url, params=query) as response, asyncio.timeout(20):
+    async with docker.session.get(url, params=query) as response, asyncio.timeout(60):
         names = []
         for name in ("past", "now1", "now2"):
             if name != "past":

@@ -42,10 +42,12 @@ async def daemon(busybox_archive: Path, lab: Lab) -> AsyncIterator[DaemonUnderTe
 
 
 async def run(daemon: DaemonUnderTest, name: str, *arguments: str) -> None:
-    """A server that says its name to whoever connects."""
+    """A server that says its name to whoever connects; it listens."""
     await daemon.docker(
         *("run", "-d", "--name", name, *arguments, "busybox", "sh", "-c", f"{SAY} {name}")
     )
+    listens = "until grep -q ' 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done"
+    await daemon.docker("exec", name, "sh", "-c", listens)
 
 
 async def inside(daemon: DaemonUnderTest, name: str, address: str, port: int) -> str:
@@ -100,7 +102,7 @@ async def test_published_ports_from_everywhere(daemon: DaemonUnderTest, lab: Lab
     ):
         await until(lambda w=where, a=address, p=port: lab.ask(w, a, p).startswith("web"))  # type: ignore[misc]
     for address, port in ((HOST, 8082), (HOST6, 8083), (HOST6, 8081)):
-        assert lab.ask("outside", address, port) in ("refused", "no answer")
+        assert lab.ask("outside", address, port, wait_s=1) in ("refused", "no answer")
     # Hairpinned: from itself, from a neighbour, from another network.
     await run(daemon, "near", "--network", "one")
     for name in ("web", "near", "far"):
@@ -238,7 +240,7 @@ async def test_datagrams_and_sctp(daemon: DaemonUnderTest, lab: Lab) -> None:
             ("host", "127.0.0.1", 7001),
         ):
             assert lab.ask(where, address, port, "udp").startswith("web"), (where, address, port)
-        assert not lab.ask("outside", HOST, 7001, "udp").startswith("web")
+        assert not lab.ask("outside", HOST, 7001, "udp", wait_s=1).startswith("web")
     finally:
         lab.end_servers()
     # This kernel may have no SCTP sockets to ask with: the rule says where such packets go.
@@ -274,7 +276,7 @@ async def test_what_a_bridge_can_be_told(daemon: DaemonUnderTest, lab: Lab) -> N
     # Published where the network says, and reached there; its neighbour does not reach it.
     assert (await daemon.docker("port", "web")).stdout == "80/tcp -> 127.0.0.1:8080\n"
     await until(lambda: lab.ask("host", "127.0.0.1", 8080).startswith("web"))
-    assert lab.ask("outside", HOST, 8080) in ("refused", "no answer")
+    assert lab.ask("outside", HOST, 8080, wait_s=1) in ("refused", "no answer")
     assert await inside(daemon, "near", "web", 80) == ""
     # Without masquerading its own address is seen outside, which has no way back to it.
     lab.serve("outside", 90)
@@ -326,8 +328,8 @@ async def test_a_bridge_without_nat(
     await until(lambda: lab.ask("outside", web6, 80).startswith("web"))
     assert lab.ask("outside", HOST, 8080).startswith("other")
     assert lab.ask("host", web, 81).startswith("shut")
-    assert lab.ask("outside", web, 81) == "no answer"
-    assert lab.ask("outside", web6, 81) == "no answer"
+    assert lab.ask("outside", web, 81, wait_s=1) == "no answer"
+    assert lab.ask("outside", web6, 81, wait_s=1) == "no answer"
     ping = ("busybox", "ping", "-c1", "-W2", web)
     assert "1 packets received" in await asyncio.to_thread(lab.sh, "outside", *ping)
     # So also from the other bridges of the namespace, and there is no way from here to theirs.
@@ -350,7 +352,7 @@ async def test_a_bridge_without_nat(
     first = {"Container": "web", "EndpointConfig": {"GwPriority": 9}}
     assert await docker.post("/networks/later/connect", json=first) == (200, "")
     await until(lambda: lab.ask("outside", HOST, 8080).startswith("web"))
-    assert lab.ask("outside", web, 80) == "no answer"
+    assert lab.ask("outside", web, 80, wait_s=1) == "no answer"
     await daemon.docker("network", "disconnect", "later", "web")
     await until(lambda: lab.ask("outside", web, 80).startswith("web"))
     await clear(daemon)
@@ -372,8 +374,8 @@ async def test_interfaces_that_a_bridge_trusts(daemon: DaemonUnderTest, lab: Lab
         await run(daemon, name, "--network", name, "-p", "80")
     await daemon.docker("exec", "-d", "trusting", "nc", "-ll", "-p", "81", "-e", "echo", "shut")
     await until(lambda: lab.ask("outside", f"10.216.{n}.2", 80).startswith("trusting"))
-    assert lab.ask("outside", f"10.216.{n}.2", 81) == "no answer"
-    assert lab.ask("outside", f"10.216.{n}.130", 80) == "no answer"
+    assert lab.ask("outside", f"10.216.{n}.2", 81, wait_s=1) == "no answer"
+    assert lab.ask("outside", f"10.216.{n}.130", 80, wait_s=1) == "no answer"
     assert await inside(daemon, "usual", f"10.216.{n}.2", 80) == ""
     _, _, port = (await daemon.docker("port", "trusting", "80")).stdout.partition("0.0.0.0:")
     assert lab.ask("outside", HOST, int(port.split()[0])).startswith("trusting")

@@ -59,7 +59,7 @@ async def run(daemon: Daemon) -> ExecId:
     service = daemon.services.execs
     record = await service.create(NewExec(ID, ("true",)))
     await service.start(record.id, detach=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while service.get(record.id).exit_code is None:  # noqa: ASYNC110 - another task's doing
             await asyncio.sleep(0)
     return record.id

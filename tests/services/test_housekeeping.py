@@ -28,7 +28,7 @@ async def test_a_failed_round_does_not_end_it(
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(housekeeping.collect_garbage(collect))
-        await asyncio.wait_for(enough.wait(), 1)
+        await asyncio.wait_for(enough.wait(), 60)
         task.cancel()
     assert rounds >= 3
 
@@ -71,15 +71,17 @@ class Rules:
 async def test_rules_are_mended_when_they_change_and_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(housekeeping, "MEND_EVERY_S", 0.2)
+    monkeypatch.setattr(housekeeping, "MEND_EVERY_S", 3600)
     monkeypatch.setattr(housekeeping, "MEND_DELAY_S", 0.0)
     rules = Rules()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(housekeeping.mend_networks(cast(BridgeNetwork, rules)))
         rules.changed.set()
-        await asyncio.wait_for(rules.mended.wait(), 0.15)
+        await asyncio.wait_for(rules.mended.wait(), 60)
+        monkeypatch.setattr(housekeeping, "MEND_EVERY_S", 0.2)
+        rules.changed.set()
         for deaf in (None, Internal("network", "no netlink"), struct.error("cut short"), None):
             rules.deaf = deaf
             rules.mended.clear()
-            await asyncio.wait_for(rules.mended.wait(), 2)
+            await asyncio.wait_for(rules.mended.wait(), 60)
         task.cancel()

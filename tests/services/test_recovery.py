@@ -1,5 +1,6 @@
 """A start on a host where something cannot be mended: that is told, and all else is served."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sharedrt.model.faults import Internal
-from sharedrt.model.ids import OperationId, SandboxId
+from sharedrt.model.ids import ContainerKey, OperationId, SandboxId
 from sharedrt.model.records import (
     ContainerState,
     OperationRecord,
@@ -18,6 +19,7 @@ from sharedrt.model.records import (
 )
 from sharedrt.model.stores import Transaction
 from sharedrt.services.builds.running import OPERATION
+from sharedrt.services.containers.checkpoints import OPERATION as CHECKPOINT
 from sharedrt.services.runtime import RuntimeService
 from tests.services.rig import ID, MOBY, Daemon, Machine, container
 from tests.services.world import Epoch
@@ -120,6 +122,26 @@ async def test_a_link_that_cannot_be_removed(
     monkeypatch.setattr(daemon.drivers.bridge, removal, stuck)
     await starts(daemon)
     assert told(log, words)
+
+
+async def test_a_checkpoint_that_outlives_its_daemon(host: Machine) -> None:
+    """CRIU leaves the processes as frozen as it has found them, so they are thawed when it is over."""
+    await host.add(container())
+    await (await host.daemon()).containers.start(ID)
+    store, key = host.database.within(MOBY), ContainerKey(MOBY, ID)
+    intent = OperationRecord(OperationId("o1"), CHECKPOINT, ID, created_ns=1)
+    await store.write(lambda tx: tx.operations.add(intent))
+    host.world.frozen.add(key)
+    host.world.checkpointing = True
+    daemon = unstarted(host)
+    await daemon.recover()
+    assert key in host.world.frozen
+    host.world.checkpointing = False
+    async with asyncio.timeout(30):
+        while await store.read(lambda tx: tx.operations.list()):  # noqa: ASYNC110 - another task's doing
+            await asyncio.sleep(0.01)
+    assert key not in host.world.frozen
+    await daemon.services.aclose()
 
 
 @pytest.mark.usefixtures("running")

@@ -48,6 +48,8 @@ class World:
     disk_full: bool = False
     calls: list[str] = field(default_factory=list)
     frozen: set[ContainerKey] = field(default_factory=set)
+    checkpointing: bool = False
+    """A runtime that the last daemon has started still is."""
 
     def has(self, word: str) -> list[str]:
         return sorted(thing for thing in self.things if word in thing)
@@ -161,6 +163,9 @@ class FakeOci:
     async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
         assert key in self.frozen
         await self._epoch.make(f"folder {folder}/checkpoint")
+
+    async def checkpointing(self, folder: Path) -> bool:
+        return self._world.checkpointing
 
     def handlers(self) -> Mapping[str, str]:
         return {"crun": "/usr/bin/crun"}

@@ -34,6 +34,29 @@ async def run_blocking(
     return await _outlast(asyncio.get_running_loop().run_in_executor(executor, call))
 
 
+async def obtain(
+    executor: Executor | None,
+    release: Callable[[T], object],
+    function: Callable[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """The same for what has to be given back, a descriptor say: its caller, once cancelled, never sees it, and so it
+    is released here, on a thread as well."""
+    made: list[T] = []
+
+    def call() -> T:
+        made.append(function(*args, **kwargs))
+        return made[0]
+
+    try:
+        return await run_blocking(executor, call)
+    except asyncio.CancelledError:
+        for each in made:
+            await run_blocking(executor, release, each)
+        raise
+
+
 async def _outlast(future: "asyncio.Future[T]") -> T:
     cancelled: asyncio.CancelledError | None = None
     while not future.done():

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import obtain, run_blocking
 from sharedrt.model.faults import Internal, InvalidArgument, NotFound, ResourceExhausted
 
 T = TypeVar("T")
@@ -35,7 +35,8 @@ class TarCheckpoints:
 
     @asynccontextmanager
     async def file(self, path: Path) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
-        file = await _run(_open_new, path)
+        with _faults(path):
+            file = await obtain(None, IO.close, _open_new, path)
 
         async def sink(data: bytes) -> None:
             await _run(file.write, data)
@@ -60,13 +61,19 @@ def partial(target: Path) -> Path:
 
 
 async def _run(function: Callable[..., T], *args: object) -> T:
-    try:
+    subject = args[0] if args and isinstance(args[0], Path) else None
+    with _faults(subject):
         return await run_blocking(None, function, *args)
+
+
+@contextmanager
+def _faults(subject: Path | None) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise NotFound("path", str(error.filename)) from error
     except tarfile.TarError as error:
-        subject = str(args[0]) if args and isinstance(args[0], Path) else ""
-        raise InvalidArgument("checkpoint archive", subject, str(error)) from error
+        raise InvalidArgument("checkpoint archive", str(subject or ""), str(error)) from error
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
             raise ResourceExhausted("disk", error.strerror or str(error)) from error

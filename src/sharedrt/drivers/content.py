@@ -18,12 +18,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import IO, Final, ParamSpec, TypeVar
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import obtain, run_blocking
 from sharedrt.aio.locks import KeyedLocks
 from sharedrt.model.faults import (
     DataLoss,
@@ -93,7 +93,8 @@ class FileContentStore:
     async def stream(
         self, digest: Digest, *, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        file = await _run(digest, open, self.path(digest), "rb")
+        with _faults(digest):
+            file = await obtain(None, IO.close, open, self.path(digest), "rb")
         try:
             await _run(digest, file.seek, offset)
             left = length
@@ -292,9 +293,14 @@ def _sync_folder(folder: Path) -> None:
 
 async def _run(what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """On a thread, to its end even when cancelled, with file errors as faults."""
-
-    try:
+    with _faults(what):
         return await run_blocking(None, function, *args, **kwargs)
+
+
+@contextmanager
+def _faults(what: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise NotFound("content", what) from error

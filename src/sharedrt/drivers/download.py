@@ -16,7 +16,7 @@ from typing import Final
 import aiohttp
 import yarl
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import obtain, run_blocking
 from sharedrt.drivers.names import NameResolver
 from sharedrt.model.drivers import Download, Downloaded
 from sharedrt.model.faults import (
@@ -96,7 +96,7 @@ class HttpDownloader:
         async with self.open(url) as download:
             digest = hashlib.sha256()
             size = 0
-            file = await run_blocking(None, _create, target)
+            file = await obtain(None, os.close, _create, target)
             try:
                 async for chunk in download.chunks:
                     size += len(chunk)

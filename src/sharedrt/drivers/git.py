@@ -1,15 +1,14 @@
 """Remote git repositories, by the host's git (:class:`sharedrt.model.drivers.GitRepositories`)."""
 
 import asyncio
-import contextlib
 import os
 import re
 import shutil
-import signal
 from pathlib import Path
 from typing import Final
 
-from sharedrt.aio.completion import complete, run_blocking
+from sharedrt.aio.completion import run_blocking
+from sharedrt.drivers.children import run_whole
 from sharedrt.model.drivers import GitRemote
 from sharedrt.model.faults import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 
@@ -82,11 +81,10 @@ def _move(work: Path, remote: GitRemote, target: Path) -> None:
 
 async def _run(git: str, folder: Path, *arguments: str) -> None:
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
-    process = await asyncio.create_subprocess_exec(
-        git,
-        *settings,
-        *arguments,
-        cwd=folder,
+    finished = await run_whole(
+        [git, *settings, *arguments],
+        timeout_s=None,
+        folder=str(folder),
         env={
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": "/nonexistent",
@@ -96,18 +94,7 @@ async def _run(git: str, folder: Path, *arguments: str) -> None:
             "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
             "LC_ALL": "C",
         },
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
     )
-    try:
-        _, words = await process.communicate()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its helpers, too
-        await complete(process.wait())
-        raise
-    if process.returncode:
-        reason = words[-_MAX_WORDS:].decode(errors="replace").strip()
-        raise Unavailable("git", reason or f"{arguments[0]} ended with {process.returncode}")
+    if finished.exit_code:
+        reason = finished.errors[-_MAX_WORDS:].strip()
+        raise Unavailable("git", reason or f"{arguments[0]} ended with {finished.exit_code}")

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sharedrt.drivers.children import run
+from sharedrt.model.faults import DeadlineExceeded
+
 _ARCHITECTURES: Final = {
     "x86_64": "amd64",
     "aarch64": "arm64",
@@ -135,36 +138,25 @@ async def cni_version(bin_dirs: Sequence[Path]) -> str:
         if not plugin.is_file():
             continue
         output = await _output(str(plugin))
-        if found := re.search(rb"protocol versions supported: ([\d., ]+)", output):
-            return found[1].decode().split(",")[-1].strip()
+        if found := re.search(r"protocol versions supported: ([\d., ]+)", output):
+            return found[1].split(",")[-1].strip()
         return "unknown"
     return ""
 
 
 async def _version(path: str, run_dir: Path) -> str:
     output = await _output(path, "--version", env={"XDG_RUNTIME_DIR": str(run_dir)})
-    match = re.search(rb"\d+(?:\.\d+)+\S*", output)
-    return match[0].decode() if match else "unknown"
+    match = re.search(r"\d+(?:\.\d+)+\S*", output)
+    return match[0] if match else "unknown"
 
 
-async def _output(path: str, *arguments: str, env: Mapping[str, str] | None = None) -> bytes:
+async def _output(path: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """What a tool says, on both streams; nothing when it does not end."""
-    process = await asyncio.create_subprocess_exec(
-        path,
-        *arguments,
-        env={**os.environ, **(env or {})},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        stdin=asyncio.subprocess.DEVNULL,
-    )
     try:
-        async with asyncio.timeout(5):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return b""
-    return output
+        told = await run([path, *arguments], timeout_s=5, env={**os.environ, **(env or {})})
+    except DeadlineExceeded:
+        return ""
+    return told.output
 
 
 def _os_release() -> dict[str, str]:

@@ -69,6 +69,8 @@ log = structlog.get_logger(__name__)
 
 RUN_OPERATION: Final = "sandbox.run"
 CONNECT_TIMEOUT_S: Final = 10.0
+_STOP_AGAIN_S: Final = 1.0
+_STOP_AGAIN_MOST_S: Final = 300.0
 _LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
@@ -376,13 +378,22 @@ class PodService:
             self._owner.spawn(self._stop_dead(dead), "stop sandboxes of an earlier boot")
 
     async def _stop_dead(self, dead: Sequence[SandboxId]) -> None:
-        for id in dead:
-            try:
-                await self._stop(id)
-            except NotFound:
-                log.debug("removed meanwhile", sandbox=id)
-            except Fault as fault:  # its client will stop it again
-                log.warning("cannot stop", sandbox=id, error=str(fault))
+        """Until all are: what a network has given them (a plugin may not be back yet) is not to be lost for good, and
+        their client may have no mind to stop them."""
+        delay_s = _STOP_AGAIN_S
+        while dead := [id for id in dead if not await self._stopped(id)]:
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _STOP_AGAIN_MOST_S)
+
+    async def _stopped(self, id: SandboxId) -> bool:
+        try:
+            await self._stop(id)
+        except NotFound:
+            log.debug("removed meanwhile", sandbox=id)
+        except Fault as fault:
+            log.warning("cannot stop; will try again", sandbox=id, error=str(fault))
+            return False
+        return True
 
     def _watch_pause(self, record: SandboxRecord) -> None:
         if record.pause_pid:

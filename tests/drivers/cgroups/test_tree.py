@@ -50,7 +50,7 @@ async def test_processes(cgroup: tuple[CgroupManager, str]) -> None:
         await cgroups.move(f"{path}/below", process.pid)
         assert cgroups.pids(path) == [process.pid]
         assert not await cgroups.remove(path)
-        assert await asyncio.wait_for(cgroups.kill(path), 10)
+        assert await asyncio.wait_for(cgroups.kill(path), 60)
         assert await process.wait() == -9
     finally:
         if process.returncode is None:

@@ -116,7 +116,7 @@ async def tcp(servers: HostNameServers, *messages: bytes) -> list[bytes]:
     reader, writer = await asyncio.open_connection(ADDRESS, servers._port)
     writer.write(b"".join(map(tcp_message, messages)))
     found, stream = list[bytes](), TcpMessages()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(found) < len(messages):
             found += stream.receive_data(await reader.read(65536))
     writer.close()

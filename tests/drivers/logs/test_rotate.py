@@ -9,7 +9,7 @@ import pytest
 from sharedrt.drivers.logs import FileLogReader, FileLogRotator
 from sharedrt.drivers.logs.compressed import compress, open_plain
 from sharedrt.model.drivers import LogBounds, LogLine, LogQuery
-from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.faults import FailedPrecondition, Internal
 from sharedrt.wire.cri_log import format_line
 
 SECOND = 10**9
@@ -76,6 +76,20 @@ async def test_files_move_up_and_the_oldest_goes(
     assert await read(path, LogQuery(tail=12)) == [*range(30, 42)]
     assert await read(path, LogQuery(tail=0)) == []
     assert await read(path, LogQuery(since_ns=35 * SECOND)) == [*range(35, 42)]
+
+
+async def test_one_that_cannot_be_looked_at_keeps_no_other_from_it(
+    rotator: FileLogRotator, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    lost, good = bounds(tmp_path / "file" / "container.log"), bounds(tmp_path / "container.log")
+    write(good.path, *range(10))
+    writer = Writer(good.path)
+    assert await rotator.due([lost, good]) == [lost, good]
+    with pytest.raises(Internal, match="Not a directory"):
+        await rotator.rotate(lost, writer.reopen)
+    await rotator.rotate(good, writer.reopen)
+    assert good.path.with_name("container.log.1").exists()
 
 
 async def test_one_that_has_ended_is_rotated_all_the_same(

@@ -92,7 +92,7 @@ async def test_port_published_on_one_address(lab: Lab) -> None:
     lab.sh("outside", "ip", "rule", "add", "pref", "1", "lookup", "main")
     lab.sh("outside", "ip", "rule", "del", "pref", "0")
     lab.sh("outside", "ip", "route", "add", "127.0.0.1/32", "via", HOST)
-    assert lab.ask("outside", "127.0.0.1", 8081) == "no answer"
+    assert lab.ask("outside", "127.0.0.1", 8081, wait_s=1) == "no answer"
 
 
 @BOTH_PROTOCOLS
@@ -126,7 +126,7 @@ async def test_ipv6_on_the_host_for_a_container_without(lab: Lab, kind: str) -> 
     assert lab.ask("host", HOST6, 8080, kind) == "a 172.31.0.1"
     assert lab.ask("host", "::1", 8080, kind) == "a 172.31.0.1"
     assert lab.ask("host", "::1", 8081, kind) == "a 172.31.0.1"
-    assert lab.ask("outside", HOST6, 8081, kind) in ("refused", "no answer")
+    assert lab.ask("outside", HOST6, 8081, kind, wait_s=1) in ("refused", "no answer")
     assert lab.ask("outside", HOST6, 8082, kind) == "a 172.31.0.1"
     await lab.bridges.disconnect(config)
     for port in (8080, 8081, 8082):
@@ -158,10 +158,10 @@ async def test_bridges_are_isolated(lab: Lab) -> None:
     await lab.container("b", two, "172.31.1.2/24")
     lab.serve("b", 80)
     lab.serve("host", 53, "udp")
-    assert lab.ask("a", "172.31.1.2", 80) == "no answer"
+    assert lab.ask("a", "172.31.1.2", 80, wait_s=1) == "no answer"
     assert lab.ask("a", "172.31.0.1", 53, "udp") == "host 172.31.0.2"
     # Another network's gateway, where its DNS answers, is not for it either.
-    assert lab.ask("a", "172.31.1.1", 53, "udp") == "no answer"
+    assert lab.ask("a", "172.31.1.1", 53, "udp", wait_s=1) == "no answer"
 
 
 async def test_unpublished_ports_are_closed_to_the_outside(lab: Lab) -> None:
@@ -169,7 +169,7 @@ async def test_unpublished_ports_are_closed_to_the_outside(lab: Lab) -> None:
     await lab.container("a", bridge, "172.31.0.2/24")
     lab.serve("a", 80)
     lab.sh("outside", "ip", "route", "add", "172.31.0.0/24", "via", HOST)
-    assert lab.ask("outside", "172.31.0.2", 80) == "no answer"
+    assert lab.ask("outside", "172.31.0.2", 80, wait_s=1) == "no answer"
     await lab.bridges.ensure_bridge(replace(bridge, routed=True))
     assert lab.ask("outside", "172.31.0.2", 80) == f"a {OUTSIDE}"
 
@@ -184,8 +184,8 @@ async def test_internal_bridge(lab: Lab) -> None:
     for name in ("outside", "b", "c"):
         lab.serve(name, 80)
     assert lab.ask("a", "172.31.0.3", 80) == "b 172.31.0.2"
-    assert lab.ask("a", OUTSIDE, 80) == "no answer"
-    assert lab.ask("a", "172.31.1.2", 80) == "no answer"
+    assert lab.ask("a", OUTSIDE, 80, wait_s=1) == "no answer"
+    assert lab.ask("a", "172.31.1.2", 80, wait_s=1) == "no answer"
     assert lab.ask("a", HOST, 8080) != "c 172.31.0.2"
 
 
@@ -197,7 +197,7 @@ async def test_without_inter_container_traffic(lab: Lab, br_netfilter: int) -> N
     await lab.container("b", bridge, "172.31.0.3/24")
     lab.serve("b", 80)
     lab.serve("outside", 80)
-    assert lab.ask("a", "172.31.0.3", 80) == "no answer"
+    assert lab.ask("a", "172.31.0.3", 80, wait_s=1) == "no answer"
     assert lab.ask("host", "172.31.0.3", 80) == "b 172.31.0.1"
     assert lab.ask("a", OUTSIDE, 80) == f"outside {HOST}"
 
@@ -211,7 +211,7 @@ async def test_a_container_does_not_reach_the_hosts_loopback(lab: Lab) -> None:
     lab.sh("a", "ip", "rule", "add", "pref", "1", "lookup", "main")
     lab.sh("a", "ip", "rule", "del", "pref", "0")
     lab.sh("a", "ip", "route", "add", "127.0.0.1/32", "via", "172.31.0.1")
-    assert lab.ask("a", "127.0.0.1", 99, "udp") == "no answer"
+    assert lab.ask("a", "127.0.0.1", 99, "udp", wait_s=1) == "no answer"
 
 
 async def test_a_taken_port_is_refused_and_nothing_is_left(lab: Lab) -> None:
@@ -313,7 +313,7 @@ async def test_meddling_is_heard_of(lab: Lab) -> None:
         return True
 
     bridge = await lab.bridge()
-    await asyncio.wait_for(lab.bridges.rules_changed(), 1)
+    await asyncio.wait_for(lab.bridges.rules_changed(), 60)
     await lab.container("a", bridge, "172.31.0.2/24", ports=[PortMapping("tcp", 80, 8080)])
     assert not await heard("nft add table inet theirs"), "not ours, nor our own elements"
     assert await heard("nft flush ruleset")
@@ -335,7 +335,7 @@ async def test_iptables_rules_that_somebody_flushed_come_back(lab: Lab) -> None:
     assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
     assert not await lab.bridges.mend()
     lab.sh("host", "iptables", "-F", "FORWARD")
-    assert lab.ask("outside", HOST, 8080) == "no answer"
+    assert lab.ask("outside", HOST, 8080, wait_s=1) == "no answer"
     assert await lab.bridges.mend()
     assert lab.ask("outside", HOST, 8080) == f"a {OUTSIDE}"
     assert lab.sh("host", "iptables", "-S", "FORWARD").count("-A ") == 4

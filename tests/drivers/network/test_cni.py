@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import Any
 
 import pytest
 import uvloop
+from structlog.testing import capture_logs
 
+from sharedrt.drivers.network import cni as cni_module
 from sharedrt.drivers.network.cni import CniPlugins
 from sharedrt.drivers.network.cni_config import (
     ConfigurationError,
     ConfigurationFolder,
     parse_configuration,
 )
-from sharedrt.drivers.network.cni_plugin import run_plugin
 from sharedrt.model.drivers import CniRequest
 from sharedrt.model.faults import FailedPrecondition, Unavailable
 from sharedrt.model.records import PortMapping
+from tests.real.waiting import until
 
 DEBIAN = Path("/usr/lib/cni")
 
@@ -227,25 +230,6 @@ async def test_a_missing_plugin_is_named_with_its_package(tmp_path: Path, script
         await cni.add(request())
 
 
-def test_a_plugin_may_end_without_reading_a_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On the daemon's own loop, and by the time that anything could be written to it."""
-    program = tmp_path / "deaf"
-    program.write_text("#!/bin/sh\necho '{\"said\": 1}'\n")
-    program.chmod(0o755)
-    begin = asyncio.create_subprocess_exec
-
-    async def ended(*args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
-        process = await begin(*args, **kwargs)
-        await process.wait()
-        return process
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", ended)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(run_plugin(program, {}, b"{}" * 100_000, 10)) == {"said": 1}
-
-
 def running(marker: str) -> bool:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
@@ -256,13 +240,27 @@ def running(marker: str) -> bool:
     return False
 
 
+async def test_a_slow_plugin_is_told_by_name(
+    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script("slow", OK.replace("exit 0", "sleep 0.2"))
+    script("quick", OK)
+    monkeypatch.setattr(cni_module, "_SLOW_S", 0.15)
+    cni = driver(tmp_path, conflist({"type": "slow"}, {"type": "quick"}))
+    with capture_logs() as logs:
+        await cni.add(request())
+    assert {(entry["event"], entry["plugin"], entry["command"]) for entry in logs} >= {
+        ("slow CNI plugin", "slow", "ADD")
+    }
+
+
 async def test_a_slow_plugin_is_killed_with_its_children(tmp_path: Path, script: Script) -> None:
     seconds = str(600 + os.getpid() / 10**7)
     script("slow", f"[ $CNI_COMMAND = DEL ] && exit 0\nsleep {seconds}")
     cni = driver(tmp_path, conflist({"type": "slow"}), timeout_s=0.3)
     with pytest.raises(Unavailable, match=r"took more than 0\.3 s"):
         await cni.add(request())
-    assert not running(seconds)
+    await until(lambda: not running(seconds))
     cni = driver(tmp_path, conflist({"type": "slow"}))
     task = asyncio.get_running_loop().create_task(cni.add(request()))
     for _ in range(500):
@@ -272,8 +270,32 @@ async def test_a_slow_plugin_is_killed_with_its_children(tmp_path: Path, script:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not running(seconds)
+    await until(lambda: not running(seconds))
     assert calls(tmp_path) == ["ADD slow", "DEL slow"] * 2
+
+
+def test_a_plugin_that_reads_nothing_and_leaves_something_running(
+    tmp_path: Path, script: Script
+) -> None:
+    """On the daemon's loop. It ends when it ends, not when the last one who has its output open does."""
+    (tmp_path / "net.d").mkdir(exist_ok=True)
+    path = tmp_path / "bin" / "quick"
+    left = tmp_path / "left"
+    path.write_text(f"#!/bin/sh\n{OK.replace('exit 0', f'sleep 60 & echo $! >> {left}')}\n")
+    path.chmod(0o755)
+
+    async def calls_of_it() -> None:
+        cni = driver(tmp_path, conflist({"type": "quick", "padding": "x" * 200_000}))
+        async with asyncio.timeout(60):
+            for _ in range(20):
+                assert (await cni.add(request())).addresses
+                await cni.delete(request(), None)
+
+    try:
+        uvloop.run(calls_of_it())
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 async def test_an_undo_goes_to_its_end_though_it_is_cancelled(

@@ -96,7 +96,7 @@ async def test_private_mode_keeps_containers_apart(lab: Lab) -> None:
     await plug(lab, "b", "wire", "203.0.113.11/24", mode="private")
     lab.serve("a", 80)
     assert lab.ask("outside", "203.0.113.10", 80) == f"a {OUTSIDE}"
-    assert lab.ask("b", "203.0.113.10", 80) == "no answer"
+    assert lab.ask("b", "203.0.113.10", 80, wait_s=1) == "no answer"
 
 
 async def test_a_private_parent_leads_nowhere(lab: Lab) -> None:
@@ -108,7 +108,7 @@ async def test_a_private_parent_leads_nowhere(lab: Lab) -> None:
     lab.serve("a", 80)
     assert lab.ask("b", "172.31.9.2", 80) == "a 172.31.9.3"
     lab.sh("host", "ip", "address", "add", "172.31.9.1/24", "dev", "wire")
-    assert lab.ask("host", "172.31.9.2", 80) == "no answer"
+    assert lab.ask("host", "172.31.9.2", 80, wait_s=1) == "no answer"
     assert await lab.bridges.parents_on_host() == [parent.name]
     await lab.bridges.remove_parent(parent.name)
     assert await lab.bridges.parents_on_host() == []

@@ -41,7 +41,7 @@ async def outcome(
     request = world.request(spec=spec, mounts=mounts, host_namespaces=host)
     identity = await world.driver.create(request)
     await world.driver.start(request.key)
-    status = await asyncio.wait_for(world.driver.wait(request.key, identity), 20)
+    status = await asyncio.wait_for(world.driver.wait(request.key, identity), 60)
     return status.exit_code, world.log(request.key)
 
 

@@ -19,6 +19,7 @@ from sharedrt.drivers.cgroups import CgroupManager
 from sharedrt.drivers.cgroups.parse import net_dev
 from sharedrt.drivers.oci import lifecycle
 from sharedrt.drivers.oci.bundle import write_bundle
+from sharedrt.drivers.oci.hub import AttachHub
 from sharedrt.drivers.oci.procs import identify
 from sharedrt.drivers.oci.runtime import OciDriver
 from sharedrt.drivers.oci.settings import OciSettings
@@ -52,7 +53,7 @@ async def read_all(session: StdioSession) -> dict[StdStream, bytes]:
 
 async def read_until(session: StdioSession, wanted: bytes) -> bytes:
     found = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while wanted not in found:
             output = await session.read()
             assert output is not None, found
@@ -283,11 +284,34 @@ async def test_a_slow_owner_does_not_hide_the_exit(world: World) -> None:
     identity = await world.driver.create(request)
     session = await world.driver.attach(request.key, tty=False)
     await world.driver.start(request.key)
-    waiting = asyncio.wait_for(world.driver.wait(request.key, identity), 20)
+    waiting = asyncio.wait_for(world.driver.wait(request.key, identity), 60)
     await asyncio.sleep(0.2)
     await world.driver.kill(request.key, signal.SIGKILL)
     assert (await waiting).exit_code == 137
     await session.close()
+
+
+async def test_a_conmon_that_does_not_answer_keeps_no_client_of_another_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = (world.request("sleep", "100") for _ in range(2))
+    for request in (stuck, other):
+        await world.driver.create(request)
+    connect, waits = AttachHub.connect, asyncio.Event()
+
+    async def connect_or_wait(hub: AttachHub) -> None:
+        if hub.name == stuck.key.id:
+            waits.set()
+            await asyncio.Event().wait()
+        await connect(hub)
+
+    monkeypatch.setattr(AttachHub, "connect", connect_or_wait)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(world.driver.attach(stuck.key, tty=False))
+        await waits.wait()
+        async with asyncio.timeout(60):
+            await (await world.driver.attach(other.key, tty=False)).close()
+        waiting.cancel()
 
 
 async def test_terminal_and_its_size(world: World) -> None:
@@ -298,8 +322,14 @@ async def test_terminal_and_its_size(world: World) -> None:
         assert session.tty
         for width, height in ((80, 24), (132, 43), (100, 50)):
             await session.resize(width, height)
-        await world.driver.resize(request.key, 101, 51)
-        # conmon does it when it comes to it.
+        # Of two that come in one of its turns conmon applies the older.
+        bundle = world.settings.run_dir / "bundles" / request.key.namespace / request.key.id
+        state = load_state(bundle)
+        assert state is not None
+        os.kill(state.conmon_pid, signal.SIGSTOP)
+        for columns in (95, 101):
+            await world.driver.resize(request.key, columns, 51)
+        os.kill(state.conmon_pid, signal.SIGCONT)
         await session.write(b"until stty size | grep -x '51 101'; do :; done; echo $TERM\n")
         await read_until(session, b"51 101\r\nxterm")
         await session.write(b"exit 9\n")
@@ -335,7 +365,7 @@ async def test_pause_resume_and_stop_while_paused(world: World) -> None:
     assert (await world.driver.exec_sync(key, ["true"], timeout_s=5)).exit_code == 0
     await world.driver.pause(key)
     await world.driver.kill(key, signal.SIGKILL)
-    assert (await asyncio.wait_for(world.driver.wait(key, identity), 10)).exit_code == 137
+    assert (await asyncio.wait_for(world.driver.wait(key, identity), 60)).exit_code == 137
 
 
 async def test_delete_while_paused(world: World) -> None:
@@ -537,7 +567,7 @@ async def test_killed_conmon(world: World) -> None:
     key, identity = await world.run("sleep", "100")
     state = load_state(world.settings.run_dir / "bundles" / key.namespace / key.id)
     assert state is not None
-    waiting = asyncio.wait_for(world.driver.wait(key, identity), 10)
+    waiting = asyncio.wait_for(world.driver.wait(key, identity), 60)
     os.kill(state.conmon_pid, signal.SIGKILL)
     assert (await waiting).exit_code == 137
     assert not world.driver.alive(identity)
@@ -581,7 +611,7 @@ async def test_a_new_driver_adopts(world: World) -> None:
     async with await driver.attach(lives, tty=True) as session:
         await session.write(b"x\n")
         assert await session.wait() == 12
-    assert (await asyncio.wait_for(driver.wait(orphan, orphan_identity), 10)).exit_code == 137
+    assert (await asyncio.wait_for(driver.wait(orphan, orphan_identity), 60)).exit_code == 137
 
 
 async def test_create_again_over_leftovers(world: World) -> None:

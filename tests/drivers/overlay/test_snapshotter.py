@@ -346,7 +346,7 @@ async def test_nobody_waits_for_the_removal_of_big_trees(
         for name in ("one", "two"):
             group.create_task(snapshots.remove_active(name))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(begun) < 2:  # noqa: ASYNC110 - threads' doing
                     await asyncio.sleep(0.01)
                 await layer(snapshots, "more", file="text")

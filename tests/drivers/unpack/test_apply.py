@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC110, ASYNC240 - tests look at small files and at processes
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import io
@@ -13,13 +14,14 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from sharedrt.drivers.unpack import zygote
+from sharedrt.drivers.unpack.streams import LayerStream
 from sharedrt.drivers.unpack.unpacker import ChrootUnpacker
 from sharedrt.model.drivers import LayerResult
 from sharedrt.model.faults import (
@@ -506,6 +508,52 @@ async def test_a_start_that_is_cancelled_leaves_no_helper(monkeypatch: pytest.Mo
     assert [control.fileno() for _, control in made] == [-1]
 
 
+def test_any_failure_of_a_decompressor_reaches_who_reads(tmp_path: Path) -> None:
+    def decompress(source: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(source)
+        raise RuntimeError("a bug")
+
+    (tmp_path / "blob").write_bytes(b"data")
+    with (tmp_path / "blob").open("rb") as blob:
+        stream = LayerStream(blob.fileno(), 1 << 20, lambda _: None)
+        stream._decompress = decompress
+        chunks = stream.chunks()
+        assert next(chunks) == b"data"
+        with pytest.raises(RuntimeError, match="a bug"):
+            next(chunks)
+
+
+async def test_a_call_that_is_cancelled_early_leaves_nothing_open(
+    target: Path, tmp_path: Path
+) -> None:
+    unpacker = ChrootUnpacker()
+    blob = tmp_path / "blob"
+    blob.write_bytes(archive(member("file")))
+    await unpacker.apply(blob, TAR, target)
+    for turns in range(8):
+        for call in (unpacker.apply(blob, TAR, target), unpacker.diff(target, _forget)):
+            task = asyncio.get_running_loop().create_task(call)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert _open_below(tmp_path) == [], turns
+    await unpacker.aclose()
+
+
+async def _forget(_: bytes) -> None: ...
+
+
+def _open_below(folder: Path) -> list[str]:
+    """Our descriptors of files there."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return [path for path in found if Path(path).is_relative_to(folder)]
+
+
 async def test_confinement_cancellation_and_death(target: Path, tmp_path: Path) -> None:
     unpacker = ChrootUnpacker(max_bytes=1 << 50)
     good, endless = tmp_path / "good", tmp_path / "endless"
@@ -590,7 +638,7 @@ async def test_nothing_outlives_a_killed_daemon(target: Path, tmp_path: Path) ->
     (worker,) = _children(helper)
     daemon.kill()
     await daemon.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while os.path.exists(f"/proc/{helper}") or os.path.exists(f"/proc/{worker}"):
             await asyncio.sleep(0.01)
 
@@ -601,7 +649,7 @@ async def test_the_helper_rests(target: Path, tmp_path: Path) -> None:
     await unpacker.apply(tmp_path / "blob", TAR, target)
     first = unpacker._zygote
     assert first is not None
-    await asyncio.wait_for(first.wait(), 5)
+    await asyncio.wait_for(first.wait(), 60)
     await unpacker.apply(tmp_path / "blob", TAR, target)
     assert unpacker._zygote is not first
     await unpacker.aclose()

@@ -351,7 +351,7 @@ async def test_an_event_stream_does_not_hold_up_the_stop(
     with tempfile.TemporaryDirectory(prefix="srt-") as folder:
         path = Path(folder, "admin.sock")
         client = socket.socket(socket.AF_UNIX)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async with door.listening(path):
                 await asyncio.get_running_loop().sock_connect(client, str(path))
                 client.setblocking(False)

@@ -213,7 +213,7 @@ async def test_subscription(channel: Channel, runtime: FakeRuntime) -> None:
         )
     )
     subscriber, filtered = Subscriber(channel, runtime), Subscriber(channel, runtime)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         open_ones = [
             await subscriber.open(tasks),
             await filtered.open(

@@ -28,7 +28,7 @@ def pytest_asyncio_loop_factories(
 
 async def until(check: Callable[[], bool]) -> None:
     """Let the loop run until ``check()`` holds (fails by the test's time limit)."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not check():  # noqa: ASYNC110 - a fake has no event to wait for
             await asyncio.sleep(0.001)
 

@@ -99,7 +99,7 @@ def record(daemon: Daemon) -> ContainerRecord:
 
 
 async def until_status(daemon: Daemon, status: HealthStatus) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (health := record(daemon).health) is None or health.status is not status:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
@@ -171,7 +171,7 @@ async def test_checks_end_with_the_container_and_rest_while_it_is_paused(host: M
     await asyncio.sleep(0.05)
     assert len(checks.asked) == count
     await daemon.containers.unpause(ID)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(checks.asked) == count:  # noqa: ASYNC110 - another task's doing
             await asyncio.sleep(0.001)
     await daemon.containers.stop(ID, grace_s=0)

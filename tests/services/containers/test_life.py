@@ -45,7 +45,7 @@ async def stored(host: Machine) -> ContainerRecord | None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the condition is another task's doing
             await asyncio.sleep(0.001)
 

@@ -82,7 +82,7 @@ def forwards(away: Away, owner: TaskOwner) -> LogForwards:
 
 
 async def ended_tasks(owner: TaskOwner) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while owner._tasks:  # noqa: ASYNC110 - another task's doing
             await asyncio.sleep(0.001)
 
@@ -109,7 +109,7 @@ async def test_a_taker_that_goes_away_gets_the_rest_when_it_is_back(
     away.refuse_after = 3
     with capture_logs() as logged:
         forwards(away, owner).begin(container(log_forward=FORWARD), lambda: True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not logged:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         assert away.taken == [b"a", b"b", b"c"]

@@ -80,7 +80,7 @@ async def test_a_source_whose_server_does_not_answer_keeps_nobody_else_from_work
         for _ in range(12):
             group.create_task(mounts._bind(Mount(MountKind.BIND, "/srv/dead", "/data")))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(begun) < 12:  # noqa: ASYNC110 - threads' doing
                     await asyncio.sleep(0.01)
                 await asyncio.to_thread(begun.sort)

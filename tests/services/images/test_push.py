@@ -67,5 +67,5 @@ async def test_faults(rig: Rig, proxy: FlakyProxy) -> None:
         await images.push(name)
     assert images.get(name).repo_digests == ()
     proxy.rules = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await images.push(name)

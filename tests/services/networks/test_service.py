@@ -298,7 +298,7 @@ async def test_tenants_are_kept_apart(
     await networks.connect("bridge", owner="c", netns=await lab.new_netns("a"))
     theirs = await tenant.connect("bridge", owner="c", netns=await lab.new_netns("b"))
     lab.serve("b", 80)
-    assert lab.ask("a", theirs.addresses[0].split("/")[0], 80) == "no answer"
+    assert lab.ask("a", theirs.addresses[0].split("/")[0], 80, wait_s=1) == "no answer"
     await networks.release_owner("c")
     assert tenant.endpoints_of("c") == [theirs]
 
@@ -319,16 +319,16 @@ async def test_a_bridge_without_nat_is_open_to_its_own_namespace(
     for name, network, service in (("b", "bridge", networks), ("c", "later", networks)):
         await service.connect(network, owner=name, netns=await lab.new_netns(name))
         assert lab.ask(name, address, 80).startswith("a ")
-        assert lab.ask(name, address, 81) == "no answer"
+        assert lab.ask(name, address, 81, wait_s=1) == "no answer"
     await tenant.connect("bridge", owner="d", netns=await lab.new_netns("d"))
-    assert lab.ask("d", address, 80) == "no answer"
+    assert lab.ask("d", address, 80, wait_s=1) == "no answer"
     # A tenant's bridge does not come near by the name of one that is gone.
     bridge = "com.docker.network.bridge.name"
     await networks.create(NewNetwork("named", options={bridge: "brnear"}))
     await networks.remove("named")
     await tenant.create(NewNetwork("named", options={bridge: "brnear"}))
     await tenant.connect("named", owner="e", netns=await lab.new_netns("e"))
-    assert lab.ask("e", address, 80) == "no answer"
+    assert lab.ask("e", address, 80, wait_s=1) == "no answer"
     # Its port is nobody's on the host.
     await networks.connect("bridge", owner="f", netns=await lab.new_netns("f"), ports=ports)
     await networks.release_owner("c1")

@@ -1,19 +1,25 @@
 """systemd's units, asked for through ``systemctl``: slices and scopes, where systemd is the cgroup driver."""
 
-import asyncio
+import shutil
 from collections.abc import Sequence
+from typing import Final
 
+from sharedrt.drivers.children import run
 from sharedrt.model.faults import Internal
+
+_TIMEOUT_S: Final = 120
+"""More than systemd itself gives the processes of a unit, by default, to stop."""
 
 
 async def set_properties(unit: str, properties: Sequence[str]) -> None:
-    """Until the unit ends: nothing of it is kept over a reboot. Raises Internal: systemd refused."""
+    """Until the unit ends: nothing of it is kept over a reboot. Raises Internal: systemd refused; DeadlineExceeded."""
     if properties:
         await _systemctl(unit, "set-property", "--runtime", unit, *properties)
 
 
 async def stop(unit: str) -> None:
-    """Stop a slice and all units in it; systemd forgets it then. Idempotent. Raises Internal.
+    """Stop a slice and all units in it; systemd forgets it then. Idempotent. Raises Internal,
+    DeadlineExceeded.
 
     A slice outlives the last scope in it, without a cgroup: removing that does not end the unit.
     """
@@ -21,10 +27,7 @@ async def stop(unit: str) -> None:
 
 
 async def _systemctl(unit: str, *words: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        "systemctl", *words,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _, told = await process.communicate()
-    if process.returncode:
-        raise Internal(f"systemd unit {unit}", told.decode(errors="replace").strip())
+    # To its end even when cancelled: systemd does what it was asked in any case.
+    told = await run([shutil.which("systemctl") or "systemctl", *words], timeout_s=_TIMEOUT_S)
+    if told.exit_code:
+        raise Internal(f"systemd unit {unit}", told.output.strip())

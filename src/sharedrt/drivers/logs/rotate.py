@@ -51,11 +51,14 @@ class FileLogRotator:
 
 
 def _is_due(log: LogBounds) -> bool:
-    """Beyond its size; or renamed away by a rotation that did not come to its end."""
+    """Beyond its size; or renamed away by a rotation that did not come to its end. One that cannot be looked at is,
+    too: its rotation will say why."""
     try:
         return log.path.stat().st_size >= log.max_bytes
     except FileNotFoundError:
         return _numbered(log.path, 1).exists()
+    except OSError:
+        return True
 
 
 def _numbered(path: Path, number: int, packed: str = "") -> Path:

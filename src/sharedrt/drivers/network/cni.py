@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_interface
 from pathlib import Path
@@ -24,6 +25,7 @@ from sharedrt.model.records import DnsConfig, Json
 log = structlog.get_logger(__name__)
 
 INTERFACE: Final = "eth0"
+_SLOW_S: Final = 5.0
 _CACHE_KIND: Final = "cniCacheV1"
 _BURST_BITS: Final = 2**31 - 1
 """What the bandwidth plugin is told to allow in one go: its largest, as other runtimes do."""
@@ -135,6 +137,7 @@ class CniPlugins:
             "CNI_PATH": ":".join(map(str, self._bin_dirs)),
         }
         stdin = json.dumps(_plugin_input(network, plugin, request, previous)).encode()
+        begun = time.monotonic()
         try:
             program = find_plugin(plugin["type"], self._bin_dirs)
             return await run_plugin(program, parameters, stdin, self._timeout_s)
@@ -142,6 +145,11 @@ class CniPlugins:
             raise Unavailable(
                 f"CNI network {network.name!r}", f"plugin {plugin['type']!r} ({command}): {error}"
             ) from error
+        finally:
+            if (took_s := time.monotonic() - begun) > _SLOW_S:
+                # What a pod waits for, and nothing else would tell.
+                words = {"network": network.name, "plugin": plugin["type"], "command": command}
+                log.warning("slow CNI plugin", **words, seconds=round(took_s, 1))
 
 
 def _netns(request: CniRequest, command: str) -> str:

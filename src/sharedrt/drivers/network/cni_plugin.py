@@ -1,13 +1,13 @@
 """Running one CNI plugin (CNI spec 1.1, section 2): parameters in the environment, JSON in and out."""
 
-import asyncio
-import contextlib
 import json
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from sharedrt.drivers.children import Finished, run_whole
+from sharedrt.model.faults import DeadlineExceeded, FailedPrecondition
 
 _OUTPUT_MAX: Final = 1 << 20
 _PACKAGE: Final = "containernetworking-plugins"
@@ -32,54 +32,34 @@ async def run_plugin(
 ) -> dict[str, Any]:
     """Run to its end; the JSON that it prints, empty for none.
 
-    A plugin that takes too long, or whose caller is cancelled, is killed with all it has started.
+    A plugin that takes too long, or whose caller is cancelled, is killed with all it has started. One that has ended
+    is not waited for any longer, whatever it has left running with its output open.
 
     Raises:
         PluginError: it failed, printed no JSON, or took too long.
     """
     try:
-        with _file_of(stdin) as given:
-            process = await asyncio.create_subprocess_exec(
-                program,
-                stdin=given,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **parameters},
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise PluginError(f"cannot be run: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, words = await process.communicate()
-    except TimeoutError as error:
+        finished = await run_whole(
+            [str(program)],
+            timeout_s=timeout_s,
+            env={**os.environ, **parameters},
+            stdin=stdin,
+            max_output=_OUTPUT_MAX,
+        )
+    except FailedPrecondition as error:
+        raise PluginError(f"cannot be run: {error.reason}") from error
+    except DeadlineExceeded as error:
         raise PluginError(f"took more than {timeout_s:g} s and was killed") from error
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if process.returncode != 0:
-        raise PluginError(_error_words(output, words) or f"exit code {process.returncode}")
-    return _parse(output)
+    if finished.exit_code:
+        raise PluginError(_error_words(finished) or f"exit code {finished.exit_code}")
+    return _parse(finished.output)
 
 
-@contextlib.contextmanager
-def _file_of(content: bytes) -> Iterator[int]:
-    """A file in memory to read it from. A plugin may end without reading: a pipe to it would fail the writer, and
-    uvloop has no other word for that than RuntimeError."""
-    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
-    with open(fd, "wb") as file:
-        file.write(content)
-        file.seek(0)
-        yield fd
-
-
-def _parse(output: bytes) -> dict[str, Any]:
+def _parse(output: str) -> dict[str, Any]:
     if not output.strip():
         return {}
     try:
-        document = json.loads(output[:_OUTPUT_MAX])
+        document = json.loads(output)
     except ValueError as error:
         raise PluginError(f"printed no JSON: {error}") from error
     if not isinstance(document, dict):
@@ -87,11 +67,11 @@ def _parse(output: bytes) -> dict[str, Any]:
     return document
 
 
-def _error_words(output: bytes, words: bytes) -> str:
+def _error_words(finished: Finished) -> str:
     """``{"code": .., "msg": .., "details": ..}`` where it is well-behaved, else what it said on stderr."""
     try:
-        document = json.loads(output[:_OUTPUT_MAX])
+        document = json.loads(finished.output)
         parts = [str(document[key]) for key in ("msg", "details") if document.get(key)]
         return ": ".join(parts)
     except (ValueError, AttributeError, TypeError):
-        return (words or output)[-2000:].decode(errors="replace").strip()
+        return (finished.errors or finished.output)[-2000:].strip()

@@ -5,13 +5,13 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import obtain, run_blocking
 from sharedrt.aio.priority import favour_thread, thread_pool
 from sharedrt.drivers import libc
 from sharedrt.drivers.cgroups.parse import net_dev
@@ -91,7 +91,8 @@ class PinnedNamespaces:
             _enter_network(netns)
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK).detach()
 
-        return await _on_own_thread(make)
+        with _faults():
+            return await obtain(_STARTERS, os.close, _on_fresh_thread, make)
 
     async def network_stats(self, netns: Path) -> Sequence[NetworkStats]:
         def read() -> Sequence[NetworkStats]:
@@ -297,8 +298,14 @@ def _enter(pid: int, kinds: frozenset[str]) -> None:
 async def _on_own_thread(function: Callable[[], T]) -> T:
     """Run on a thread that ends with it. A cancelled caller waits for the end (about 1 ms) first, and
     what was made is then found, or removed, under its known name."""
-    try:
+    with _faults():
         return await run_blocking(_STARTERS, _on_fresh_thread, function)
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise Internal("namespaces", str(error)) from error
 

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from sharedrt.drivers.oci.children import PATH, run
+from sharedrt.drivers.children import PATH, run
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.errors import clean
 from sharedrt.drivers.oci.handlers import Handler, find_program
+from sharedrt.drivers.oci.leftovers import any_with_argument
 from sharedrt.model.faults import FailedPrecondition, Internal
 from sharedrt.model.ids import ContainerKey
 
@@ -56,7 +57,7 @@ async def checkpoint(context: Context, key: ContainerKey, folder: Path) -> None:
     """See :meth:`OciRuntime.checkpoint`."""
     state = context.state(key)
     criu = await require_criu(context.handlers.get(state.handler), context.settings.criu)
-    images = folder / "checkpoint"
+    images = _images(folder)
     await asyncio.to_thread(images.mkdir, mode=0o700, parents=True, exist_ok=True)
     finished = await context.runtime(
         state, "checkpoint",
@@ -68,6 +69,15 @@ async def checkpoint(context: Context, key: ContainerKey, folder: Path) -> None:
         raise Internal(f"checkpoint of {key.id}", words or clean(finished.output))
     config = context.layout.bundle(key) / "config.json"
     await asyncio.to_thread(shutil.copyfile, config, folder / "spec.dump")
+
+
+def checkpointing(folder: Path) -> bool:
+    """See :meth:`OciRuntime.checkpointing`. Blocking."""
+    return any_with_argument(os.fsencode(_images(folder)))
+
+
+def _images(folder: Path) -> Path:
+    return folder / "checkpoint"
 
 
 def first_error(text: str) -> str:

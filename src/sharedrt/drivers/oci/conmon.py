@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sharedrt.drivers.children import Child
 from sharedrt.drivers.oci.bundle import read_pid
 from sharedrt.drivers.oci.checkpoint import RESTORE_LOG, RESTORE_OPTIONS, criu_words, search_path
-from sharedrt.drivers.oci.children import Child
 from sharedrt.drivers.oci.errors import OTHER, start_failed
 from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import identify
@@ -100,7 +100,7 @@ async def launch_conmon(
     sync = SyncPipe(sync_read)
     try:
         try:
-            env = {"_OCI_SYNCPIPE": str(sync_write), "_OCI_STARTPIPE": str(start_read)}
+            env = {"_OCI_SYNCPIPE": "3", "_OCI_STARTPIPE": "4"}
             if launch.criu:
                 env |= search_path(launch.criu)
             child = await Child.start(argv, env=env, pass_fds=(sync_write, start_read))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sharedrt.drivers.oci.children import Finished, run
+from sharedrt.drivers.children import Finished, run
 from sharedrt.drivers.oci.errors import clean
 from sharedrt.drivers.oci.handlers import Handlers
 from sharedrt.drivers.oci.host import HostFacts

@@ -18,10 +18,10 @@ from typing import Any
 import structlog
 
 from sharedrt.aio.tasks import TaskOwner
+from sharedrt.drivers.children import Child
 from sharedrt.drivers.oci.ahead import runtime_ahead
 from sharedrt.drivers.oci.attach_socket import AttachSocket
 from sharedrt.drivers.oci.bundle import read_pid
-from sharedrt.drivers.oci.children import Child
 from sharedrt.drivers.oci.conmon import runtime_arguments
 from sharedrt.drivers.oci.control import Resizer
 from sharedrt.drivers.oci.errors import OTHER, start_failed
@@ -103,6 +103,7 @@ class ExecSession:
         self._queue.end()
 
     def _on_conmon_end(self) -> None:
+        self._resizer.close()
         codes = [message.data for message in self._sync.rest()]
         self._sync.close()
         if codes and codes[-1] >= 0:
@@ -245,11 +246,7 @@ async def _spawn(launch: ExecLaunch) -> tuple[Child, SyncPipe, SyncPipe, int]:
     start_read, start_write = os.pipe()
     sync, attached = SyncPipe(sync_read), SyncPipe(attach_read)
     passed = (sync_write, attach_write, start_read)
-    env = {
-        "_OCI_SYNCPIPE": str(sync_write),
-        "_OCI_ATTACHPIPE": str(attach_write),
-        "_OCI_STARTPIPE": str(start_read),
-    }
+    env = {"_OCI_SYNCPIPE": "3", "_OCI_ATTACHPIPE": "4", "_OCI_STARTPIPE": "5"}
     try:
         os.write(
             start_write, b"\0"

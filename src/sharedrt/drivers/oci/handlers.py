@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sharedrt.drivers.oci.children import run
+from sharedrt.drivers.children import run
 from sharedrt.drivers.oci.layout import Layout
 from sharedrt.drivers.oci.settings import OciSettings
 from sharedrt.model.faults import FailedPrecondition, Fault, InvalidArgument

@@ -33,14 +33,20 @@ class AttachHub:
     """The clients of one run of one container.
 
     Args:
+        resizer: of its terminal.
         on_close: called once, when the connection has ended and no client can join any more.
     """
 
     def __init__(
-        self, name: str, folder: Path, state: BundleState, on_close: Callable[[], None]
+        self,
+        name: str,
+        folder: Path,
+        state: BundleState,
+        resizer: Resizer,
+        on_close: Callable[[], None],
     ) -> None:
         self.name, self.state = name, state
-        self.resizer = Resizer(folder)
+        self.resizer = resizer
         self.closed = False
         self._folder = folder
         self._on_close = on_close

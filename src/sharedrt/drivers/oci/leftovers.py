@@ -53,15 +53,25 @@ def kill_makers(bundle: Path) -> None:
         time.sleep(_PAUSE_S)
 
 
+def any_with_argument(word: bytes) -> bool:
+    """Whether a process has this among its arguments."""
+    return any(word in _arguments(pid) for pid in _pids())
+
+
+def _arguments(pid: int) -> list[bytes]:
+    """None once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _maker(pid: int, bundle: Path) -> ProcessIdentity | None:
-    try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return None
+    arguments = _arguments(pid)
     name = os.fsencode(bundle)
     # '--bundle PATH' of conmon and of the runtime, or a process that the runtime has forked
     return identify(pid) if name in arguments and b"-e" not in arguments else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.aio.tasks import TaskOwner
-from sharedrt.drivers.oci.children import Child
+from sharedrt.drivers.children import Child
 from sharedrt.drivers.oci.handlers import require_program
 from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import start_ticks

@@ -5,12 +5,14 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
+from sharedrt.aio.locks import KeyedLocks
 from sharedrt.aio.tasks import TaskOwner
 from sharedrt.drivers.oci import lifecycle
-from sharedrt.drivers.oci.checkpoint import checkpoint, require_criu
+from sharedrt.drivers.oci.checkpoint import checkpoint, checkpointing, require_criu
 from sharedrt.drivers.oci.context import Context
 from sharedrt.drivers.oci.control import Resizer, send_line
 from sharedrt.drivers.oci.exec_process import exec_process, record_process
@@ -25,8 +27,8 @@ from sharedrt.drivers.oci.ports import Cgroups
 from sharedrt.drivers.oci.procs import alive, identify, kill_process, started_us
 from sharedrt.drivers.oci.reopen import inode_of, wait_for_new_file
 from sharedrt.drivers.oci.settings import OciSettings
-from sharedrt.drivers.oci.spawn import keep_to_ourselves
 from sharedrt.drivers.oci.state import BundleState, load_process, load_spec
+from sharedrt.drivers.spawn import keep_to_ourselves
 from sharedrt.model.drivers import (
     BundleRequest,
     CgroupStats,
@@ -55,7 +57,9 @@ class OciDriver:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._hubs: dict[ContainerKey, AttachHub] = {}
-        self._joining = asyncio.Lock()
+        self._resizers: WeakValueDictionary[ContainerKey, Resizer] = WeakValueDictionary()
+        """Kept by their terminals' clients, and by themselves while a size has to be told."""
+        self._joining = KeyedLocks()
         self._device = ""
         self._abandoned = TaskOwner("oci")
 
@@ -151,6 +155,9 @@ class OciDriver:
 
     async def checkpoint(self, key: ContainerKey, folder: Path) -> None:
         await checkpoint(self._context, key, folder)
+
+    async def checkpointing(self, folder: Path) -> bool:
+        return await asyncio.to_thread(checkpointing, folder)
 
     def alive(self, identity: ProcessIdentity) -> bool:
         return alive(identity)
@@ -250,11 +257,15 @@ class OciDriver:
         async def exit_code() -> int:
             return (await self.wait(key, state.process)).exit_code
 
-        async with self._joining:
+        async with self._joining.hold(key):
             hub = self._hubs.get(key)
             if hub is None:
                 hub = AttachHub(
-                    key.id, self._context.layout.bundle(key), state, lambda: self._forget_hub(key)
+                    key.id,
+                    self._context.layout.bundle(key),
+                    state,
+                    self._resizer(key),
+                    lambda: self._forget_hub(key),
                 )
                 await hub.connect()
                 self._hubs[key] = hub
@@ -264,15 +275,22 @@ class OciDriver:
         self._hubs.pop(key, None)
 
     def _drop_hub(self, key: ContainerKey) -> None:
+        if resizer := self._resizers.pop(key, None):
+            resizer.close()
         if hub := self._hubs.pop(key, None):
             hub.close()
 
     async def resize(self, key: ContainerKey, width: int, height: int) -> None:
         if not self._context.state(key).tty:
             raise FailedPrecondition("container", key.id, "has no terminal")
-        hub = self._hubs.get(key)
-        resizer = hub.resizer if hub is not None else Resizer(self._context.layout.bundle(key))
-        await resizer.resize(width, height)
+        await self._resizer(key).resize(width, height)
+
+    def _resizer(self, key: ContainerKey) -> Resizer:
+        """The one of the container's terminal: only one can tell which size is the newest."""
+        resizer = self._resizers.get(key)
+        if resizer is None:
+            resizer = self._resizers[key] = Resizer(self._context.layout.bundle(key))
+        return resizer
 
     async def check_exec(self, key: ContainerKey, exec: ExecRecord) -> None:
         await self._exec_process(key, self._context.running(key), exec, None)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import obtain, run_blocking
 from sharedrt.aio.groups import task_group
 from sharedrt.drivers.unpack import messages
 from sharedrt.drivers.unpack.messages import Message
@@ -146,7 +146,7 @@ class ChrootArchiver:
                 "gid_mappings": [list(mapping) for mapping in view.gid_mappings],
                 **(details or {}),
             }
-            folder = await run_blocking(None, open_folder, view.rootfs)
+            folder = await obtain(None, os.close, open_folder, view.rootfs)
         except BaseException:
             os.close(stream)
             raise

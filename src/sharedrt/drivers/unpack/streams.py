@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol, cast
 
-from sharedrt.model.faults import DataLoss, Fault, ResourceExhausted
+from sharedrt.model.faults import DataLoss, ResourceExhausted
 
 CHUNK: Final = 1 << 20
 _AHEAD: Final = 8
@@ -80,7 +80,7 @@ class LayerStream:
                     raise ResourceExhausted("layer", f"unpacks to over {self._max_bytes} bytes")
                 self._hash.update(chunk)
                 ahead.put(chunk)
-        except (Fault, OSError, MemoryError) as error:
+        except BaseException as error:  # noqa: BLE001 - raised by who reads, and who would wait for ever
             ahead.put(error)
         else:
             ahead.put(None)

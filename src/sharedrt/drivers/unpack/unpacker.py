@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from sharedrt.aio.completion import complete, run_blocking
+from sharedrt.aio.completion import complete, obtain, run_blocking
 from sharedrt.drivers.unpack import messages
 from sharedrt.drivers.unpack.messages import Message
 from sharedrt.drivers.unpack.zygote import Job, Zygote, readable
@@ -76,7 +76,7 @@ class ChrootUnpacker:
             "max_entries": self._max_entries,
             "max_bytes": self._max_bytes,
         }
-        descriptors = await run_blocking(None, _open_pair, target, blob)
+        descriptors = await obtain(None, messages.close_all, _open_pair, target, blob)
         async with self.job(order, *descriptors) as job:
             while True:
                 message, sent = await next_message(job)
@@ -109,7 +109,7 @@ class ChrootUnpacker:
             "exclude": list(exclude),
             "newest_ns": newest_ns,
         }
-        folder = await run_blocking(None, open_folder, upper)
+        folder = await obtain(None, os.close, open_folder, upper)
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
         try:

@@ -1,17 +1,28 @@
 """Reading JSON objects as Go's decoder does: key names in any case, ``null`` as absent, wrong types refused."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sharedrt.edges.docker.words import bad_request
 from sharedrt.model.records import Json
 from sharedrt.wire.go_numbers import MAX_INT64
 
+MAX_ENTRIES: Final = 10_000
+"""In one list or map. Each is work on the loop, here and with each listing; who means it has far fewer."""
+_MAX_ENTRIES_OF: Final = {
+    "Cmd": 1 << 20,
+    "Entrypoint": 1 << 20,
+    "Env": 1 << 20,
+    "ExposedPorts": 1 << 18,
+    "PortBindings": 1 << 18,
+}
+"""The words of a command line, and all ports of each protocol."""
+
 
 class Fields:
     """A JSON object whose fields are read by type.
 
-    All methods raise a Refusal (400) that names the field when the value has another type.
+    All methods raise a Refusal (400) that names the field when the value has another type, or too many entries.
     """
 
     def __init__(self, data: Mapping[str, Any], path: str = "") -> None:
@@ -127,11 +138,17 @@ class Fields:
 
     def _get(self, name: str) -> Any:
         if name in self._data:
-            return self._data[name]
-        if self._folded is None:
-            self._folded = {key.lower(): key for key in self._data}
-        key = self._folded.get(name.lower())
-        return None if key is None else self._data[key]
+            value = self._data[name]
+        else:
+            if self._folded is None:
+                self._folded = {key.lower(): key for key in self._data}
+            key = self._folded.get(name.lower())
+            value = None if key is None else self._data[key]
+        if isinstance(value, list | dict):
+            most = _MAX_ENTRIES_OF.get(name, MAX_ENTRIES)
+            if len(value) > most:
+                raise bad_request(f"{self._sub(name)}: {len(value)} entries are more than {most}")
+        return value
 
     def _typed(self, name: str, cls: type, go_type: str, default: Any) -> Any:
         value = self._get(name)

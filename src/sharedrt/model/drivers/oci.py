@@ -200,6 +200,11 @@ class OciRuntime(Protocol):
         """
         ...
 
+    async def checkpointing(self, folder: Path) -> bool:
+        """Whether a runtime is writing there: one that an earlier daemon has started goes on without it, and leaves the
+        processes as frozen as it has found them."""
+        ...
+
     @property
     def default_handler(self) -> str:
         """The handler that serves requests which name none."""

@@ -36,6 +36,7 @@ from sharedrt.wire.docker_time import format_time
 log = structlog.get_logger(__name__)
 
 OPERATION: Final = "container.checkpoint"
+_LOOK_S: Final = 0.2
 
 
 class Checkpoints:
@@ -159,16 +160,28 @@ class Checkpoints:
         return self._layout.container_state(id) / "checkpoint"
 
     async def recover(self, unfinished: Sequence[OperationRecord]) -> None:
-        """Thaw what a daemon left frozen, and remove what it had written."""
+        """Thaw what a daemon left frozen, and remove what it had written; where CRIU is still at it, once it is not."""
         for operation in unfinished:
             if operation.kind != OPERATION:
                 continue
             id = ContainerId(operation.subject)
-            try:
-                await self._thaw(ContainerKey(self._namespace, id))
-                await self._clear(id, operation.id)
-            except Fault as fault:  # tried again at the next start
-                log.error("cannot undo a checkpoint", container=id, error=str(fault))
+            if await self._runtime.checkpointing(self._folder(id)):
+                self._owner.spawn(self._outlast(id, operation), "a checkpoint of an earlier daemon")
+            else:
+                await self._undo(id, operation)
+
+    async def _outlast(self, id: ContainerId, operation: OperationRecord) -> None:
+        async with self._locks.hold(id):
+            while await self._runtime.checkpointing(self._folder(id)):  # noqa: ASYNC110 - a process not ours
+                await asyncio.sleep(_LOOK_S)
+            await self._undo(id, operation)
+
+    async def _undo(self, id: ContainerId, operation: OperationRecord) -> None:
+        try:
+            await self._thaw(ContainerKey(self._namespace, id))
+            await self._clear(id, operation.id)
+        except Fault as fault:  # tried again at the next start
+            log.error("cannot undo a checkpoint", container=id, error=str(fault))
 
 
 def _check(record: ContainerRecord) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Final, cast
 
 import zstandard
 
-from sharedrt.aio.completion import run_blocking
+from sharedrt.aio.completion import obtain, run_blocking
 from sharedrt.model.faults import Internal, InvalidArgument, ResourceExhausted
 from sharedrt.model.records import Json
 from sharedrt.wire.tar_index import Member, TarIndex, index_tar
@@ -101,7 +101,7 @@ async def _pieces(file: IO[bytes], size: int) -> AsyncIterator[bytes]:
 async def _spooled_plain(
     chunks: AsyncIterator[bytes], folder: Path, limit: int
 ) -> AsyncIterator[tuple[IO[bytes], int]]:
-    file = await run_blocking(None, _new_file, folder)
+    file = await obtain(None, IO.close, _new_file, folder)
     try:
         size = await _write(chunks, file, limit)
         plain = await run_blocking(None, _uncompressed, file, folder, limit)
