@@ -80,7 +80,7 @@ async def test_the_query(door: DoorUnderTest, builds: ScriptedBuilds) -> None:
         "dockerfile=sub/../D&t=a&t=b:1&t=a&target=T&platform=linux/arm64&nocache=1&pull=1&rm=0&forcerm=1"
         "&buildargs=%7B%22A%22%3A%22b%22%2C%22N%22%3Anull%7D&labels=%7B%22l%22%3A%22m%22%7D"
         "&cachefrom=%5B%22c%22%5D&networkmode=none&extrahosts=h:1.2.3.4&memory=67108864&shmsize=4096"
-        '&ulimits=%5B%7B"Name":"nofile","Soft":1,"Hard":2%7D%5D&cpuquota=5000&cgroupparent=/p'
+        '&ulimits=%5B%7B"Name":"nofile","Soft":1,"Hard":2%7D%5D&cpuquota=5000&cgroupparent=../p'
     )
     auth = {
         "https://index.docker.io/v1/": {"username": "u", "password": "p"},

@@ -14,7 +14,11 @@ from sharedrt.edges.docker.host_config import DEFAULT_SHM_BYTES
 from sharedrt.edges.docker.image_access import credentials_of
 from sharedrt.edges.docker.network_access import bridge_gateway
 from sharedrt.edges.docker.translate_network import network_mode, translate_extra_hosts
-from sharedrt.edges.docker.translate_resources import translate_resources, translate_ulimits
+from sharedrt.edges.docker.translate_resources import (
+    translate_cgroup_parent,
+    translate_resources,
+    translate_ulimits,
+)
 from sharedrt.edges.docker.words import Refusal, bad_reference, bad_request, not_implemented
 from sharedrt.model.drivers import Credentials
 from sharedrt.model.faults import InvalidArgument
@@ -152,7 +156,7 @@ def _template(call: Call) -> RunTemplate:
         resources=translate_resources(host, info.cpus),
         rlimits=translate_ulimits(host),
         shm_size_bytes=call.integer("shmsize") or DEFAULT_SHM_BYTES,
-        cgroup_parent=call.text("cgroupparent"),
+        cgroup_parent=translate_cgroup_parent(call.text("cgroupparent"), info.cgroup_driver),
     )
     return RunTemplate(
         spec=spec,

@@ -4,7 +4,6 @@ Every field of the API's schema is either done here, refused by name, or one tha
 (ContainerIDFile is the client's own business; Consistency is for Docker on a Mac).
 """
 
-import posixpath
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -37,6 +36,7 @@ from sharedrt.edges.docker.translate_network import (
 )
 from sharedrt.edges.docker.translate_resources import (
     memory_swap,
+    translate_cgroup_parent,
     translate_device_requests,
     translate_device_rules,
     translate_devices,
@@ -267,7 +267,9 @@ def _spec(
         namespaces=namespaces,
         security=security.translate_security(host, selinux=context.selinux),
         mounts=mounts,
-        cgroup_parent=_cgroup_parent(host.text("CgroupParent"), context.host.cgroup_driver),
+        cgroup_parent=translate_cgroup_parent(
+            host.text("CgroupParent"), context.host.cgroup_driver
+        ),
         init=host.boolean("Init"),
         shm_size_bytes=host.integer("ShmSize") or DEFAULT_SHM_BYTES,
         shm_shared=host.text("IpcMode") == "shareable",
@@ -276,17 +278,6 @@ def _spec(
         health_check=config.health_check,
         annotations=host.mapping("Annotations"),
     )
-
-
-def _cgroup_parent(text: str, driver: str) -> str:
-    """A path as dockerd joins it: whatever its ``..`` lead to, it is below the root. systemd's are slices."""
-    if text and driver == "systemd":
-        if not text.endswith(".slice") or text == ".slice":
-            raise bad_request(
-                'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
-            )
-        return text
-    return posixpath.normpath(f"/{text}") if ".." in text.split("/") else text
 
 
 def _console_size(host: Fields) -> tuple[int, int] | None:

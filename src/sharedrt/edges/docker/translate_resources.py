@@ -1,5 +1,6 @@
 """``Resources`` of a HostConfig or of an update: limits, devices, ulimits."""
 
+import posixpath
 from typing import Final
 
 from sharedrt.edges.docker.fields import Fields
@@ -206,3 +207,14 @@ _RLIMITS_TEXT = (
     "sigpending stack"
 )
 _RLIMITS: Final = frozenset(_RLIMITS_TEXT.split())
+
+
+def translate_cgroup_parent(text: str, driver: str) -> str:
+    """A path as dockerd joins it: whatever its ``..`` lead to, it is below the root. systemd's are slices."""
+    if text and driver == "systemd":
+        if not text.endswith(".slice") or text == ".slice":
+            raise bad_request(
+                'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+            )
+        return text
+    return posixpath.normpath(f"/{text}") if ".." in text.split("/") else text
