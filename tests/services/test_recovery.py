@@ -168,6 +168,32 @@ async def test_a_full_disk_after_a_reboot(host: Machine, log: list[Any]) -> None
     await daemon.services.aclose()
 
 
+@pytest.mark.usefixtures("running")
+async def test_a_pods_first_process_ends_on_a_full_disk(host: Machine, log: list[Any]) -> None:
+    daemon = unstarted(host)
+    pod = SandboxRecord(
+        id=SandboxId("e" * 64),
+        name="web",
+        uid="u",
+        pod_namespace="default",
+        attempt=0,
+        spec=SandboxSpec(),
+        state=SandboxState.READY,
+        boot_id=daemon.services.pods._boot_id,
+        pause_pid=100,
+    )
+    await host.database.within(MOBY).write(lambda tx: tx.sandboxes.add(pod))
+    await daemon.services.load()
+    host.world.disk_full = True
+    await daemon.services.recover([])
+    async with asyncio.timeout(60):
+        while daemon.services.pods.get(pod.id).state is SandboxState.READY:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert told(log, "cannot record a pod's end")
+    host.world.disk_full = False
+    await daemon.services.aclose()
+
+
 async def test_no_room_for_dockers_default_networks(
     host: Machine, monkeypatch: pytest.MonkeyPatch, log: list[Any]
 ) -> None:

@@ -346,12 +346,7 @@ class PodService:
             if await self._alive(record):
                 self._watch_pause(record)
             else:
-                ended = replace(record, state=SandboxState.NOT_READY)
-                try:
-                    await self._put(ended, "stop")
-                except Fault as fault:  # a full disk; the next start finds the same
-                    log.error("cannot record a pod's end", sandbox=record.id, error=str(fault))
-                    self._records.put(ended)
+                await self._ended(record)
 
     async def _recover_run(self, operation: OperationRecord) -> None:
         record = self._records.find(operation.subject)
@@ -407,7 +402,16 @@ class PodService:
             current = self._records.find(record.id)
             if current is not None and current.state is SandboxState.READY:
                 log.warning("the first process of a pod has died", sandbox=record.id)
-                await self._put(replace(current, state=SandboxState.NOT_READY), "stop")
+                await self._ended(current)
+
+    async def _ended(self, record: SandboxRecord) -> None:
+        """It is not ready any more, even where that cannot be written down: on a full disk the next start finds it."""
+        ended = replace(record, state=SandboxState.NOT_READY)
+        try:
+            await self._put(ended, "stop")
+        except Fault as fault:
+            log.error("cannot record a pod's end", sandbox=record.id, error=str(fault))
+            self._records.put(ended)
 
     async def _alive(self, record: SandboxRecord) -> bool:
         if record.boot_id != self._boot_id:
