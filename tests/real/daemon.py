@@ -24,7 +24,8 @@ import aiohttp
 
 from tests.real.leaks import look
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 90.0
+"""A fresh clone has to be compiled first, maybe on a slow machine."""
 used: "list[DaemonUnderTest]" = []
 """All of this run, for the look at what is left at its end."""
 _held: list[int] = []

@@ -18,7 +18,7 @@ from aiohttp import web
 
 USER, PASSWORD = "someone", "secret"
 _HTPASSWD = "someone:$2y$05$hFeg0kCeEamZNTynAbSoN.R7QgvbgS71qrS.dai9ajXLmdaZfWTwu\n"
-_START_TIMEOUT_S = 15.0
+_START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
