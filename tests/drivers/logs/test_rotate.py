@@ -8,6 +8,7 @@ import pytest
 
 from sharedrt.drivers.logs import FileLogReader, FileLogRotator
 from sharedrt.drivers.logs.compressed import compress, open_plain
+from sharedrt.drivers.logs.files import LogFiles
 from sharedrt.model.drivers import LogBounds, LogLine, LogQuery
 from sharedrt.model.faults import FailedPrecondition, Internal
 from sharedrt.wire.cri_log import format_line
@@ -54,6 +55,22 @@ class Writer:
     async def reopen(self) -> None:
         self.path.touch()
         self.count += 1
+
+
+def test_the_last_lines_are_those_of_when_they_were_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "container.log"
+    write(path, *range(10))
+    for follow, expected in ((False, [8, 9]), (True, [8, 9, 10])):
+        files = LogFiles(path, LogQuery(tail=2, follow=follow))
+        files.open()
+        write(path, 10)
+        found: list[int] = []
+        while (lines := files.read()) is not None:
+            found += [line.time_ns // SECOND for line in lines]
+        files.close()
+        assert found == expected
+        path.unlink()
+        write(path, *range(10))
 
 
 @pytest.mark.parametrize("packed", [False, True])

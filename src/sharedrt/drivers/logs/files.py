@@ -38,6 +38,8 @@ class LogFiles:
         """Descriptors that come after the current one, with the offset to begin at."""
         self._current = -1
         self._offset = 0
+        self._end: int | None = None
+        """Of the newest file, where its last lines are asked for and no later ones."""
         self._rest = b""
         self._past_until = False
         self._last_ns = 0
@@ -65,6 +67,7 @@ class LogFiles:
     def _open_all(self) -> None:
         """The newest first: of the others only those that are needed, since they may be compressed."""
         left = self._query.tail
+        self._end = None
         for path in reversed(self._sequence()):
             descriptor = self._open(path)
             if descriptor is None:
@@ -76,7 +79,10 @@ class LogFiles:
             offset = 0
             if left >= 0:
                 # Whatever their time or stream, as the kubelet and dockerd count.
-                offset, found = _tail_offset(descriptor, left)
+                end = os.fstat(descriptor).st_size
+                if path == self._path and not self._query.follow:
+                    self._end = end
+                offset, found = _tail_offset(descriptor, end, left)
                 left -= found
             elif since_ns:
                 offset = _offset_since(descriptor, since_ns)
@@ -112,11 +118,16 @@ class LogFiles:
         while not self._past_until:
             if self._current < 0 and not self._follow():
                 return None
-            data = os.pread(self._current, BLOCK, self._offset)
+            length = BLOCK
+            if self._end is not None and not self._files:
+                length = max(0, min(BLOCK, self._end - self._offset))
+            data = os.pread(self._current, length, self._offset)
             if not data:
                 if self._files:
                     self._next()
                     continue
+                if self._end is not None:
+                    return None
                 if self._follow():
                     continue
                 return None
@@ -246,9 +257,8 @@ def _offset_since(descriptor: int, since_ns: int) -> int:
     return low
 
 
-def _tail_offset(descriptor: int, count: int) -> tuple[int, int]:
-    """Where the last ``count`` whole lines begin, and how many there are (fewer in a short file)."""
-    end = os.fstat(descriptor).st_size
+def _tail_offset(descriptor: int, end: int, count: int) -> tuple[int, int]:
+    """Where the last ``count`` whole lines before ``end`` begin, and how many there are (fewer in a short file)."""
     if count == 0:
         return end, 0
     found = -1  # the newline that ends the last line begins none
