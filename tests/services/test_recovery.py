@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ from sharedrt.services.containers.checkpoints import OPERATION as CHECKPOINT
 from sharedrt.services.runtime import RuntimeService
 from tests.services.rig import ID, MOBY, Daemon, Machine, container
 from tests.services.world import Epoch
+
+POD = SandboxRecord(
+    id=SandboxId("d" * 64),
+    name="web",
+    uid="u",
+    pod_namespace="default",
+    attempt=0,
+    spec=SandboxSpec(),
+    state=SandboxState.READY,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -147,16 +158,7 @@ async def test_a_checkpoint_that_outlives_its_daemon(host: Machine) -> None:
 @pytest.mark.usefixtures("running")
 async def test_a_full_disk_after_a_reboot(host: Machine, log: list[Any]) -> None:
     """The administrator, or a kubelet, makes room through this daemon."""
-    pod = SandboxRecord(
-        id=SandboxId("d" * 64),
-        name="web",
-        uid="u",
-        pod_namespace="default",
-        attempt=0,
-        spec=SandboxSpec(),
-        state=SandboxState.READY,
-        boot_id="an earlier one",
-    )
+    pod = replace(POD, boot_id="an earlier one")
     await host.database.within(MOBY).write(lambda tx: tx.sandboxes.add(pod))
     daemon = unstarted(host)
     await daemon.services.load()
@@ -171,17 +173,7 @@ async def test_a_full_disk_after_a_reboot(host: Machine, log: list[Any]) -> None
 @pytest.mark.usefixtures("running")
 async def test_a_pods_first_process_ends_on_a_full_disk(host: Machine, log: list[Any]) -> None:
     daemon = unstarted(host)
-    pod = SandboxRecord(
-        id=SandboxId("e" * 64),
-        name="web",
-        uid="u",
-        pod_namespace="default",
-        attempt=0,
-        spec=SandboxSpec(),
-        state=SandboxState.READY,
-        boot_id=daemon.services.pods._boot_id,
-        pause_pid=100,
-    )
+    pod = replace(POD, boot_id=daemon.services.pods._boot_id, pause_pid=100)
     await host.database.within(MOBY).write(lambda tx: tx.sandboxes.add(pod))
     await daemon.services.load()
     host.world.disk_full = True
