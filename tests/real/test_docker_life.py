@@ -102,6 +102,17 @@ async def test_retries_are_counted_and_spread_and_the_policy_can_change(
     await remove(docker, "retried")
 
 
+async def test_a_network_joined_over_several_containers(daemon: DaemonUnderTest) -> None:
+    sleep = ("busybox", "sleep", "60")
+    await daemon.docker("run", "-d", "--name", "owner", "--hostname", "owned", *sleep)
+    await daemon.docker("run", "-d", "--name", "guest", "--network", "container:owner", *sleep)
+    try:
+        joined = ("--rm", "--network", "container:guest", "busybox", "cat", "/etc/hosts")
+        assert "owned" in (await daemon.docker("run", *joined)).stdout
+    finally:
+        await daemon.docker("rm", "-f", "guest", "owner")
+
+
 async def test_policies_over_a_crash(daemon: DaemonUnderTest, docker: DockerClient) -> None:
     always = {"RestartPolicy": {"Name": "always"}}
     await run(docker, "live", "sleep", "300", HostConfig=always)

@@ -39,7 +39,7 @@ from sharedrt.model.records import (
     SandboxRecord,
     SandboxState,
 )
-from sharedrt.model.spec import ImageDefaults, NamespaceMode, Resources
+from sharedrt.model.spec import ImageDefaults, Resources
 from sharedrt.model.stdio import StdioSession
 from sharedrt.model.stores import Transaction
 from sharedrt.services.containers.life import ContainerLife
@@ -50,7 +50,7 @@ from sharedrt.services.containers.restores import Restores
 from sharedrt.services.containers.rows import ContainerRows, attributes
 from sharedrt.services.containers.signals import parse_signal
 from sharedrt.services.containers.snapshots import ContainerSnapshots
-from sharedrt.services.containers.wiring import POD_FILES, Wirer
+from sharedrt.services.containers.wiring import POD_FILES, Wirer, network_owner
 from sharedrt.services.contracts import ContainerStats, LayerFolders, NewContainer, WaitCondition
 from sharedrt.services.events import NamespacedEvents, NewEvent
 from sharedrt.services.images import Image, Images
@@ -440,10 +440,7 @@ class ContainerService:
         )
 
     def files_folder(self, id: ContainerId) -> str:
-        record = self._records.by_id(id)
-        network = record.spec.namespaces.network
-        joined = network.mode is NamespaceMode.CONTAINER
-        return str(self._layout.container_run(ContainerId(network.target) if joined else record.id))
+        return str(self._layout.container_run(self._network_owner(self._records.by_id(id))))
 
     def endpoints(self, id: ContainerId) -> Sequence[EndpointRecord]:
         return self._networks.endpoints_of(self._records.by_id(id).id)
@@ -451,12 +448,11 @@ class ContainerService:
     def _shared_places(self, record: ContainerRecord) -> frozenset[str]:
         """Interfaces of its places on networks, or of those of the container whose network it shares. Not the host's,
         nor those that a kernel puts into every network namespace, as it does ``tunl0``."""
-        while (network := record.spec.namespaces.network).mode is NamespaceMode.CONTAINER:
-            try:
-                record = self._records.by_id(ContainerId(network.target))
-            except NotFound:
-                return frozenset()
-        return frozenset(place.interface for place in self._networks.endpoints_of(record.id))
+        owner = self._network_owner(record)
+        return frozenset(place.interface for place in self._networks.endpoints_of(owner))
+
+    def _network_owner(self, record: ContainerRecord) -> ContainerId:
+        return network_owner(record, lambda id: self._records.by_id(ContainerId(id)))
 
     # ------------------------------------------------------------ streams
 

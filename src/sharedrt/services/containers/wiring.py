@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from sharedrt.model.drivers import HostFiles, ResolvedMount, SandboxNamespaces
-from sharedrt.model.faults import FailedPrecondition
+from sharedrt.model.faults import FailedPrecondition, NotFound
 from sharedrt.model.ids import ContainerId
 from sharedrt.model.records import (
     ContainerRecord,
@@ -218,12 +218,10 @@ class Wirer:
             if record.spec.namespaces.ipc.mode is NamespaceMode.SANDBOX:
                 sources["/dev/shm"] = folder / "shm"
         else:
-            network = record.spec.namespaces.network
-            if network.mode is NamespaceMode.CONTAINER:
-                # The names and addresses of who owns the network are those of all that are in it.
-                folder = self._layout.container_run(ContainerId(network.target))
-            else:
-                folder = self._layout.container_run(record.id)
+            # The names and addresses of who owns the network are those of all that are in it.
+            owner = network_owner(record, self._find_container)
+            folder = self._layout.container_run(owner)
+            if owner == record.id:
                 await self._etc.make(record)
             sources = {
                 f"/etc/{name}": folder / name for name in ("resolv.conf", "hosts", "hostname")
@@ -280,3 +278,14 @@ def _sandbox_path(kind: str, sandbox: SandboxRecord) -> str | None:
             return f"/proc/{sandbox.pause_pid}/ns/pid"
         case _:
             raise FailedPrecondition("sandbox", sandbox.id, f"has no {kind} namespace to share")
+
+
+def network_owner(record: ContainerRecord, find: Callable[[str], ContainerRecord]) -> ContainerId:
+    """Whose network it is in: its own, or that of the one that it joined, who may have joined another's. One that is
+    gone is named all the same."""
+    while (network := record.spec.namespaces.network).mode is NamespaceMode.CONTAINER:
+        try:
+            record = find(network.target)
+        except NotFound:
+            return ContainerId(network.target)
+    return record.id
